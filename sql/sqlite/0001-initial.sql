@@ -1,0 +1,85 @@
+-- The embedded store's first schema. Names, devices and mids compare by bytes (BINARY).
+
+CREATE TABLE setting (
+  name  TEXT PRIMARY KEY,
+  value TEXT NOT NULL
+) WITHOUT ROWID;
+
+CREATE TABLE user (
+  id          INTEGER PRIMARY KEY AUTOINCREMENT,
+  name        TEXT NOT NULL UNIQUE,
+  password    TEXT NOT NULL,              -- argon2id, PHC string
+  token_epoch INTEGER NOT NULL DEFAULT 0  -- tokens of another epoch are void
+);
+
+-- One row for each name that a user logged in with; the higher epoch owns the session.
+CREATE TABLE device (
+  id      INTEGER PRIMARY KEY AUTOINCREMENT,
+  user_id INTEGER NOT NULL,
+  name    TEXT NOT NULL,
+  epoch   INTEGER NOT NULL DEFAULT 0,
+  boot    TEXT NOT NULL,                  -- the start of the server that committed this epoch
+  UNIQUE (user_id, name)
+);
+
+CREATE TABLE friend (
+  user_id   INTEGER NOT NULL,
+  friend_id INTEGER NOT NULL,
+  PRIMARY KEY (user_id, friend_id)
+) WITHOUT ROWID;
+CREATE INDEX friend_listed_by ON friend (friend_id, user_id);
+
+CREATE TABLE chat_group (
+  id          INTEGER PRIMARY KEY AUTOINCREMENT,
+  name        TEXT NOT NULL,
+  description TEXT NOT NULL
+);
+
+-- A log of messages and events: of two users (kind 0, lo <= hi) or of a group (kind 1, lo = its id, hi = 0).
+CREATE TABLE conversation (
+  id         INTEGER PRIMARY KEY AUTOINCREMENT,
+  kind       INTEGER NOT NULL,
+  lo         INTEGER NOT NULL,
+  hi         INTEGER NOT NULL,
+  last_seq   INTEGER NOT NULL DEFAULT 0,  -- of the rows in `message`; the journal may hold later ones
+  member_ver INTEGER NOT NULL DEFAULT 0,  -- grows with each change of `member`
+  UNIQUE (kind, lo, hi)
+);
+CREATE INDEX conversation_hi ON conversation (kind, hi);
+
+CREATE TABLE member (
+  conversation INTEGER NOT NULL,
+  user_id      INTEGER NOT NULL,
+  role         TEXT NOT NULL,             -- creator, admin, normal
+  join_seq     INTEGER NOT NULL,          -- a member is sent what is above it
+  read_seq     INTEGER NOT NULL DEFAULT 0,
+  PRIMARY KEY (conversation, user_id)
+) WITHOUT ROWID;
+CREATE INDEX member_user ON member (user_id, conversation);
+
+-- Up to where a conversation has been delivered to a device; without a row: from the beginning or the join on.
+CREATE TABLE cursor (
+  device       INTEGER NOT NULL,
+  conversation INTEGER NOT NULL,
+  seq          INTEGER NOT NULL,
+  PRIMARY KEY (device, conversation)
+) WITHOUT ROWID;
+
+CREATE TABLE message (
+  conversation INTEGER NOT NULL,
+  seq          INTEGER NOT NULL,
+  kind         INTEGER NOT NULL,          -- the msgId of its push
+  sender       INTEGER NOT NULL,
+  device       INTEGER NOT NULL,          -- the sender's, which is not sent it
+  mid          TEXT,
+  ts           INTEGER NOT NULL,          -- milliseconds since 1970 UTC
+  body         TEXT NOT NULL,             -- a chat's text; an event's fields as JSON
+  PRIMARY KEY (conversation, seq)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX message_mid ON message (conversation, sender, mid) WHERE mid IS NOT NULL;
+
+-- Committed batches (JSON arrays of message rows) that are not yet in `message`: see src/db/sqlite-log.ts.
+CREATE TABLE journal (
+  id   INTEGER PRIMARY KEY,
+  rows TEXT NOT NULL
+);

@@ -1,0 +1,42 @@
+// What the models need of a database. One implementation per dialect; all that differs between them is behind this.
+
+export type Value = string | number | null;
+
+/** One transaction. Everything done through it is committed, or nothing. */
+export interface Tx {
+  /** Rows of one statement. `IN (?)` takes an array. */
+  all<Row>(sql: string, params?: (Value | Value[])[]): Promise<Row[]>;
+  /** Changed rows, and the id that an INSERT was given. */
+  run(sql: string, params?: Value[]): Promise<{ changes: number; id: number }>;
+  /** Rows whose `by` columns equal one of `keys`, in any order. */
+  find<Row>(table: string, columns: string[], by: string[], keys: Value[][]): Promise<Row[]>;
+  /** Inserts `rows`; with `ignore`, passes over those whose key exists. */
+  insert(table: string, columns: string[], rows: Value[][], onConflict?: "ignore"): Promise<void>;
+  /** Inserts rows of (key columns…, number), or raises the number of the row that exists; never lowers it. */
+  raise(table: string, columns: string[], rows: Value[][]): Promise<void>;
+  readonly log: Log;
+}
+
+/** A row of a conversation's log. */
+export type LogRow = [
+  conversation: number,
+  seq: number,
+  kind: number,
+  sender: number,
+  device: number,
+  mid: string | null,
+  ts: number,
+  body: string,
+];
+
+/** The conversations' rows. Apart from the tables, because their layout decides what a commit costs. */
+export interface Log {
+  /** The last `seq` of a conversation, given what its row in `conversation` says. */
+  head(conversation: number, lastSeq: number): number;
+  /** Appends rows that follow their conversations' heads without gaps. */
+  append(rows: LogRow[]): Promise<void>;
+  /** Rows with seq > `after`, ascending: at most `limit`, and at least one but not many over `bytes` of text. */
+  page(conversation: number, after: number, limit: number, bytes: number): Promise<LogRow[]>;
+  /** The rows stored under these (conversation, sender, mid). */
+  byMid(keys: [conversation: number, sender: number, mid: string][]): Promise<LogRow[]>;
+}

@@ -1,0 +1,23 @@
+// One server per database file: a lock beside it that the kernel releases when its holder ends, however it ends.
+import { closeSync, ftruncateSync, openSync, readFileSync, writeSync } from "node:fs";
+import { lockFile } from "../libc.ts";
+import { StartError } from "./start-error.ts";
+
+/**
+ * Locks `file` for this process until it ends, and notes who holds it.
+ * Throws StartError where another process does.
+ */
+export function lockDatabase(file: string): void {
+  const path = `${file}.lock`;
+  const fd = openSync(path, "a+", 0o600);
+  if (!lockFile(fd)) {
+    const holder = readFileSync(path, "utf8").trim();
+    closeSync(fd);
+    throw new StartError(
+      `${file} is in use by ${holder || "another server"}: give this one another --data file` +
+        " (a cluster of several servers shares MySQL and Redis instead)",
+    );
+  }
+  ftruncateSync(fd);
+  writeSync(fd, `process ${process.pid}\n`, 0);
+}

@@ -1,0 +1,59 @@
+// Opens the embedded database and brings its schema up to date. Runs inside the store's worker thread.
+import { Database } from "bun:sqlite";
+import initial from "../../sql/sqlite/0001-initial.sql" with { type: "text" };
+import { StartError } from "./start-error.ts";
+
+/** Numbered from 1, in order; `user_version` says how many of them a file has seen. */
+const MIGRATIONS: string[] = [initial];
+
+/** Throws StartError with what to do where the file cannot be used. */
+export function openDatabase(file: string): Database {
+  let db: Database | undefined;
+  try {
+    db = new Database(file, { create: true, readwrite: true });
+    db.run("PRAGMA busy_timeout = 5000");
+    const { journal_mode } = db.query("PRAGMA journal_mode = WAL").get() as { journal_mode: string };
+    if (journal_mode !== "wal") throw new StartError(`${file}: write-ahead logging is not possible on this file system`);
+    db.run("PRAGMA synchronous = FULL");
+    db.run("PRAGMA cache_size = -16384");
+    db.run("PRAGMA wal_autocheckpoint = 4000");
+    db.run("PRAGMA journal_size_limit = 67108864");
+    migrate(db, file);
+    probe(db);
+    return db;
+  } catch (error) {
+    db?.close();
+    throw error instanceof StartError ? error : new StartError(explain(file, error as Error & { code?: string }));
+  }
+}
+
+function migrate(db: Database, file: string): void {
+  const { user_version: seen } = db.query("PRAGMA user_version").get() as { user_version: number };
+  if (seen > MIGRATIONS.length)
+    throw new StartError(`${file} was written by a newer ChatServer (schema ${seen}): run that version, or restore a backup`);
+  const { tables } = db.query("SELECT count(*) AS tables FROM sqlite_schema").get() as { tables: number };
+  if (seen === 0 && tables > 0) throw new StartError(`${file} is another program's database: give --data another path`);
+  for (let version = seen; version < MIGRATIONS.length; version++)
+    db.transaction(() => {
+      db.run(MIGRATIONS[version]!);
+      db.run(`PRAGMA user_version = ${version + 1}`);
+    }).immediate();
+}
+
+/** Reads the newest row of each table, so that a truncated or damaged file is noticed at start. */
+function probe(db: Database): void {
+  const tables = db.query("SELECT name FROM sqlite_schema WHERE type = 'table'").all() as { name: string }[];
+  for (const { name } of tables) db.query(`SELECT * FROM ${name} LIMIT 1`).all();
+  db.query("SELECT max(id) FROM user").get();
+  db.query("SELECT * FROM message ORDER BY conversation DESC, seq DESC LIMIT 1").all();
+}
+
+function explain(file: string, { code = "", message }: Error & { code?: string }): string {
+  if (code === "SQLITE_NOTADB") return `${file} is not a database: give --data another path, or restore a backup`;
+  if (code.startsWith("SQLITE_CORRUPT")) return `${file} is damaged: restore a backup, or salvage it with "sqlite3 ${file} .recover"`;
+  if (code.startsWith("SQLITE_CANTOPEN") || code.startsWith("SQLITE_READONLY"))
+    return `${file} cannot be opened for writing: check the path and its permissions, or give --data another path`;
+  if (code === "SQLITE_FULL") return `${file}: the disk is full: free some space, or give --data another path`;
+  if (code.startsWith("SQLITE_BUSY")) return `${file} is locked by another program: close it and start again`;
+  return `${file}: ${message} (${code || "no code"})`;
+}

@@ -1,0 +1,114 @@
+// The thread that owns the embedded database. It runs the operations that the main thread sends, in order, and commits
+// all that have arrived together in one transaction (group commit), so that an fsync never stalls the reactor.
+import type { Database } from "bun:sqlite";
+import { type OperationName, operations } from "../model/store.ts";
+import { ChatError } from "../protocol.ts";
+import type { Failure, Reply, Request, StartReply } from "./sqlite.ts";
+import { SqliteLog } from "./sqlite-log.ts";
+import { openDatabase } from "./sqlite-migrate.ts";
+import { SqliteTx } from "./sqlite-tx.ts";
+
+declare const self: Worker;
+
+/** A transaction takes no further operation after this long: bounds what a storm of log-ins makes others wait. */
+const MAX_TRANSACTION_MS = 10;
+
+let db: Database;
+let tx: SqliteTx;
+let log: SqliteLog;
+let inbox: Request[] = [];
+let running = false;
+
+self.onmessage = ({ data }: MessageEvent<{ open: string } | { close: true } | Request[]>) => {
+  if (Array.isArray(data)) {
+    inbox = inbox.length === 0 ? data : inbox.concat(data);
+    if (!running) {
+      running = true;
+      setImmediate(work);
+    }
+  } else if ("open" in data) self.postMessage(open(data.open));
+  else self.postMessage(close());
+};
+
+function open(file: string): StartReply {
+  try {
+    db = openDatabase(file);
+    log = new SqliteLog(db);
+    tx = new SqliteTx(db, log);
+    log.load();
+    return { error: null };
+  } catch (error) {
+    return { error: (error as Error).message };
+  }
+}
+
+/** Everything asked for before has been done: messages are taken in order and `work` never leaves any behind. */
+function close(): StartReply {
+  try {
+    db.transaction(() => log.foldAll()).immediate();
+    log.committed();
+    db.run("PRAGMA wal_checkpoint(TRUNCATE)");
+    db.close();
+    return { error: null };
+  } catch (error) {
+    return { error: (error as Error).message };
+  }
+}
+
+async function work(): Promise<void> {
+  const requests = inbox;
+  inbox = [];
+  for (let at = 0; at < requests.length; ) {
+    const replies: Reply[] = [];
+    at = await transact(requests, at, replies);
+    self.postMessage(replies);
+  }
+  running = inbox.length > 0;
+  if (running) setImmediate(work);
+}
+
+/** Runs requests from `at` on in one transaction, and returns where the next one starts. */
+async function transact(requests: Request[], at: number, replies: Reply[]): Promise<number> {
+  const startedAt = performance.now();
+  try {
+    tx.prepare("BEGIN IMMEDIATE").run();
+    do replies.push(await attempt(requests[at]!));
+    while (++at < requests.length && performance.now() - startedAt < MAX_TRANSACTION_MS);
+    log.flush();
+    tx.prepare("COMMIT").run();
+    log.committed();
+  } catch (error) {
+    // Nothing of this transaction is stored, whatever its operations returned.
+    if (db.inTransaction) tx.prepare("ROLLBACK").run();
+    log.rolledBack();
+    if (replies.length === 0) at++;
+    const first = at - Math.max(replies.length, 1);
+    replies.length = 0;
+    for (let i = first; i < at; i++) replies.push([requests[i]![0], null, failure(error)]);
+  }
+  return at;
+}
+
+/** One operation, undone alone where it fails. */
+async function attempt([id, name, args]: Request): Promise<Reply> {
+  const mark = log.mark;
+  tx.prepare("SAVEPOINT operation").run();
+  try {
+    const operation = operations[name as OperationName] as (...args: unknown[]) => Promise<unknown>;
+    const value = await operation(tx, ...args);
+    tx.prepare("RELEASE operation").run();
+    return [id, value ?? null, null];
+  } catch (error) {
+    // A full disk or an I/O error has ended the whole transaction already.
+    if (!db.inTransaction) throw error;
+    tx.prepare("ROLLBACK TO operation").run();
+    tx.prepare("RELEASE operation").run();
+    log.undo(mark);
+    return [id, null, failure(error)];
+  }
+}
+
+function failure(error: unknown): Failure {
+  if (error instanceof ChatError) return { errno: error.errno, message: error.errmsg, extra: error.extra };
+  return { errno: null, message: `${(error as { code?: string }).code ?? "bug"}: ${(error as Error).message}`, extra: {} };
+}

@@ -1,0 +1,75 @@
+// The embedded store, seen from the reactor's thread: operations go to the worker in batches and come back in order.
+import { mkdirSync } from "node:fs";
+import { dirname } from "node:path";
+import { type OperationName, operations, type Store, StoreError } from "../model/store.ts";
+import { ChatError, type JsonObject } from "../protocol.ts";
+import { lockDatabase } from "./lock.ts";
+import { StartError } from "./start-error.ts";
+
+export type Request = [id: number, operation: string, args: unknown[]];
+export type Failure = { errno: number | null; message: string; extra: JsonObject };
+export type Reply = [id: number, value: unknown, failure: Failure | null];
+export type StartReply = { error: string | null };
+
+interface Pending {
+  resolve(value: unknown): void;
+  reject(error: Error): void;
+}
+
+/** Opens (or makes) the database `file`, in its own thread. Throws StartError. */
+export async function openSqliteStore(file: string): Promise<Store> {
+  try {
+    mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+    lockDatabase(file);
+  } catch (error) {
+    if (error instanceof StartError) throw error;
+    throw new StartError(`${file} cannot be opened for writing (${(error as Error).message}): give --data another path`);
+  }
+  const worker = new Worker(new URL("./sqlite-worker.ts", import.meta.url));
+  const answer = () =>
+    new Promise<void>((resolve, reject) => {
+      worker.onmessage = ({ data }: MessageEvent<StartReply>) =>
+        data.error === null ? resolve() : reject(new StartError(data.error));
+      worker.onerror = (event) => reject(new StartError(`${file}: ${event.message}`));
+    });
+  worker.postMessage({ open: file });
+  await answer();
+
+  const pending = new Map<number, Pending>();
+  let outbox: Request[] = [];
+  let lastId = 0;
+  worker.onmessage = ({ data }: MessageEvent<Reply[]>) => {
+    for (const [id, value, failure] of data) {
+      const { resolve, reject } = pending.get(id)!;
+      pending.delete(id);
+      if (failure === null) resolve(value);
+      else if (failure.errno === null) reject(new StoreError(failure.message));
+      else reject(new ChatError(failure.errno, failure.message, failure.extra));
+    }
+  };
+  worker.onerror = (event) => {
+    for (const { reject } of pending.values()) reject(new StoreError(event.message));
+    pending.clear();
+  };
+
+  const post = () => {
+    const requests = outbox;
+    outbox = [];
+    worker.postMessage(requests);
+  };
+  const call = (operation: OperationName, args: unknown[]) =>
+    new Promise((resolve, reject) => {
+      pending.set(++lastId, { resolve, reject });
+      if (outbox.push([lastId, operation, args]) === 1) queueMicrotask(post);
+    });
+
+  const store = Object.fromEntries(
+    Object.keys(operations).map((name) => [name, (...args: unknown[]) => call(name as OperationName, args)]),
+  );
+  const close = async () => {
+    worker.postMessage({ close: true });
+    await answer().catch(() => undefined);
+    worker.terminate();
+  };
+  return { ...store, close } as Store;
+}

@@ -1,0 +1,293 @@
+// Bytes <-> messages, in the three framings that the first byte tells apart (PROTOCOL.md, section 1).
+// Pure: knows no socket. Pull-based, so that what its reader does not take yet stays bytes.
+import { Errno, type JsonObject, type Message, reqId } from "../protocol.ts";
+
+/** What a peer sent instead of a message. Errno 15 is the end of the stream; after errno 18 the next message follows. */
+export class Fault {
+  constructor(
+    readonly errno: 15 | 18,
+    readonly errmsg: string,
+    /** Not even JSON, so that in text framing the rest of its line goes with it. */
+    readonly malformed = false,
+    readonly reqId?: string | number,
+  ) {}
+}
+
+/** How the peer frames, and so how it is answered. `nul` and `lf` are text, by the terminator the peer used last. */
+export type Framing = "unknown" | "length" | "lf" | "nul";
+
+const NUL = 0x00;
+const LF = 0x0a;
+const CR = 0x0d;
+const SPACE = 0x20;
+const TAB = 0x09;
+const QUOTE = 0x22;
+const BACKSLASH = 0x5c;
+const [OPEN_LIST, CLOSE_LIST, OPEN_OBJECT, CLOSE_OBJECT] = [0x5b, 0x5d, 0x7b, 0x7d];
+const BOM = [0xef, 0xbb, 0xbf];
+
+const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+const EMPTY = Buffer.alloc(0);
+
+/** Where the text scanner stands. */
+type Scan = "between" | "object" | "string" | "escape" | "discard";
+
+export class Decoder {
+  framing: Framing = "unknown";
+  /** True while the first object of a text connection waits for its terminator, which decides how to answer. */
+  holding = false;
+
+  private chunk: Buffer = EMPTY;
+  private at = 0;
+  /** Earlier bytes of the unfinished frame; joined once, when it is complete. */
+  private parts: Buffer[] = [];
+  private partsBytes = 0;
+  /** Length framing: bytes of the header seen (0 to 4) and its value so far. */
+  private headerSeen = 0;
+  private need = 0;
+  private scan: Scan = "between";
+  /** The closing brackets that the object being scanned still lacks, innermost last. */
+  private closers: number[] = [];
+  private discarded = 0;
+  /** Bytes of a leading byte-order mark seen; 3 when none can come any more. */
+  private bomSeen = 0;
+  private held: Message | Fault | null = null;
+  /** No object has ended yet on this connection. */
+  private first = true;
+  private ended = false;
+
+  constructor(private readonly maxFrameBytes: number) {}
+
+  /** Bytes received and not yet returned as messages. */
+  get bufferedBytes(): number {
+    return this.partsBytes + this.chunk.length - this.at;
+  }
+
+  /** Takes the next bytes of the stream. The chunk is kept until it is consumed and must not change. */
+  push(chunk: Buffer): void {
+    if (this.at < this.chunk.length) chunk = Buffer.concat([this.chunk.subarray(this.at), chunk]);
+    this.chunk = chunk;
+    this.at = 0;
+  }
+
+  /** The next message or fault in order; null when more bytes are needed. After errno 15 always null. */
+  next(): Message | Fault | null {
+    if (this.ended) return null;
+    if (this.held !== null && this.at < this.chunk.length) return this.releaseHeld();
+    if (this.at === this.chunk.length) return null;
+    if (this.framing === "unknown") this.framing = this.chunk[this.at] === NUL ? "length" : "lf";
+    const result = this.framing === "length" ? this.nextLength() : this.nextText();
+    if (result === null) this.keepRest();
+    else if (result instanceof Fault && result.errno === Errno.tooLarge) this.end();
+    return result;
+  }
+
+  /** Gives up waiting for the first object's terminator; the following `next` returns that object. */
+  releaseHeld(): Message | Fault | null {
+    const held = this.held;
+    this.held = null;
+    this.holding = false;
+    this.first = false;
+    this.peekTerminator();
+    return held;
+  }
+
+  /** Drops all input, now and to come: for a connection that is being closed. */
+  end(): void {
+    this.ended = true;
+    this.held = null;
+    this.holding = false;
+    this.chunk = EMPTY;
+    this.at = 0;
+    this.parts = [];
+    this.partsBytes = 0;
+  }
+
+  private nextLength(): Message | Fault | null {
+    while (this.headerSeen < 4) {
+      if (this.at >= this.chunk.length) return null;
+      this.need = this.need * 256 + this.chunk[this.at++]!;
+      this.headerSeen++;
+    }
+    if (this.need > this.maxFrameBytes)
+      return new Fault(Errno.tooLarge, `frame of ${this.need} bytes: the limit is ${this.maxFrameBytes}`);
+    if (this.partsBytes + this.chunk.length - this.at < this.need) return null;
+    const length = this.need;
+    this.headerSeen = 0;
+    this.need = 0;
+    if (length === 0) return new Fault(Errno.badJson, "empty frame: a JSON object was expected");
+    return this.parse(this.at + length - this.partsBytes);
+  }
+
+  private nextText(): Message | Fault | null {
+    const { chunk, maxFrameBytes } = this;
+    for (let i = this.at; i < chunk.length; i++) {
+      const byte = chunk[i]!;
+      switch (this.scan) {
+        case "string":
+          if (byte === QUOTE) this.scan = "object";
+          else if (byte === BACKSLASH) this.scan = "escape";
+          else if (byte < SPACE) return this.malformed(i, "a control character inside a string");
+          break;
+        case "escape":
+          if (byte < SPACE) return this.malformed(i, "a control character inside a string");
+          this.scan = "string";
+          break;
+        case "object":
+          if (byte === QUOTE) this.scan = "string";
+          else if (byte === OPEN_OBJECT) this.closers.push(CLOSE_OBJECT);
+          else if (byte === OPEN_LIST) this.closers.push(CLOSE_LIST);
+          else if (byte === CLOSE_OBJECT || byte === CLOSE_LIST) {
+            if (this.closers.pop() !== byte) return this.malformed(i, "brackets that do not match");
+            if (this.closers.length === 0) return this.completeText(i + 1);
+          } else if (byte === NUL) return this.malformed(i, "a NUL inside an object");
+          break;
+        case "discard":
+          if (byte === LF || byte === NUL) {
+            this.setTerminator(byte);
+            this.scan = "between";
+            this.at = i + 1;
+          } else if (++this.discarded > maxFrameBytes) return this.tooLarge();
+          break;
+        default:
+          if (byte === OPEN_OBJECT) {
+            this.scan = "object";
+            this.closers = [CLOSE_OBJECT];
+            this.at = i;
+          } else if (byte === NUL || byte === LF) this.setTerminator(byte);
+          else if (this.bomSeen < 3 && byte === BOM[this.bomSeen]) this.bomSeen++;
+          else if (byte !== SPACE && byte !== CR && byte !== TAB) return this.malformed(i, "no JSON object");
+      }
+    }
+    if (this.scan === "between" || this.scan === "discard") this.at = chunk.length;
+    else if (this.bufferedBytes > maxFrameBytes) return this.tooLarge();
+    return null;
+  }
+
+  /** An object ends before `end`. The connection's first one is held until the byte behind it is known. */
+  private completeText(end: number): Message | Fault | null {
+    this.scan = "between";
+    this.bomSeen = 3;
+    if (this.partsBytes + end - this.at > this.maxFrameBytes) return this.tooLarge();
+    const result = this.parse(end);
+    // A line that is not JSON is one error: its remains must not be taken for the next object.
+    if (result instanceof Fault && result.malformed) this.discard(0);
+    this.peekTerminator();
+    if (this.first && this.at === this.chunk.length) {
+      this.held = result;
+      this.holding = true;
+      return null;
+    }
+    this.first = false;
+    return result;
+  }
+
+  private malformed(at: number, what: string): Fault {
+    this.discard(this.partsBytes + at - this.at);
+    this.bomSeen = 3;
+    this.at = at;
+    this.parts = [];
+    this.partsBytes = 0;
+    this.first = false;
+    return new Fault(Errno.badJson, `not a message: ${what}`, true);
+  }
+
+  private discard(alreadyBytes: number): void {
+    this.scan = "discard";
+    this.discarded = alreadyBytes;
+    this.closers = [];
+  }
+
+  private tooLarge(): Fault {
+    return new Fault(Errno.tooLarge, `message too large: the limit is ${this.maxFrameBytes} bytes`);
+  }
+
+  private setTerminator(byte: number): void {
+    this.framing = byte === NUL ? "nul" : "lf";
+  }
+
+  private peekTerminator(): void {
+    const byte = this.chunk[this.at];
+    if (byte === NUL || byte === LF) this.setTerminator(byte);
+  }
+
+  /** Moves an unfinished frame's bytes out of the chunk, so that a short rest does not keep a large chunk alive. */
+  private keepRest(): void {
+    if (this.at < this.chunk.length) {
+      const rest = Buffer.from(this.chunk.subarray(this.at));
+      this.parts.push(rest);
+      this.partsBytes += rest.length;
+    }
+    this.chunk = EMPTY;
+    this.at = 0;
+  }
+
+  /** Consumes the frame that ends before `end` of the chunk. */
+  private parse(end: number): Message | Fault {
+    let bytes = this.chunk;
+    let start = this.at;
+    this.at = end;
+    if (this.parts.length > 0) {
+      bytes = Buffer.concat([...this.parts, this.chunk.subarray(start, end)]);
+      start = 0;
+      end = bytes.length;
+      this.parts = [];
+      this.partsBytes = 0;
+    }
+    return parseMessage(bytes, start, end);
+  }
+}
+
+/** One JSON object with an integer `msgId`; a fault with `malformed` where it is not even JSON. */
+function parseMessage(bytes: Buffer, start: number, end: number): Message | Fault {
+  let text = bytes.utf8Slice(start, end);
+  let value: unknown;
+  try {
+    // utf8Slice puts U+FFFD for what is not UTF-8; only a strict decoder tells that from a real U+FFFD.
+    if (text.includes("\uFFFD")) text = strictUtf8.decode(bytes.subarray(start, end));
+    if (text.charCodeAt(0) === 0xfeff) text = text.slice(1);
+    value = JSON.parse(text);
+  } catch {
+    return new Fault(Errno.badJson, "not a message: malformed JSON or invalid UTF-8", true);
+  }
+  if (typeof value !== "object" || value === null || Array.isArray(value))
+    return new Fault(Errno.badJson, "not a message: a JSON object was expected");
+  const message = value as Message;
+  if (/\\u[dD][89a-fA-F]/.test(text) && hasLoneSurrogate(text))
+    return new Fault(Errno.badJson, "not a message: a lone surrogate in a string");
+  if (!Number.isSafeInteger(message.msgId))
+    return new Fault(Errno.badJson, "msgId: an integer is required", false, echoedReqId(message));
+  return message;
+}
+
+function hasLoneSurrogate(text: string): boolean {
+  let lone = false;
+  JSON.parse(text, (key, value) => {
+    lone ||= !key.isWellFormed() || (typeof value === "string" && !value.isWellFormed());
+    return value;
+  });
+  return lone;
+}
+
+function echoedReqId(message: JsonObject): string | number | undefined {
+  try {
+    return reqId(message);
+  } catch {
+    return undefined;
+  }
+}
+
+/**
+ * Writes `text` framed into `out` from `at` on and returns the end. `out` must have room for 3 bytes a character
+ * and 4 more.
+ */
+export function encode(text: string, framing: Framing, out: Buffer, at: number): number {
+  if (framing === "length") {
+    const bytes = out.utf8Write(text, at + 4);
+    out.writeUInt32BE(bytes, at);
+    return at + 4 + bytes;
+  }
+  const end = at + out.utf8Write(text, at);
+  out[end] = framing === "nul" ? NUL : LF;
+  return end + 1;
+}
