@@ -103,6 +103,9 @@ export function name(message: JsonObject, field: string): string {
   return normal;
 }
 
+/** The name of a device; "" where none is given. */
+export const device = (message: JsonObject): string => optionalText(message, "device", 64).normalize("NFC");
+
 export function password(message: JsonObject, field: string): string {
   const value = message[field];
   const bytes = typeof value === "string" ? new TextEncoder().encode(value).length : 0;
@@ -162,15 +165,21 @@ export interface ConvKey {
   hi: number;
 }
 
-/** Throws errno 14 where `conv` does not have the form `u:1-2` or `g:3`. */
-export function convKey(message: JsonObject, field = "conv"): ConvKey {
+/** What `conv` names; null where it does not have the form `u:1-2` or `g:3`. */
+export function parseConv(conv: string): ConvKey | null {
+  const match = /^(?:u:([1-9]\d{0,15})-([1-9]\d{0,15})|g:([1-9]\d{0,15}))$/.exec(conv);
+  if (match === null) return null;
+  const [lo, hi] = match[3] === undefined ? [Number(match[1]), Number(match[2])] : [Number(match[3]), 0];
+  if (match[3] !== undefined) return { kind: "g", lo, hi };
+  return lo <= hi ? { kind: "u", lo, hi } : null;
+}
+
+/** A required name of a conversation. */
+export function conv(message: JsonObject, field = "conv"): string {
   const value = message[field];
-  const match = typeof value === "string" ? /^(?:u:([1-9]\d{0,15})-([1-9]\d{0,15})|g:([1-9]\d{0,15}))$/.exec(value) : null;
-  if (match === null || (match[3] === undefined && Number(match[1]) > Number(match[2])))
+  if (typeof value !== "string" || parseConv(value) === null)
     throw invalid(field, 'the name of a conversation, such as "u:1-2" or "g:3"');
-  return match[3] === undefined
-    ? { kind: "u", lo: Number(match[1]), hi: Number(match[2]) }
-    : { kind: "g", lo: Number(match[3]), hi: 0 };
+  return value;
 }
 
 let clockSecond = -1;

@@ -2,6 +2,24 @@
 
 export type Value = string | number | null;
 
+/** The store did not do what was asked; nothing of it is known to be stored. Its message is for the log, not for clients. */
+export class StoreError extends Error {}
+
+/** A piece of business done in one transaction. Its arguments and its result are plain data: it may run in another thread. */
+// biome-ignore lint/suspicious/noExplicitAny: a parameter list of its own for each operation
+export type Operations = Record<string, (tx: Tx, ...args: any[]) => Promise<unknown>>;
+
+/**
+ * The operations as their callers see them: each call runs in a transaction, in the order of the calls, and settles
+ * when that is committed. Rejects with the operation's ChatError, or with StoreError.
+ */
+export type Store<O extends Operations> = {
+  [Name in keyof O]: O[Name] extends (tx: Tx, ...args: infer Args) => infer Result ? (...args: Args) => Result : never;
+} & {
+  /** Waits for what was asked before, and closes the database. */
+  close(): Promise<void>;
+};
+
 /** One transaction. Everything done through it is committed, or nothing. */
 export interface Tx {
   /** Rows of one statement. `IN (?)` takes an array. */
@@ -37,6 +55,8 @@ export interface Log {
   append(rows: LogRow[]): Promise<void>;
   /** Rows with seq > `after`, ascending: at most `limit`, and at least one but not many over `bytes` of text. */
   page(conversation: number, after: number, limit: number, bytes: number): Promise<LogRow[]>;
+  /** How many of a conversation's rows with seq > `after` the device `device` sent. */
+  countOf(device: number, conversation: number, after: number): Promise<number>;
   /** The rows stored under these (conversation, sender, mid). */
   byMid(keys: [conversation: number, sender: number, mid: string][]): Promise<LogRow[]>;
 }

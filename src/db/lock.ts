@@ -1,7 +1,7 @@
 // One server per database file: a lock beside it that the kernel releases when its holder ends, however it ends.
 import { closeSync, ftruncateSync, openSync, readFileSync, writeSync } from "node:fs";
 import { lockFile } from "../libc.ts";
-import { StartError } from "./start-error.ts";
+import { StartError } from "../start-error.ts";
 
 /**
  * Locks `file` for this process until it ends, and notes who holds it.

@@ -91,6 +91,13 @@ export class SqliteLog implements Log {
     return rows;
   }
 
+  async countOf(device: number, conversation: number, after: number): Promise<number> {
+    const stored = this.sql.prepare("SELECT count(*) AS n FROM message WHERE conversation = ? AND seq > ? AND device = ?");
+    const { n } = stored.get(conversation, after, device) as { n: number };
+    const tail = this.tails.get(conversation)?.rows ?? [];
+    return n + tail.reduce((sum, row) => sum + (row[1] > after && row[4] === device ? 1 : 0), 0);
+  }
+
   async byMid(keys: [number, number, string][]): Promise<LogRow[]> {
     const stored = this.sql.prepare(`SELECT ${COLUMNS} FROM message WHERE conversation = ? AND sender = ? AND mid = ?`);
     const found: LogRow[] = [];

@@ -1,7 +1,7 @@
 // Opens the embedded database and brings its schema up to date. Runs inside the store's worker thread.
 import { Database } from "bun:sqlite";
 import initial from "../../sql/sqlite/0001-initial.sql" with { type: "text" };
-import { StartError } from "./start-error.ts";
+import { StartError } from "../start-error.ts";
 
 /** Numbered from 1, in order; `user_version` says how many of them a file has seen. */
 const MIGRATIONS: string[] = [initial];

@@ -1,8 +1,8 @@
 // The thread that owns the embedded database. It runs the operations that the main thread sends, in order, and commits
 // all that have arrived together in one transaction (group commit), so that an fsync never stalls the reactor.
 import type { Database } from "bun:sqlite";
-import { type OperationName, operations } from "../model/store.ts";
 import { ChatError } from "../protocol.ts";
+import type { Operations } from "./db.ts";
 import type { Failure, Reply, Request, StartReply } from "./sqlite.ts";
 import { SqliteLog } from "./sqlite-log.ts";
 import { openDatabase } from "./sqlite-migrate.ts";
@@ -13,22 +13,27 @@ declare const self: Worker;
 /** A transaction takes no further operation after this long: bounds what a storm of log-ins makes others wait. */
 const MAX_TRANSACTION_MS = 10;
 
+let operations: Operations;
 let db: Database;
 let tx: SqliteTx;
 let log: SqliteLog;
 let inbox: Request[] = [];
 let running = false;
 
-self.onmessage = ({ data }: MessageEvent<{ open: string } | { close: true } | Request[]>) => {
-  if (Array.isArray(data)) {
-    inbox = inbox.length === 0 ? data : inbox.concat(data);
-    if (!running) {
-      running = true;
-      setImmediate(work);
-    }
-  } else if ("open" in data) self.postMessage(open(data.open));
-  else self.postMessage(close());
-};
+/** Makes this thread the store's: it answers openSqliteStore until it is closed. */
+export function serve(served: Operations): void {
+  operations = served;
+  self.onmessage = ({ data }: MessageEvent<{ open: string } | { close: true } | Request[]>) => {
+    if (Array.isArray(data)) {
+      inbox = inbox.length === 0 ? data : inbox.concat(data);
+      if (!running) {
+        running = true;
+        setImmediate(work);
+      }
+    } else if ("open" in data) self.postMessage(open(data.open));
+    else self.postMessage(close());
+  };
+}
 
 function open(file: string): StartReply {
   try {
@@ -94,8 +99,7 @@ async function attempt([id, name, args]: Request): Promise<Reply> {
   const mark = log.mark;
   tx.prepare("SAVEPOINT operation").run();
   try {
-    const operation = operations[name as OperationName] as (...args: unknown[]) => Promise<unknown>;
-    const value = await operation(tx, ...args);
+    const value = await operations[name]!(tx, ...args);
     tx.prepare("RELEASE operation").run();
     return [id, value ?? null, null];
   } catch (error) {

@@ -1,10 +1,10 @@
 // The embedded store, seen from the reactor's thread: operations go to the worker in batches and come back in order.
 import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
-import { type OperationName, operations, type Store, StoreError } from "../model/store.ts";
 import { ChatError, type JsonObject } from "../protocol.ts";
+import { type Operations, type Store, StoreError } from "./db.ts";
 import { lockDatabase } from "./lock.ts";
-import { StartError } from "./start-error.ts";
+import { StartError } from "../start-error.ts";
 
 export type Request = [id: number, operation: string, args: unknown[]];
 export type Failure = { errno: number | null; message: string; extra: JsonObject };
@@ -16,8 +16,11 @@ interface Pending {
   reject(error: Error): void;
 }
 
-/** Opens (or makes) the database `file`, in its own thread. Throws StartError. */
-export async function openSqliteStore(file: string): Promise<Store> {
+/**
+ * Opens (or makes) the database `file`, in its own thread: `thread` is the program that serves `operations` there
+ * (see sqlite-worker.ts). Throws StartError.
+ */
+export async function openSqliteStore<O extends Operations>(file: string, operations: O, thread: URL): Promise<Store<O>> {
   try {
     mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
     lockDatabase(file);
@@ -25,7 +28,7 @@ export async function openSqliteStore(file: string): Promise<Store> {
     if (error instanceof StartError) throw error;
     throw new StartError(`${file} cannot be opened for writing (${(error as Error).message}): give --data another path`);
   }
-  const worker = new Worker(new URL("./sqlite-worker.ts", import.meta.url));
+  const worker = new Worker(thread);
   const answer = () =>
     new Promise<void>((resolve, reject) => {
       worker.onmessage = ({ data }: MessageEvent<StartReply>) =>
@@ -57,19 +60,19 @@ export async function openSqliteStore(file: string): Promise<Store> {
     outbox = [];
     worker.postMessage(requests);
   };
-  const call = (operation: OperationName, args: unknown[]) =>
+  const call = (operation: string, args: unknown[]) =>
     new Promise((resolve, reject) => {
       pending.set(++lastId, { resolve, reject });
       if (outbox.push([lastId, operation, args]) === 1) queueMicrotask(post);
     });
 
   const store = Object.fromEntries(
-    Object.keys(operations).map((name) => [name, (...args: unknown[]) => call(name as OperationName, args)]),
+    Object.keys(operations).map((name) => [name, (...args: unknown[]) => call(name, args)]),
   );
   const close = async () => {
     worker.postMessage({ close: true });
     await answer().catch(() => undefined);
     worker.terminate();
   };
-  return { ...store, close } as Store;
+  return { ...store, close } as Store<O>;
 }

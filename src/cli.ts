@@ -1,0 +1,159 @@
+// Flags and environment -> typed options. The only reader of argv and env.
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { cac } from "cac";
+import { DEFAULT_MAX_FRAME_BYTES, MAX_FRAME_BYTES } from "./protocol.ts";
+
+declare const BUILD_VERSION: string;
+declare const BUILD_COMMIT: string;
+
+/** Version and commit, given by the build. */
+export const VERSION = typeof BUILD_VERSION === "string" ? `${BUILD_VERSION} (${BUILD_COMMIT})` : "development";
+
+/** A wrong flag or variable, in one line that says what is allowed. */
+export class UsageError extends Error {}
+
+export const LOG_LEVELS = ["error", "warn", "info", "debug"] as const;
+
+type Parse<T> = (text: string) => T | undefined;
+
+interface Flag<T> {
+  /** Placeholder of the value in the help. */
+  value: string;
+  help: string;
+  /** As it would be written; the default of `data` depends on the environment. */
+  otherwise: string;
+  /** What is allowed, for the error. */
+  allowed: string;
+  parse: Parse<T>;
+}
+
+const UNITS: Record<string, number> = { "": 1, k: 1024, m: 1024 * 1024, s: 1, h: 3600, d: 86_400 };
+
+function number(text: string, min: number, max: number, units: string, minute = 60): number | undefined {
+  const match = /^(\d{1,12})([a-z]?)$/.exec(text.toLowerCase());
+  if (match === null || !units.includes(match[2]!)) return undefined;
+  const value = Number(match[1]) * (match[2] === "m" ? minute : UNITS[match[2]!]!);
+  return value >= min && value <= max ? value : undefined;
+}
+
+const count = (help: string, otherwise: number, min: number, max: number): Flag<number> => ({
+  value: "N",
+  help,
+  otherwise: String(otherwise),
+  allowed: `a number from ${min} to ${max}`,
+  parse: (text) => number(text, min, max, ""),
+});
+
+const bytes = (help: string, otherwise: number, min: number, max: number): Flag<number> => ({
+  value: "BYTES",
+  help,
+  otherwise: String(otherwise),
+  allowed: `bytes from ${min} to ${max}, such as 65536 or 64k`,
+  parse: (text) => number(text, min, max, "km", UNITS.m),
+});
+
+const duration = (help: string, otherwise: string, min: number, max: number): Flag<number> => ({
+  value: "TIME",
+  help,
+  otherwise,
+  allowed: `seconds from ${min} to ${max}, or such as 90s, 5m, 7d`,
+  parse: (text) => number(text, min, max, "smhd"),
+});
+
+const anyText = (value: string, help: string, otherwise: string): Flag<string> => ({
+  value,
+  help,
+  otherwise,
+  allowed: "a text that is not empty",
+  parse: (text) => text || undefined,
+});
+
+/** In the order of the help. The variable of `maxFrame` is CHAT_MAX_FRAME, its flag --max-frame. */
+const FLAGS = {
+  host: anyText("ADDRESS", "address to listen on", "0.0.0.0"),
+  data: anyText("FILE", "the embedded database", "$STATE_DIRECTORY/chat.db, else ~/.local/share/chatserver/chat.db"),
+  maxFrame: bytes("largest message from a client", DEFAULT_MAX_FRAME_BYTES, 1024, MAX_FRAME_BYTES),
+  maxConnections: count("connections at once", 100_000, 1, 1_000_000),
+  maxInFlight: count("unanswered requests of one connection", 1024, 1, 65_536),
+  highWater: bytes("output waiting for a slow reader before it is pushed no more", 1_048_576, 65_536, 1_073_741_824),
+  loginTimeout: duration("time to log in", "60", 1, 86_400),
+  idleTimeout: duration("silence of a client that sends heartbeats, before it is offline", "300", 1, 86_400),
+  drainTimeout: duration("time to end orderly after SIGTERM", "10", 1, 3_600),
+  tokenTtl: duration("how long a token is good for a log-in", "7d", 1, 31_536_000),
+  passwordMemory: count("memory of a password hash, MiB (argon2id)", 19, 1, 1024),
+  passwordTime: count("passes of a password hash", 2, 1, 100),
+  passwordQueue: count("log-ins and registrations that may wait for a password hash", 512, 1, 100_000),
+  logLevel: {
+    value: "LEVEL",
+    help: "what is logged",
+    otherwise: "info",
+    allowed: `one of ${LOG_LEVELS.join(", ")}`,
+    parse: (text) => LOG_LEVELS.find((level) => level === text),
+  } satisfies Flag<(typeof LOG_LEVELS)[number]>,
+};
+
+type Flags = { [Name in keyof typeof FLAGS]: (typeof FLAGS)[Name] extends Flag<infer T> ? T : never };
+export type Options = Flags & {
+  port: number;
+  /** Variables that look like options and are none. */
+  strayVariables: string[];
+};
+
+const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
+const variable = (name: string): string => `CHAT_${kebab(name).replaceAll("-", "_").toUpperCase()}`;
+
+/**
+ * The options that `argv` (without the program's name) and `env` give; null where help or the version was asked for
+ * and is printed. Throws UsageError.
+ */
+export function readOptions(argv: string[], env: Record<string, string | undefined>): Options | null {
+  const cli = cac("ChatServer");
+  const command = cli.command("[port]", "Serve chat on this port (default 6000, or $CHAT_PORT; 0: any free one)");
+  const names = Object.keys(FLAGS) as (keyof typeof FLAGS)[];
+  for (const name of names) {
+    const { value, help, otherwise } = FLAGS[name];
+    command.option(`--${kebab(name)} <${value}>`, `${help} (default ${otherwise}; $${variable(name)})`);
+  }
+  cli.version(VERSION);
+  cli.help((sections) => sections.filter(({ title }) => title !== "Commands" && !title?.startsWith("For more info")));
+  let given: Record<string, unknown>;
+  let args: readonly string[];
+  try {
+    ({ options: given, args } = cli.parse(["", "", ...argv], { run: false }));
+    if (given.help || given.version) return null;
+    command.checkUnknownOptions();
+    command.checkOptionValue();
+  } catch (error) {
+    throw new UsageError(`${(error as Error).message}: see --help`);
+  }
+  if (args.length > 1) throw new UsageError(`unexpected "${args[1]}": only the port stands without a flag, see --help`);
+  const port = read("port", args[0], env.CHAT_PORT, {
+    ...count("", 6000, 0, 65_535),
+  });
+  const flags = Object.fromEntries(
+    names.map((name) => [name, read(name, given[name], env[variable(name)], FLAGS[name] as Flag<string | number>)]),
+  ) as unknown as Flags;
+  if (given.data === undefined && !env.CHAT_DATA) flags.data = defaultDatabase(env);
+  const known = new Set(["CHAT_PORT", ...names.map(variable)]);
+  const strayVariables = Object.keys(env).filter((name) => name.startsWith("CHAT_") && !known.has(name));
+  return { ...flags, port, strayVariables };
+}
+
+/** A flag wins over its variable; an empty variable counts as not set. */
+function read<T>(name: string, flag: unknown, env: string | undefined, { allowed, otherwise, parse }: Flag<T>): T {
+  const source = flag !== undefined ? (name === "port" ? "port" : `--${kebab(name)}`) : variable(name);
+  if (Array.isArray(flag)) throw new UsageError(`${source}: given more than once`);
+  const text = flag !== undefined ? String(flag) : env || otherwise;
+  const value = parse(text);
+  if (value === undefined) throw new UsageError(`${source}: "${text}" is not ${allowed}`);
+  return value;
+}
+
+/** systemd's state directory, else the user's data directory (XDG Base Directory Specification). */
+function defaultDatabase(env: Record<string, string | undefined>): string {
+  // systemd separates several directories by colons.
+  if (env.STATE_DIRECTORY) return join(env.STATE_DIRECTORY.split(":")[0]!, "chat.db");
+  const data = env.XDG_DATA_HOME?.startsWith("/") ? env.XDG_DATA_HOME : join(env.HOME || homedir(), ".local", "share");
+  return join(data, "chatserver", "chat.db");
+}

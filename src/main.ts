@@ -1,0 +1,103 @@
+// Composition root of ./ChatServer: wire the parts, listen, signals, exit codes (0 drained, 1 cannot start, 2 wrong flags).
+import { readFileSync } from "node:fs";
+import { resolve } from "node:path";
+import { type Options, readOptions, UsageError, VERSION } from "./cli.ts";
+import { openSqliteStore } from "./db/sqlite.ts";
+import { createLog } from "./log.ts";
+import { operations } from "./model/store.ts";
+import { Server } from "./net/server.ts";
+import { Service } from "./service/service.ts";
+import { StartError } from "./start-error.ts";
+
+/** Files that the server needs beside its connections. */
+const RESERVED_FILES = 64;
+
+async function main(): Promise<void> {
+  const options = readOptions(process.argv.slice(2), process.env);
+  if (options === null) return;
+  const log = createLog(options.logLevel);
+  process.on("uncaughtException", (error) => log.error(`bug: ${error.stack}`));
+  process.on("unhandledRejection", (error) => log.error(`bug: ${error instanceof Error ? error.stack : error}`));
+  // What the database holds is nobody else's.
+  process.umask(0o077);
+
+  const file = resolve(options.data);
+  const store = await openSqliteStore(file, operations, new URL("./store-worker.ts", import.meta.url));
+  const secret = await store.setting("token_secret", Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("hex"));
+  const service = new Service(
+    store,
+    secret,
+    {
+      tokenTtlMs: options.tokenTtl * 1000,
+      memoryKiB: options.passwordMemory * 1024,
+      time: options.passwordTime,
+      queueLimit: options.passwordQueue,
+    },
+    log,
+  );
+  const maxConnections = Math.min(options.maxConnections, maxFiles() - RESERVED_FILES);
+  const server = new Server(
+    {
+      host: options.host,
+      port: options.port,
+      maxConnections,
+      maxFrameBytes: options.maxFrame,
+      maxInFlight: options.maxInFlight,
+      highWaterBytes: options.highWater,
+      loginTimeoutMs: options.loginTimeout * 1000,
+      idleTimeoutMs: options.idleTimeout * 1000,
+    },
+    service,
+    service.overload,
+  );
+  for (const name of options.strayVariables) log.warn(`${name} is no option: see --help`);
+  if (maxConnections < options.maxConnections)
+    log.debug(`the limit of open files allows ${maxConnections} connections: raise it with ulimit -n or LimitNOFILE=`);
+  log.info(`ChatServer ${VERSION}, process ${process.pid}`);
+  log.info(`store: SQLite ${file}`);
+  log.info(
+    `limits: ${maxConnections} connections, ${options.maxFrame} bytes a message, ${options.maxInFlight} requests in flight`,
+  );
+  log.info(`listening on ${options.host}:${server.port}`);
+  service.warmUp();
+
+  let draining = 0;
+  const drain = async (signal: string) => {
+    if (draining > 0) {
+      // A terminal's Ctrl-C may reach the server twice at once; later it means: now.
+      if (performance.now() - draining > 500) process.exit(1);
+      return;
+    }
+    draining = performance.now();
+    log.info(`${signal}: draining ${server.size} connections`);
+    server.stopListening();
+    const inTime = await within(options.drainTimeout * 1000, service.drain(server));
+    if (!inTime) log.warn(`not drained within ${options.drainTimeout} s: closing`);
+    await within(2_000, store.close());
+    log.info("stopped");
+    process.exit(0);
+  };
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"]) process.on(signal, () => drain(signal));
+}
+
+const within = (ms: number, work: Promise<unknown>): Promise<boolean> =>
+  Promise.race([work.then(() => true), Bun.sleep(ms).then(() => false)]);
+
+/** How many files this process may open; where the system does not say, as many as it likes. */
+function maxFiles(): number {
+  try {
+    const limit = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"));
+    return limit === null ? Number.POSITIVE_INFINITY : Number(limit[1]);
+  } catch {
+    return Number.POSITIVE_INFINITY;
+  }
+}
+
+function fail(error: unknown): never {
+  if (error instanceof UsageError) process.stderr.write(`ChatServer: ${error.message}\n`);
+  else if (error instanceof StartError) process.stderr.write(`ChatServer: ${error.message}\n`);
+  else process.stderr.write(`ChatServer: ${(error as Error).stack}\n`);
+  process.exit(error instanceof UsageError ? 2 : 1);
+}
+
+main().catch(fail);

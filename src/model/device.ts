@@ -1,0 +1,180 @@
+// Devices: who owns a session, and up to where each conversation has been delivered.
+import type { LogRow, Tx } from "../db/db.ts";
+import { type Conversation, conversationsOf, convName } from "./conversation.ts";
+
+/** A conversation with rows that a device has not been delivered. */
+export type Behind = [conversation: number, conv: string, delivered: number, head: number];
+
+export interface OpenedDevice {
+  id: number;
+  epoch: number;
+  /** Oldest next row first. */
+  behind: Behind[];
+  /** Rows that follow: those in `behind` that the device has not sent itself. */
+  offline: number;
+}
+
+/** A saved position: up to `seq` everything of `conversation` has been delivered. */
+export type CursorOf = [conversation: number, seq: number];
+
+/** A conversation to read on, from the delivered seq on; null: as the device's cursor says. */
+export type Want = [conversation: number, delivered: number | null];
+
+export interface Backlog {
+  /** Oldest first over all conversations; each one's in ascending seq from its position on, without gaps. */
+  rows: LogRow[];
+  /** Of the senders in `rows`. */
+  names: [id: number, name: string][];
+  /** By want, in its order: the position it started from, the last seq there is, and its name. */
+  found: [delivered: number, head: number, conv: string][];
+}
+
+/** Above this many rows in one login, those that the device sent itself are no longer looked for and counted out. */
+const EXACT_COUNT_LIMIT = 10_000;
+/** Conversations read for one page of backlog. The others wait, their oldest rows being younger. */
+const PAGE_CONVERSATIONS = 32;
+
+/**
+ * Claims (user, device) for a login: the higher epoch owns. A device's first login makes it, with the cursors of the
+ * user's most advanced device, so that what nobody has received arrives and what is older does not.
+ */
+export async function openDevice(tx: Tx, userId: number, name: string, boot: string): Promise<OpenedDevice> {
+  const known = await tx.find<{ id: number; epoch: number }>("device", ["id", "epoch"], ["user_id", "name"], [[userId, name]]);
+  let { id, epoch } = known[0] ?? { id: 0, epoch: 1 };
+  if (id === 0) {
+    id = (await tx.run("INSERT INTO device (user_id, name, epoch, boot) VALUES (?, ?, 1, ?)", [userId, name, boot])).id;
+    await tx.run(
+      `INSERT INTO cursor (device, conversation, seq)
+       SELECT ?, c.conversation, max(c.seq) FROM device d JOIN cursor c ON c.device = d.id WHERE d.user_id = ?
+       GROUP BY c.conversation`,
+      [id, userId],
+    );
+  } else {
+    epoch++;
+    await tx.run("UPDATE device SET epoch = ?, boot = ? WHERE id = ?", [epoch, boot, id]);
+  }
+  return { id, epoch, ...(await findBehind(tx, userId, id)) };
+}
+
+async function findBehind(tx: Tx, userId: number, device: number): Promise<{ behind: Behind[]; offline: number }> {
+  const cursors = await cursorsOf(tx, device);
+  const found: { at: Behind; nextTs: number }[] = [];
+  let offline = 0;
+  for (const log of await conversationsOf(tx, userId)) {
+    const delivered = position(log, cursors);
+    const head = tx.log.head(log.id, log.last_seq);
+    if (head <= delivered) continue;
+    const next = await tx.log.page(log.id, delivered, 1, 1);
+    found.push({ at: [log.id, convName(log), delivered, head], nextTs: next[0]![6] });
+    offline += head - delivered;
+  }
+  if (offline <= EXACT_COUNT_LIMIT)
+    for (const { at } of found) offline -= await tx.log.countOf(device, at[0], at[2]);
+  return { behind: found.sort((a, b) => a.nextTs - b.nextTs).map(({ at }) => at), offline };
+}
+
+async function cursorsOf(tx: Tx, device: number): Promise<Map<number, number>> {
+  const rows = await tx.find<{ conversation: number; seq: number }>("cursor", ["conversation", "seq"], ["device"], [[device]]);
+  return new Map(rows.map(({ conversation, seq }) => [conversation, seq]));
+}
+
+/** A cursor from before the user left and joined again does not reach back before the join. */
+const position = (log: { id: number; join_seq: number }, cursors: Map<number, number>): number =>
+  Math.max(cursors.get(log.id) ?? 0, log.join_seq);
+
+/** The next rows of the wanted conversations, merged by time: at most `maxRows`, and about `maxBytes` of text. */
+export async function backlog(
+  tx: Tx,
+  [userId, device]: [number, number],
+  wants: Want[],
+  maxRows: number,
+  maxBytes: number,
+): Promise<Backlog> {
+  const found = await resolve(tx, userId, device, wants);
+  const next: { conversation: number; from: number; ts: number }[] = [];
+  for (const [i, [conversation]] of wants.entries()) {
+    const [from, head] = found[i]!;
+    if (head <= from) continue;
+    const first = await tx.log.page(conversation, from, 1, 1);
+    next.push({ conversation, from, ts: first[0]![6] });
+  }
+  next.sort((a, b) => a.ts - b.ts);
+  const rows = await merge(tx, next, maxRows, maxBytes);
+  const senders = [...new Set(rows.map((row) => row[3]))].map((id) => [id]);
+  const names = await tx.find<{ id: number; name: string }>("user", ["id", "name"], ["id"], senders);
+  return { rows, names: names.map(({ id, name }) => [id, name]), found };
+}
+
+async function resolve(tx: Tx, userId: number, device: number, wants: Want[]): Promise<Backlog["found"]> {
+  const columns = ["id", "kind", "lo", "hi", "last_seq"];
+  const logs = await tx.find<Conversation>("conversation", columns, ["id"], wants.map(([id]) => [id]));
+  const byId = new Map(logs.map((log) => [log.id, log]));
+  const unknown = wants.filter(([, delivered]) => delivered === null).map(([id]) => id);
+  const keyed = { cursor: unknown.map((id) => [device, id]), member: unknown.map((id) => [id, userId]) };
+  const cursors = await tx.find<{ conversation: number; seq: number }>(
+    "cursor",
+    ["conversation", "seq"],
+    ["device", "conversation"],
+    keyed.cursor,
+  );
+  const joins = await tx.find<{ conversation: number; join_seq: number }>(
+    "member",
+    ["conversation", "join_seq"],
+    ["conversation", "user_id"],
+    keyed.member,
+  );
+  const delivered = new Map(cursors.map(({ conversation, seq }) => [conversation, seq]));
+  const joined = new Map(joins.map(({ conversation, join_seq }) => [conversation, join_seq]));
+  return wants.map(([id, at]) => {
+    const log = byId.get(id)!;
+    return [at ?? position({ id, join_seq: joined.get(id) ?? 0 }, delivered), tx.log.head(id, log.last_seq), convName(log)];
+  });
+}
+
+/**
+ * Merges pages of the conversations with the oldest next rows. Their rows are emitted up to the horizon: the time
+ * from which on an unread row, of a cut page or of a conversation not read, may be older.
+ */
+async function merge(
+  tx: Tx,
+  next: { conversation: number; from: number; ts: number }[],
+  maxRows: number,
+  maxBytes: number,
+): Promise<LogRow[]> {
+  const read = next.slice(0, PAGE_CONVERSATIONS);
+  const each = Math.max(8, Math.ceil(maxRows / Math.max(1, read.length)));
+  const eachBytes = Math.ceil(maxBytes / Math.max(1, read.length));
+  let horizon = next[PAGE_CONVERSATIONS]?.ts ?? Number.POSITIVE_INFINITY;
+  const candidates: { row: LogRow; order: number }[] = [];
+  for (const { conversation, from } of read) {
+    const page = await tx.log.page(conversation, from, each, eachBytes);
+    let order = 0;
+    for (const row of page) {
+      // The clock may have been set back: a row is never ordered before an earlier one of its conversation.
+      order = Math.max(order, row[6]);
+      candidates.push({ row, order });
+    }
+    if (page.length === each || page.reduce((sum, row) => sum + row[7].length, 0) >= eachBytes)
+      horizon = Math.min(horizon, order);
+  }
+  // Array.sort is stable: rows of equal times stay in their conversations' order.
+  candidates.sort((a, b) => a.order - b.order);
+  const rows: LogRow[] = [];
+  let bytes = 0;
+  for (const { row, order } of candidates) {
+    if (rows.length > 0 && (order > horizon || rows.length >= maxRows || bytes >= maxBytes)) break;
+    rows.push(row);
+    bytes += row[7].length;
+  }
+  return rows;
+}
+
+/** Saves positions of devices, except of those that a later login owns. */
+export async function saveCursors(tx: Tx, saves: [device: number, epoch: number, cursors: CursorOf[]][]): Promise<void> {
+  const devices = await tx.find<{ id: number; epoch: number }>("device", ["id", "epoch"], ["id"], saves.map(([id]) => [id]));
+  const epochs = new Map(devices.map(({ id, epoch }) => [id, epoch]));
+  const rows = saves
+    .filter(([device, epoch]) => epochs.get(device) === epoch)
+    .flatMap(([device, , cursors]) => cursors.map(([conversation, seq]) => [device, conversation, seq]));
+  if (rows.length > 0) await tx.raise("cursor", ["device", "conversation", "seq"], rows);
+}

@@ -1,0 +1,40 @@
+// Friend lists: one-way, A's list holds B.
+import type { LogRow, Tx } from "../db/db.ts";
+import { ChatError, directConv, Errno, MsgId, parseConv } from "../protocol.ts";
+import { openConversations } from "./conversation.ts";
+import { nameOf } from "./user.ts";
+
+export type Named = [id: number, name: string];
+
+/** Puts `friendId` on the list and tells them by a row in their conversation. Throws errno 12 and 13. */
+export async function addFriend(
+  tx: Tx,
+  [userId, device, friendId]: [number, number, number],
+  msg: string,
+  ts: number,
+): Promise<{ name: string; row: LogRow }> {
+  const name = await nameOf(tx, friendId, "friendId");
+  if ((await tx.find("friend", ["user_id"], ["user_id", "friend_id"], [[userId, friendId]])).length > 0)
+    throw new ChatError(Errno.alreadyDone, `friendId: ${friendId} is on your list already`);
+  await tx.insert("friend", ["user_id", "friend_id"], [[userId, friendId]]);
+  const conv = directConv(userId, friendId);
+  const { id, last_seq } = (await openConversations(tx, [parseConv(conv)!])).get(conv)!;
+  const seq = tx.log.head(id, last_seq) + 1;
+  const row: LogRow = [id, seq, MsgId.addFriend, userId, device, null, ts, JSON.stringify({ msg })];
+  await tx.log.append([row]);
+  return { name, row };
+}
+
+export async function friendsOf(tx: Tx, userId: number): Promise<Named[]> {
+  const rows = await tx.all<{ id: number; name: string }>(
+    "SELECT u.id, u.name FROM friend f JOIN user u ON u.id = f.friend_id WHERE f.user_id = ? ORDER BY u.id",
+    [userId],
+  );
+  return rows.map(({ id, name }) => [id, name]);
+}
+
+/** The users whose list holds `userId`. */
+export async function listedBy(tx: Tx, userId: number): Promise<number[]> {
+  const rows = await tx.find<{ user_id: number }>("friend", ["user_id"], ["friend_id"], [[userId]]);
+  return rows.map((row) => row.user_id);
+}

@@ -1,0 +1,90 @@
+// Groups and their members. A group's log is its conversation, which counts the changes of its membership.
+import type { LogRow, Tx } from "../db/db.ts";
+import { ChatError, Errno, GROUP_MEMBERS_SHOWN, MsgId } from "../protocol.ts";
+import { groupLog } from "./conversation.ts";
+
+export type Member = [id: number, name: string, role: string];
+
+export interface Group {
+  id: number;
+  name: string;
+  description: string;
+  /** Of members in all. */
+  count: number;
+  /** The first of them, by id. */
+  members: Member[];
+}
+
+/** Members listed in one answer, over all of its groups. */
+const MEMBERS_PER_ANSWER = 50_000;
+
+export async function createGroup(tx: Tx, userId: number, name: string, description: string): Promise<number> {
+  const { id } = await tx.run("INSERT INTO chat_group (name, description) VALUES (?, ?)", [name, description]);
+  const log = await tx.run("INSERT INTO conversation (kind, lo, hi) VALUES (1, ?, 0)", [id]);
+  await tx.insert("member", ["conversation", "user_id", "role", "join_seq"], [[log.id, userId, "creator", 0]]);
+  return id;
+}
+
+/** Makes the user a member and tells the members by a row. What was written before is not sent to them. */
+export async function joinGroup(
+  tx: Tx,
+  [userId, device, groupId]: [number, number, number],
+  ts: number,
+): Promise<{ group: Group; row: LogRow; version: number }> {
+  const { id, last_seq, member_ver } = await groupLog(tx, groupId);
+  if ((await tx.find("member", ["role"], ["conversation", "user_id"], [[id, userId]])).length > 0)
+    throw new ChatError(Errno.alreadyDone, `groupid: you are in group ${groupId} already`);
+  const seq = tx.log.head(id, last_seq) + 1;
+  await tx.insert("member", ["conversation", "user_id", "role", "join_seq"], [[id, userId, "normal", seq - 1]]);
+  await tx.run("UPDATE conversation SET member_ver = member_ver + 1 WHERE id = ?", [id]);
+  const row: LogRow = [id, seq, MsgId.joinGroup, userId, device, null, ts, JSON.stringify({ userid: userId })];
+  await tx.log.append([row]);
+  return { group: await describe(tx, id, groupId, GROUP_MEMBERS_SHOWN), row, version: member_ver + 1 };
+}
+
+export async function groupsOf(tx: Tx, userId: number): Promise<Group[]> {
+  const groups = await tx.all<{ id: number; groupId: number }>(
+    `SELECT c.id, c.lo AS groupId FROM member m JOIN conversation c ON c.id = m.conversation
+     WHERE m.user_id = ? ORDER BY c.lo`,
+    [userId],
+  );
+  const shown = Math.min(GROUP_MEMBERS_SHOWN, Math.ceil(MEMBERS_PER_ANSWER / groups.length));
+  const described: Group[] = [];
+  for (const { id, groupId } of groups) described.push(await describe(tx, id, groupId, shown));
+  return described;
+}
+
+async function describe(tx: Tx, conversation: number, id: number, shown: number): Promise<Group> {
+  const [group] = await tx.find<{ name: string; description: string }>("chat_group", ["name", "description"], ["id"], [[id]]);
+  const [{ count }] = (await tx.all("SELECT count(*) AS count FROM member WHERE conversation = ?", [conversation])) as [
+    { count: number },
+  ];
+  return { id, ...group!, count, members: await page(tx, conversation, 0, shown) };
+}
+
+/** Members with an id above `after`, for one of them. Throws errno 11 and 12. */
+export async function membersPage(tx: Tx, userId: number, groupId: number, after: number, limit: number): Promise<Member[]> {
+  const { id } = await groupLog(tx, groupId);
+  if ((await tx.find("member", ["role"], ["conversation", "user_id"], [[id, userId]])).length === 0)
+    throw notMember(groupId);
+  return page(tx, id, after, limit);
+}
+
+async function page(tx: Tx, conversation: number, after: number, limit: number): Promise<Member[]> {
+  const rows = await tx.all<{ id: number; name: string; role: string }>(
+    `SELECT u.id, u.name, m.role FROM member m JOIN user u ON u.id = m.user_id
+     WHERE m.conversation = ? AND m.user_id > ? ORDER BY m.user_id LIMIT ?`,
+    [conversation, after, limit],
+  );
+  return rows.map(({ id, name, role }) => [id, name, role]);
+}
+
+/** Everybody in a group's log, and the version of that list. */
+export async function memberIds(tx: Tx, conversation: number): Promise<{ version: number; ids: number[] }> {
+  const [log] = await tx.find<{ member_ver: number }>("conversation", ["member_ver"], ["id"], [[conversation]]);
+  const rows = await tx.find<{ user_id: number }>("member", ["user_id"], ["conversation"], [[conversation]]);
+  return { version: log?.member_ver ?? 0, ids: rows.map((row) => row.user_id) };
+}
+
+export const notMember = (groupId: number): ChatError =>
+  new ChatError(Errno.forbidden, `groupid: you are not a member of group ${groupId}`);

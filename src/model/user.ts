@@ -1,0 +1,47 @@
+// Accounts, and the secrets that belong to them.
+import type { Tx } from "../db/db.ts";
+import { ChatError, Errno } from "../protocol.ts";
+
+export interface Credentials {
+  id: number;
+  name: string;
+  /** argon2id, PHC string. */
+  password: string;
+  tokenEpoch: number;
+}
+
+/** Stores a new user and returns its id. Throws errno 1 where the name is taken. */
+export async function createUser(tx: Tx, name: string, password: string): Promise<number> {
+  if ((await tx.find("user", ["id"], ["name"], [[name]])).length > 0)
+    throw new ChatError(Errno.nameTaken, `name: "${name}" is taken, choose another`);
+  return (await tx.run("INSERT INTO user (name, password) VALUES (?, ?)", [name, password])).id;
+}
+
+/** What a login is checked against; null for an unknown user. */
+export async function credentials(tx: Tx, by: "id" | "name", value: number | string): Promise<Credentials | null> {
+  const columns = ["id", "name", "password", "token_epoch AS tokenEpoch"];
+  return (await tx.find<Credentials>("user", columns, [by], [[value]]))[0] ?? null;
+}
+
+/** Replaces a password's hash by a newer one of the same password. */
+export async function rehash(tx: Tx, userId: number, from: string, to: string): Promise<void> {
+  await tx.run("UPDATE user SET password = ? WHERE id = ? AND password = ?", [to, userId, from]);
+}
+
+/** Voids all tokens that the user has been given. */
+export async function revokeTokens(tx: Tx, userId: number): Promise<void> {
+  await tx.run("UPDATE user SET token_epoch = token_epoch + 1 WHERE id = ?", [userId]);
+}
+
+/** The name of a user. Throws errno 12 where there is none. */
+export async function nameOf(tx: Tx, userId: number, field: string): Promise<string> {
+  const [user] = await tx.find<{ name: string }>("user", ["name"], ["id"], [[userId]]);
+  if (user === undefined) throw new ChatError(Errno.notFound, `${field}: there is no user ${userId}`);
+  return user.name;
+}
+
+/** The value kept under `name`, which is `fresh` from now on where there was none. */
+export async function setting(tx: Tx, name: string, fresh: string): Promise<string> {
+  await tx.insert("setting", ["name", "value"], [[name, fresh]], "ignore");
+  return (await tx.find<{ value: string }>("setting", ["value"], ["name"], [[name]]))[0]!.value;
+}

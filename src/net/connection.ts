@@ -1,0 +1,356 @@
+// One socket: the order of its requests and answers, backpressure in both directions, and its orderly end.
+// Knows nothing of users or of what messages mean.
+import type { Socket } from "bun";
+import { Errno, MAX_PROTOCOL_ERRORS, type Message } from "../protocol.ts";
+import { Decoder, Fault, type Framing } from "./codec.ts";
+import { type Mark, Output } from "./output.ts";
+
+/** What connections do with what arrives: the service, as far as the network part sees it. */
+export interface ConnectionEvents {
+  /** Whether a request starts only when all earlier ones are answered, and later ones wait for its answer. */
+  isBarrier(message: Message): boolean;
+  /** A request, to be answered once by `answer(slot, …)`. */
+  onMessage(connection: Connection, slot: number, message: Message): void;
+  /** What arrived instead of a request, to be answered in `slot`. */
+  onFault(connection: Connection, slot: number, fault: Fault): void;
+  /** The peer has sent its last byte and its requests are answered: `finish` when nothing else is to be sent. */
+  onHalfClose(connection: Connection): void;
+  /** The output has fallen below the high-water mark: pushing may go on. */
+  onWritable(connection: Connection): void;
+  /** The connection takes no more requests and pushes: it is gone, or about to end. Called once. */
+  onClose(connection: Connection): void;
+}
+
+export interface ConnectionLimits {
+  maxFrameBytes: number;
+  /** Requests of one connection that are not answered yet; beyond, it is not read. */
+  maxInFlight: number;
+  /** Output above this: the connection is not read and nothing is pushed to it. */
+  highWaterBytes: number;
+}
+
+/** Output above the high-water mark by this much (answers to what was read before): the connection is closed. */
+const HARD_LIMIT_BYTES = 17 * 1024 * 1024;
+/** A peer that takes nothing for this long while output waits is gone. */
+export const WRITE_STALL_MS = 60_000;
+/** How long a first object that might get a terminator is waited for. */
+const TERMINATOR_WAIT_MS = 50;
+/** How long the rest of a peer's input is discarded before the close; closing with unread input would reset it. */
+const LINGER_MS = 1_000;
+
+/** open: serving; ending: output is flushed, then FIN; lingering: FIN is sent, input is discarded; closed: gone. */
+type State = "open" | "ending" | "lingering" | "closed";
+
+let dirty: Connection[] = [];
+
+/** Ends the turn of the loop: everything written meanwhile leaves, in one write a connection. */
+function flushDirty(): void {
+  const connections = dirty;
+  dirty = [];
+  for (const connection of connections) connection.flush();
+}
+
+export class Connection {
+  state: State = "open";
+  /** performance.now() of the last received byte. */
+  inputAt = performance.now();
+  /** Since when nobody is logged in here, performance.now(); null while somebody is. Kept by the owner. */
+  anonymousSince: number | null = this.inputAt;
+  /** Set by the owner: silence ends the connection after the idle timeout. */
+  heartbeats = false;
+
+  private readonly decoder: Decoder;
+  private readonly output: Output;
+  /** Answers by slot, from `firstSlot` on; null while the request is under way, "" where it gets no answer. */
+  private answers: (string | null)[] = [];
+  private firstSlot = 0;
+  /** A barrier request that waits for the answers before it. */
+  private waiting: Message | null = null;
+  /** A barrier request is under way. */
+  private blocked = false;
+  private paused = false;
+  private pumping = false;
+  private isDirty = false;
+  private congested = false;
+  private peerEnded = false;
+  private halfCloseTold = false;
+  /** The last request (a fault that ends the connection) has been taken. */
+  private lastTaken = false;
+  /** To be sent behind the last answer. */
+  private lastText = "";
+  private flushWaiters: ((accepted: boolean) => void)[] = [];
+  private protocolErrors = 0;
+  private timer: Timer | null = null;
+
+  constructor(
+    private readonly socket: Socket<Connection>,
+    private readonly events: ConnectionEvents,
+    private readonly limits: ConnectionLimits,
+  ) {
+    this.decoder = new Decoder(limits.maxFrameBytes);
+    this.output = new Output(socket);
+  }
+
+  get framing(): Framing {
+    return this.decoder.framing;
+  }
+
+  get remoteAddress(): string {
+    return this.socket.remoteAddress;
+  }
+
+  /** Whether a push would be taken now. */
+  get writable(): boolean {
+    return this.state === "open" && !this.congested;
+  }
+
+  /** Whether output has waited for a peer that takes nothing. */
+  isStalled(now: number): boolean {
+    return this.output.pendingBytes > 0 && now - this.output.progressAt > WRITE_STALL_MS;
+  }
+
+  /** Sends an unasked message. `mark` is told when the kernel has accepted it. */
+  push(text: string, mark: Mark | null = null, seq = 0): void {
+    if (this.state === "open") this.write(text, mark, seq);
+  }
+
+  /** Gives the request in `slot` its answer ("": none); it leaves when all earlier requests have theirs. */
+  answer(slot: number, text: string): void {
+    if (this.state !== "open") return;
+    this.answers[slot - this.firstSlot] = text;
+    let done = 0;
+    while (done < this.answers.length && this.answers[done] !== null) {
+      const ready = this.answers[done++]!;
+      if (ready !== "") this.write(ready, null, 0);
+    }
+    if (done === 0) return;
+    this.answers.splice(0, done);
+    this.firstSlot += done;
+    if (this.answers.length === 0) this.blocked = false;
+    this.pump();
+  }
+
+  /**
+   * Ends in good order: no more requests are taken, what is written leaves (with `lastText` behind it), then FIN; the
+   * peer's input is discarded until its FIN, or for one second. Unanswered requests stay unanswered.
+   */
+  finish(lastText = ""): void {
+    if (this.state !== "open") return;
+    if (lastText !== "") this.write(lastText, null, 0);
+    this.state = "ending";
+    this.decoder.end();
+    this.waiting = null;
+    this.stopTimer();
+    this.resume();
+    this.events.onClose(this);
+    this.markDirty();
+  }
+
+  /** Ends at once, with a reset. */
+  terminate(): void {
+    if (this.state === "closed") return;
+    this.socket.terminate();
+    this.handleClose();
+  }
+
+  /** Stops taking requests; those taken are answered. */
+  stopReading(): void {
+    if (this.state !== "open") return;
+    this.decoder.end();
+    this.waiting = null;
+    this.stopTimer();
+  }
+
+  /** `finish`, after what was asked is answered. */
+  retire(lastText: string): void {
+    this.stopReading();
+    this.lastTaken = true;
+    this.lastText = lastText;
+    this.pump();
+  }
+
+  /** Settles with true when the kernel has accepted everything written so far, with false when it never will. */
+  whenFlushed(): Promise<boolean> {
+    if (this.output.pendingBytes === 0) return Promise.resolve(true);
+    return new Promise((resolve) => this.flushWaiters.push(resolve));
+  }
+
+  /** Whether requests wait for their answers. */
+  get busy(): boolean {
+    return this.answers.length > 0;
+  }
+
+  handleData(chunk: Buffer): void {
+    if (this.state !== "open") return;
+    this.inputAt = performance.now();
+    this.decoder.push(chunk);
+    this.pump();
+  }
+
+  /** FIN: the peer sends no more, and may still read. */
+  handleEnd(): void {
+    this.peerEnded = true;
+    if (this.state === "lingering") this.end();
+    else if (this.state === "open") {
+      if (this.decoder.holding) this.releaseHeld();
+      this.pump();
+    }
+  }
+
+  handleDrain(): void {
+    this.flush();
+  }
+
+  handleClose(): void {
+    if (this.state === "closed") return;
+    const wasOpen = this.state === "open";
+    this.state = "closed";
+    this.stopTimer();
+    this.decoder.end();
+    this.output.discard();
+    this.tellFlushed(false);
+    this.answers = [];
+    this.waiting = null;
+    if (wasOpen) this.events.onClose(this);
+  }
+
+  /** Writes what waits to the socket. Called once at the end of a turn, and when the kernel has room again. */
+  flush(): void {
+    this.isDirty = false;
+    if (this.state === "closed" || this.state === "lingering") return;
+    const empty = this.output.flush();
+    if (empty) this.tellFlushed(true);
+    if (this.state === "ending") {
+      if (empty) this.linger();
+      return;
+    }
+    const { pendingBytes } = this.output;
+    if (pendingBytes > this.limits.highWaterBytes + HARD_LIMIT_BYTES) return this.terminate();
+    if (this.congested && pendingBytes <= this.limits.highWaterBytes / 2) {
+      this.congested = false;
+      this.events.onWritable(this);
+      this.pump();
+    }
+  }
+
+  private write(text: string, mark: Mark | null, seq: number): void {
+    this.output.framing = this.decoder.framing;
+    this.output.add(text, mark, seq);
+    if (this.output.pendingBytes > this.limits.highWaterBytes) this.congested = true;
+    this.markDirty();
+  }
+
+  private markDirty(): void {
+    if (this.isDirty) return;
+    this.isDirty = true;
+    if (dirty.push(this) === 1) setImmediate(flushDirty);
+  }
+
+  private get canTake(): boolean {
+    return (
+      this.state === "open" &&
+      !this.lastTaken &&
+      !this.blocked &&
+      !this.congested &&
+      this.waiting === null &&
+      this.answers.length < this.limits.maxInFlight
+    );
+  }
+
+  /** Takes as many requests as order and limits allow, and stops reading the socket while they allow none. */
+  private pump(): void {
+    if (this.pumping || this.state !== "open") return;
+    this.pumping = true;
+    if (this.waiting !== null && this.answers.length === 0) {
+      const message = this.waiting;
+      this.waiting = null;
+      this.take(message);
+    }
+    while (this.canTake) {
+      const next = this.decoder.next();
+      if (next === null) break;
+      this.take(next);
+    }
+    this.pumping = false;
+    if (this.state !== "open") return;
+    if (this.lastTaken && !this.busy) return this.finish(this.lastText);
+    if (this.canTake) this.resume();
+    else this.pause();
+    if (this.decoder.holding) this.timer ??= setTimeout(() => this.releaseHeld(), TERMINATOR_WAIT_MS);
+    else this.stopTimer();
+    if (this.peerEnded && !this.halfCloseTold && this.canTake && !this.busy && !this.decoder.holding) {
+      this.halfCloseTold = true;
+      this.events.onHalfClose(this);
+    }
+  }
+
+  private take(next: Message | Fault): void {
+    if (next instanceof Fault) return this.takeFault(next);
+    const barrier = this.events.isBarrier(next);
+    if (barrier && this.answers.length > 0) {
+      this.waiting = next;
+      return;
+    }
+    this.blocked = barrier;
+    this.events.onMessage(this, this.reserve(), next);
+  }
+
+  private takeFault(fault: Fault): void {
+    const last = fault.errno === Errno.tooLarge || ++this.protocolErrors >= MAX_PROTOCOL_ERRORS;
+    this.events.onFault(this, this.reserve(), fault);
+    // What was asked before is answered first.
+    if (last) {
+      this.decoder.end();
+      this.lastTaken = true;
+    }
+  }
+
+  private reserve(): number {
+    this.answers.push(null);
+    return this.firstSlot + this.answers.length - 1;
+  }
+
+  private releaseHeld(): void {
+    this.stopTimer();
+    const held = this.decoder.releaseHeld();
+    if (held !== null && this.state === "open") this.take(held);
+    this.pump();
+  }
+
+  private pause(): void {
+    if (this.paused || this.peerEnded) return;
+    this.paused = true;
+    this.socket.pause();
+  }
+
+  private resume(): void {
+    if (!this.paused) return;
+    this.paused = false;
+    this.socket.resume();
+  }
+
+  private linger(): void {
+    this.state = "lingering";
+    this.output.discard();
+    this.socket.shutdown();
+    if (this.peerEnded) this.end();
+    else this.timer = setTimeout(() => this.end(), LINGER_MS);
+  }
+
+  private tellFlushed(accepted: boolean): void {
+    const waiters = this.flushWaiters;
+    if (waiters.length === 0) return;
+    this.flushWaiters = [];
+    for (const resolve of waiters) resolve(accepted);
+  }
+
+  private end(): void {
+    this.socket.end();
+    this.handleClose();
+  }
+
+  private stopTimer(): void {
+    if (this.timer !== null) clearTimeout(this.timer);
+    this.timer = null;
+  }
+}

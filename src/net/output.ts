@@ -1,0 +1,115 @@
+// A connection's way out: texts wait until the turn of the loop ends, then leave framed and in one write; what the
+// kernel does not take yet waits for `drain`. Tells each push's mark when the kernel has accepted it.
+import { encode, type Framing } from "./codec.ts";
+
+/** Told that everything up to and including the message `seq` has been accepted by the kernel. */
+export interface Mark {
+  accepted(seq: number): void;
+}
+
+interface Sink {
+  /** Bytes accepted; negative after the close. */
+  write(bytes: Uint8Array): number;
+}
+
+/** Encoded per write; a longer message gets a buffer of its own. Shared by all connections of this thread. */
+const scratch = Buffer.allocUnsafeSlow(256 * 1024);
+const roomFor = (text: string): number => text.length * 3 + 4;
+
+export class Output {
+  framing: Framing = "lf";
+  /** When the kernel last took something, or had nothing to take: performance.now(), milliseconds. */
+  progressAt = performance.now();
+
+  private texts: string[] = [];
+  private marks: (Mark | null)[] = [];
+  private seqs: number[] = [];
+  private textLength = 0;
+  /** Encoded, but not taken by the kernel. */
+  private unsent: Buffer | null = null;
+  /** Marks of messages in `unsent`, and the bytes of it that go before they are accepted. */
+  private unsentMarks: { end: number; mark: Mark; seq: number }[] = [];
+
+  constructor(private readonly sink: Sink) {}
+
+  /** About how many bytes wait. */
+  get pendingBytes(): number {
+    return this.textLength + (this.unsent?.length ?? 0);
+  }
+
+  add(text: string, mark: Mark | null, seq: number): void {
+    if (this.pendingBytes === 0) this.progressAt = performance.now();
+    this.texts.push(text);
+    this.marks.push(mark);
+    this.seqs.push(seq);
+    this.textLength += text.length;
+  }
+
+  /** Writes until everything is out or the kernel takes no more; true where everything is out. */
+  flush(): boolean {
+    if (this.unsent !== null && !this.writeUnsent()) return false;
+    let from = 0;
+    while (from < this.texts.length && this.unsent === null) from = this.writeSome(from);
+    if (from === this.texts.length) {
+      this.texts = [];
+      this.marks = [];
+      this.seqs = [];
+      this.textLength = 0;
+    } else {
+      for (let i = 0; i < from; i++) this.textLength -= this.texts[i]!.length;
+      this.texts.splice(0, from);
+      this.marks.splice(0, from);
+      this.seqs.splice(0, from);
+    }
+    return this.unsent === null;
+  }
+
+  /** Forgets what waits: for a connection that is gone. */
+  discard(): void {
+    this.texts = [];
+    this.marks = [];
+    this.seqs = [];
+    this.textLength = 0;
+    this.unsent = null;
+    this.unsentMarks = [];
+  }
+
+  /** Encodes and writes messages from `from` on, as many as one buffer holds; returns where the rest starts. */
+  private writeSome(from: number): number {
+    const out = roomFor(this.texts[from]!) > scratch.length ? Buffer.allocUnsafe(roomFor(this.texts[from]!)) : scratch;
+    let end = 0;
+    let to = from;
+    const ends: number[] = [];
+    for (; to < this.texts.length && end + roomFor(this.texts[to]!) <= out.length; to++) {
+      end = encode(this.texts[to]!, this.framing, out, end);
+      ends.push(end);
+    }
+    const accepted = Math.max(0, this.sink.write(out.subarray(0, end)));
+    if (accepted > 0) this.progressAt = performance.now();
+    for (let i = from; i < to; i++) {
+      const mark = this.marks[i]!;
+      if (mark === null) continue;
+      if (ends[i - from]! <= accepted) mark.accepted(this.seqs[i]!);
+      else this.unsentMarks.push({ end: ends[i - from]! - accepted, mark, seq: this.seqs[i]! });
+    }
+    if (accepted < end) this.unsent = Buffer.from(out.subarray(accepted, end));
+    return to;
+  }
+
+  private writeUnsent(): boolean {
+    const unsent = this.unsent!;
+    const accepted = Math.max(0, this.sink.write(unsent));
+    if (accepted > 0) this.progressAt = performance.now();
+    this.unsent = accepted < unsent.length ? unsent.subarray(accepted) : null;
+    let reached = 0;
+    for (const waiting of this.unsentMarks) {
+      waiting.end -= accepted;
+      if (waiting.end <= 0) {
+        waiting.mark.accepted(waiting.seq);
+        reached++;
+      }
+    }
+    this.unsentMarks.splice(0, reached);
+    return this.unsent === null;
+  }
+}

@@ -1,0 +1,112 @@
+// The listening socket and the set of its connections: limits, time-outs, and the end of them all.
+import type { TCPSocketListener } from "bun";
+import { StartError } from "../start-error.ts";
+import { setBacklog } from "../libc.ts";
+import { Connection, type ConnectionEvents, type ConnectionLimits } from "./connection.ts";
+
+export interface ServerOptions extends ConnectionLimits {
+  host: string;
+  /** 0: any free one. */
+  port: number;
+  maxConnections: number;
+  loginTimeoutMs: number;
+  idleTimeoutMs: number;
+}
+
+/** Connections that the kernel may queue for us: a burst of connects must not lose any. */
+const BACKLOG = 4096;
+const KEEPALIVE_MS = 60_000;
+/** Connections above the limit that are told so; those above this are closed without a word. */
+const MAX_REFUSED = 256;
+/** How long a refused connection has to send the byte that tells how it wants to be answered. */
+const REFUSED_WAIT_MS = 1_000;
+const SCAN_MS = 1_000;
+
+export class Server {
+  private readonly connections = new Set<Connection>();
+  private readonly refused = new Set<Connection>();
+  private readonly listener: TCPSocketListener<Connection>;
+  private readonly scanTimer: Timer;
+
+  /** Listens. Connections above the limit get `overload` for their events. Throws StartError. */
+  constructor(
+    private readonly options: ServerOptions,
+    private readonly events: ConnectionEvents,
+    private readonly overload: ConnectionEvents,
+  ) {
+    try {
+      this.listener = Bun.listen<Connection>({
+        hostname: options.host,
+        port: options.port,
+        allowHalfOpen: true,
+        socket: {
+          open: (socket) => this.accept(socket),
+          data: (socket, chunk) => socket.data.handleData(chunk),
+          end: (socket) => socket.data.handleEnd(),
+          drain: (socket) => socket.data.handleDrain(),
+          close: (socket) => this.remove(socket.data),
+          error: (socket) => socket.data.terminate(),
+        },
+      });
+    } catch (error) {
+      throw new StartError(explain(options, error as Error & { code?: string }));
+    }
+    setBacklog((this.listener as unknown as { fd: number }).fd, BACKLOG);
+    this.scanTimer = setInterval(() => this.scan(), SCAN_MS);
+  }
+
+  get port(): number {
+    return this.listener.port;
+  }
+
+  get size(): number {
+    return this.connections.size;
+  }
+
+  [Symbol.iterator](): Iterator<Connection> {
+    return this.connections.values();
+  }
+
+  /** Takes no more connections; those that are there stay. */
+  stopListening(): void {
+    this.listener.stop(false);
+    clearInterval(this.scanTimer);
+  }
+
+  private accept(socket: Bun.Socket<Connection>): void {
+    const full = this.connections.size >= this.options.maxConnections;
+    const connection = new Connection(socket, full ? this.overload : this.events, this.options);
+    socket.data = connection;
+    if (full && this.refused.size >= MAX_REFUSED) return connection.terminate();
+    (full ? this.refused : this.connections).add(connection);
+    socket.setNoDelay(true);
+    socket.setKeepAlive(true, KEEPALIVE_MS);
+  }
+
+  private remove(connection: Connection): void {
+    this.connections.delete(connection);
+    this.refused.delete(connection);
+    connection.handleClose();
+  }
+
+  /** One walk a second in place of a timer for each connection. */
+  private scan(): void {
+    const now = performance.now();
+    const { loginTimeoutMs, idleTimeoutMs } = this.options;
+    for (const connection of this.connections) {
+      const silentMs = now - connection.inputAt;
+      if (connection.isStalled(now)) connection.terminate();
+      else if (now - (connection.anonymousSince ?? now) > loginTimeoutMs && !connection.busy) connection.finish();
+      else if (connection.heartbeats && silentMs > idleTimeoutMs && connection.writable) connection.finish();
+    }
+    for (const connection of this.refused) if (now - connection.inputAt > REFUSED_WAIT_MS) connection.finish();
+  }
+}
+
+function explain({ host, port }: ServerOptions, { code, message }: Error & { code?: string }): string {
+  if (code === "EADDRINUSE") return `port ${port} is taken on ${host}: stop what listens there, or give another port`;
+  if (code === "EACCES") return `no permission to listen on port ${port}: give one above 1023`;
+  if (code === "EADDRNOTAVAIL" || code === "ENOTFOUND")
+    return `${host} is not an address of this machine: give --host another one`;
+  return `cannot listen on ${host} port ${port}: ${message}`;
+}

@@ -1,0 +1,103 @@
+// Register, log in, log out.
+import * as field from "../protocol.ts";
+import { ChatError, Errno, invalid, type JsonObject } from "../protocol.ts";
+import type { Context, Reply, Request } from "./handler.ts";
+import { legacyLogin } from "./legacy.ts";
+import { friend, group } from "./render.ts";
+import type { Session } from "./session.ts";
+import { issueToken, readToken } from "./token.ts";
+
+/** {"msgId":1000,"name":"ann","password":"secret"} -> {"msgId":1001,"errno":0,"id":1} */
+export async function register({ store, passwords, log }: Context, { message }: Request): Promise<Reply> {
+  const name = field.name(message, "name");
+  const password = field.password(message, "password");
+  const id = await store.createUser(name, await passwords.hash(password));
+  log.info(`user ${id} registered`);
+  return { fields: { id } };
+}
+
+/**
+ * {"msgId":1002,"name":"ann","password":"secret"} ->
+ * {"msgId":1003,"errno":0,"id":1,"name":"ann","token":"…","friends":[…],"groups":[…],"offline":2}, then what is stored
+ */
+export async function login(context: Context, request: Request, current: Session | null): Promise<Reply> {
+  const { store, sessions, log } = context;
+  const { message, connection } = request;
+  if (current !== null)
+    throw new ChatError(Errno.alreadyDone, `you are logged in as ${current.userId}: log out first (1009)`);
+  const device = field.device(message);
+  const takeover = field.flag(message, "takeover");
+  const confirms = field.flag(message, "confirm");
+  const user = await authenticate(context, message);
+  const { session, opened } = await sessions.claim(connection, { userId: user.id, name: user.name, device, takeover, confirms });
+  try {
+    const friends = await store.friendsOf(user.id);
+    const groups = await store.groupsOf(user.id);
+    const { stateOf } = sessions.presence;
+    const token = issueToken(context.secret, { userId: user.id, tokenEpoch: user.tokenEpoch }, Date.now(), context.tokenTtlMs);
+    const fields: JsonObject = {
+      id: user.id,
+      name: user.name,
+      token,
+      friends: friends.map((each) => friend(each, stateOf)),
+      groups: groups.map((each) => group(each, stateOf)),
+      offline: opened.offline,
+    };
+    const legacy = connection.framing === "nul" ? await legacyLogin(sessions.delivery, session, fields) : null;
+    if (session.ended) throw new ChatError(Errno.replaced, "this session was taken over by another log-in");
+    log.debug(`user ${user.id} logged in from ${connection.remoteAddress}`);
+    return {
+      fields: legacy?.fields ?? fields,
+      then: () => {
+        legacy?.pushRest();
+        sessions.begin(session);
+      },
+    };
+  } catch (error) {
+    sessions.end(session);
+    throw error;
+  }
+}
+
+interface Authenticated {
+  id: number;
+  name: string;
+  tokenEpoch: number;
+}
+
+async function authenticate(context: Context, message: JsonObject): Promise<Authenticated> {
+  const { store, passwords, secret } = context;
+  if (message.token !== undefined && message.token !== null) {
+    const id = field.id(message, "id");
+    const claims = readToken(secret, field.text(message, "token", 1, 512), Date.now());
+    const user = claims?.userId === id ? await store.credentials("id", id) : null;
+    if (user === null || user.tokenEpoch !== claims!.tokenEpoch)
+      throw new ChatError(Errno.badCredentials, "token: not valid for this id, or expired: log in with the password");
+    return user;
+  }
+  const byName = message.id === undefined || message.id === null;
+  if (byName && (message.name === undefined || message.name === null)) throw invalid("id", "an id or a name is required");
+  const value = byName ? field.name(message, "name") : field.id(message, "id");
+  const password = field.password(message, "password");
+  const user = await store.credentials(byName ? "name" : "id", value);
+  if (!(await passwords.verify(password, user?.password ?? null)) || user === null)
+    throw new ChatError(Errno.badCredentials, `${byName ? "name" : "id"} or password is wrong`);
+  if (passwords.isOutdated(user.password))
+    await store.rehash(user.id, user.password, await passwords.hash(password));
+  return user;
+}
+
+/** {"msgId":1009,"revoke":true} -> {"msgId":1010,"ack":1009,"errno":0} ; the connection may log in again */
+export async function logout({ store, sessions }: Context, { message }: Request, session: Session): Promise<Reply> {
+  field.ownId(message, "id", session.userId);
+  if (field.flag(message, "revoke")) await store.revokeTokens(session.userId);
+  sessions.end(session);
+  return { fields: {} };
+}
+
+/** {"msgId":1012} -> {"msgId":1010,"ack":1012,"errno":0,"time":"…"} ; from now on silence ends the session */
+export function heartbeat(_: Context, { connection }: Request, session: Session | null): Reply {
+  if (session !== null) connection.heartbeats = true;
+  const ts = Date.now();
+  return { fields: { time: field.clock(ts), ts } };
+}

@@ -1,0 +1,51 @@
+// Messages and their confirmation.
+import * as field from "../protocol.ts";
+import { directConv, groupConv, invalid, MAX_FRAME_BYTES } from "../protocol.ts";
+import type { Context, Reply, Request } from "./handler.ts";
+import type { Session } from "./session.ts";
+
+/**
+ * {"msgId":1004,"toid":2,"msg":"hello","mid":"a1"} -> {"msgId":1010,"ack":1004,"mid":"a1","errno":0,"seq":1,"time":"…"}
+ * once it is stored; without `reqId` and `mid` a stored message is not answered.
+ */
+export function chat({ committer }: Context, request: Request, session: Session): null {
+  const { message } = request;
+  field.ownId(message, "fromid", session.userId);
+  const toid = field.id(message, "toid");
+  const key = { kind: "u", lo: Math.min(toid, session.userId), hi: Math.max(toid, session.userId) } as const;
+  send(committer, request, session, directConv(toid, session.userId), key);
+  return null;
+}
+
+/** {"msgId":1008,"groupid":3,"msg":"hi","mid":"a2"} -> {"msgId":1010,"ack":1008,"mid":"a2","errno":0,"seq":7,"time":"…"} */
+export function groupChat({ committer }: Context, request: Request, session: Session): null {
+  const { message } = request;
+  field.ownId(message, "id", session.userId);
+  const groupId = field.id(message, "groupid");
+  send(committer, request, session, groupConv(groupId), { kind: "g", lo: groupId, hi: 0 });
+  return null;
+}
+
+function send(
+  committer: Context["committer"],
+  { connection, slot, message, reqId }: Request,
+  session: Session,
+  conv: string,
+  key: field.ConvKey,
+): void {
+  const text = field.text(message, "msg", 0, MAX_FRAME_BYTES);
+  const mid = field.mid(message);
+  committer.add({ connection, slot, session, msgId: message.msgId, reqId, conv, key, mid, text });
+}
+
+/** {"msgId":1011,"conv":"u:1-2","seq":9} -> {"msgId":1010,"ack":1011,"errno":0} */
+export function confirm(_: Context, { message }: Request, session: Session): Reply {
+  const conv = field.conv(message);
+  const seq = field.integer(message, "seq", 1, Number.MAX_SAFE_INTEGER);
+  const position = session.byConv.get(conv);
+  if (position === undefined || position.at === null || seq > position.pushed)
+    throw invalid("seq", `above what this session was sent of ${conv}`);
+  if (session.confirms) position.deliver(seq);
+  return { fields: {} };
+}
+

@@ -1,0 +1,164 @@
+// Group commit: chat messages that arrive while a batch is being stored leave together as the next one. Commit, then
+// ack, then deliver.
+import type { LogRow } from "../db/db.ts";
+import type { Appended, Drafts } from "../model/message.ts";
+import type { Store } from "../model/store.ts";
+import type { Connection } from "../net/connection.ts";
+import { ChatError, type ConvKey, clock, Errno, type JsonObject } from "../protocol.ts";
+import type { Delivery } from "./delivery.ts";
+import type { Log } from "./log.ts";
+import { answer } from "./render.ts";
+import type { Session } from "./session.ts";
+
+/** A valid chat message on its way into the log. */
+export interface ChatRequest {
+  connection: Connection;
+  slot: number;
+  session: Session;
+  msgId: number;
+  reqId: string | number | undefined;
+  conv: string;
+  key: ConvKey;
+  mid: string | null;
+  text: string;
+}
+
+const BATCH_ROWS = 500;
+const BATCH_TEXT = 1024 * 1024;
+/** Batches at the store at once: while one is synced to disk, the next is on its way. */
+const BATCHES_IN_FLIGHT = 2;
+/** Beyond, new messages are answered with errno 16. */
+const QUEUE_ROWS = 50_000;
+const QUEUE_TEXT = 64 * 1024 * 1024;
+/** The store's time to answer; then the senders are told 19, and what it still commits is delivered. */
+const STORE_TIMEOUT_MS = 10_000;
+
+interface Batch {
+  requests: ChatRequest[];
+  drafts: Drafts;
+  sentAt: number;
+  answered: boolean;
+}
+
+export class Committer {
+  private queue: ChatRequest[] = [];
+  private queueText = 0;
+  private scheduled = false;
+  private readonly inFlight = new Set<Batch>();
+  private readonly timer = setInterval(() => this.giveUpLate(), 1_000);
+
+  constructor(
+    private readonly store: Store,
+    private readonly delivery: Delivery,
+    private readonly log: Log,
+  ) {}
+
+  /** Takes a message: its request is answered when it is stored. Throws errno 16 where too many wait. */
+  add(request: ChatRequest): void {
+    if (this.queue.length >= QUEUE_ROWS || this.queueText >= QUEUE_TEXT)
+      throw new ChatError(Errno.rateLimited, "too many messages wait to be stored: send again later", { retryAfterMs: 1000 });
+    this.queue.push(request);
+    this.queueText += request.text.length;
+    this.schedule();
+  }
+
+  stop(): void {
+    clearInterval(this.timer);
+  }
+
+  /** At the end of the loop's turn, so that what one turn has read is one batch. */
+  private schedule(): void {
+    if (this.scheduled || this.inFlight.size >= BATCHES_IN_FLIGHT || this.queue.length === 0) return;
+    this.scheduled = true;
+    setImmediate(() => {
+      this.scheduled = false;
+      this.commit(this.takeBatch());
+      this.schedule();
+    });
+  }
+
+  private takeBatch(): ChatRequest[] {
+    let count = 0;
+    let text = 0;
+    while (count < this.queue.length && count < BATCH_ROWS && text < BATCH_TEXT) text += this.queue[count++]!.text.length;
+    const requests = count === this.queue.length ? this.queue : this.queue.splice(0, count);
+    if (requests === this.queue) this.queue = [];
+    this.queueText -= text;
+    return requests;
+  }
+
+  private async commit(requests: ChatRequest[]): Promise<void> {
+    const now = Date.now();
+    const drafts: Drafts = {
+      convs: requests.map((request) => request.conv),
+      kinds: requests.map((request) => request.msgId),
+      senders: requests.map((request) => request.session.userId),
+      devices: requests.map((request) => request.session.deviceId),
+      mids: requests.map((request) => request.mid),
+      times: Array(requests.length).fill(now),
+      texts: requests.map((request) => request.text),
+    };
+    const batch: Batch = { requests, drafts, sentAt: performance.now(), answered: false };
+    this.inFlight.add(batch);
+    try {
+      const appended = await this.store.append(drafts);
+      this.inFlight.delete(batch);
+      this.acknowledge(batch, appended);
+    } catch (error) {
+      this.inFlight.delete(batch);
+      this.log.error(`a batch of ${requests.length} messages was not stored: ${(error as Error).message}`);
+      this.refuseAll(batch);
+    }
+    this.schedule();
+  }
+
+  private acknowledge({ requests, drafts, answered }: Batch, appended: Appended): void {
+    const { seqs, conversations, refused, repeated } = appended;
+    const quiet = new Set<number>();
+    const times = drafts.times;
+    for (const [index, errno, errmsg, field] of refused) {
+      quiet.add(index);
+      if (!answered) fail(requests[index]!, errno, errmsg, field === "" ? {} : { field });
+    }
+    for (const [index, ts] of repeated) {
+      quiet.add(index);
+      times[index] = ts;
+    }
+    if (!answered)
+      for (let i = 0; i < requests.length; i++) if (seqs[i] !== 0) acknowledge(requests[i]!, seqs[i]!, times[i]!);
+    const versions = new Map(appended.memberVersions);
+    for (let i = 0; i < requests.length; i++) {
+      if (quiet.has(i)) continue;
+      const { session, msgId, conv, key, mid, text } = requests[i]!;
+      const conversation = conversations[i]!;
+      const row: LogRow = [conversation, seqs[i]!, msgId, session.userId, session.deviceId, mid, times[i]!, text];
+      this.delivery.deliver({ row, conv, key, name: session.name, memberVersion: versions.get(conversation) ?? 0 });
+    }
+  }
+
+  private giveUpLate(): void {
+    for (const batch of this.inFlight)
+      if (performance.now() - batch.sentAt > STORE_TIMEOUT_MS && !batch.answered) {
+        this.log.error(`the store has not answered for ${STORE_TIMEOUT_MS / 1000} s`);
+        this.refuseAll(batch);
+      }
+  }
+
+  private refuseAll(batch: Batch): void {
+    if (batch.answered) return;
+    batch.answered = true;
+    for (const request of batch.requests)
+      fail(request, Errno.unavailable, "the message is not known to be stored: send it again with the same mid");
+  }
+}
+
+function acknowledge({ connection, slot, msgId, reqId, mid, conv }: ChatRequest, seq: number, ts: number): void {
+  // First-generation clients send neither, and do not expect an answer.
+  if (reqId === undefined && mid === null) return connection.answer(slot, "");
+  const fields: JsonObject = { mid: mid ?? undefined, conv, seq, time: clock(ts), ts };
+  connection.answer(slot, answer(msgId, reqId, Errno.ok, fields));
+}
+
+function fail({ connection, slot, msgId, reqId, mid }: ChatRequest, errno: number, errmsg: string, extra: JsonObject = {}): void {
+  connection.answer(slot, answer(msgId, reqId, errno, { mid: mid ?? undefined, errmsg, ...extra }));
+}

@@ -1,0 +1,63 @@
+// Cursors: how far each device has been delivered to, written lazily, for all sessions together.
+import type { CursorOf } from "../model/device.ts";
+import type { Store } from "../model/store.ts";
+import type { Log } from "./log.ts";
+import type { Position, Session } from "./session.ts";
+
+const SAVE_EVERY_MS = 1_000;
+
+export class Cursors {
+  private timer: Timer;
+  /** Sessions with unsaved positions, in the order they ended. */
+  private readonly ended = new Set<Session>();
+  private saving: Promise<void> = Promise.resolve();
+
+  constructor(
+    private readonly store: Store,
+    private readonly sessions: () => Iterable<Session>,
+    private readonly log: Log,
+  ) {
+    this.timer = setInterval(() => this.saveAll(), SAVE_EVERY_MS);
+  }
+
+  stop(): void {
+    clearInterval(this.timer);
+  }
+
+  saveAll(): Promise<void> {
+    return this.save(this.sessions());
+  }
+
+  /** Saves what has moved in these sessions; what cannot be saved now is tried again with the next ones. */
+  save(sessions: Iterable<Session>): Promise<void> {
+    this.saving = this.saving.then(() => this.saveNow([...this.ended, ...sessions]));
+    return this.saving;
+  }
+
+  private async saveNow(sessions: Session[]): Promise<void> {
+    const saves: [number, number, CursorOf[]][] = [];
+    const saved: { session: Session; position: Position; seq: number }[] = [];
+    for (const session of sessions) {
+      if (session.moved.size === 0 || session.deviceId === 0) continue;
+      const cursors: CursorOf[] = [];
+      for (const position of session.moved) {
+        cursors.push([position.conversation, position.delivered]);
+        saved.push({ session, position, seq: position.delivered });
+      }
+      session.moved.clear();
+      saves.push([session.deviceId, session.epoch, cursors]);
+    }
+    this.ended.clear();
+    if (saves.length === 0) return;
+    try {
+      await this.store.saveCursors(saves);
+      for (const { position, seq } of saved) position.saved = seq;
+    } catch (error) {
+      this.log.warn(`positions of ${saves.length} sessions not saved, trying again: ${(error as Error).message}`);
+      for (const { session, position } of saved) {
+        session.moved.add(position);
+        if (session.ended) this.ended.add(session);
+      }
+    }
+  }
+}

@@ -1,0 +1,43 @@
+// Groups.
+import * as field from "../protocol.ts";
+import { groupConv, MEMBER_PAGE_LIMIT } from "../protocol.ts";
+import { hintOf } from "./delivery.ts";
+import type { Context, Reply, Request } from "./handler.ts";
+import { group, member } from "./render.ts";
+import type { Session } from "./session.ts";
+
+/** {"msgId":1006,"groupname":"hikers","groupdesc":"on foot"} -> {"msgId":1010,"ack":1006,"errno":0,"groupid":1} */
+export async function createGroup({ store }: Context, { message }: Request, { userId }: Session): Promise<Reply> {
+  field.ownId(message, "id", userId);
+  const name = field.name(message, "groupname");
+  const description = field.optionalText(message, "groupdesc", 200);
+  return { fields: { groupid: await store.createGroup(userId, name, description) } };
+}
+
+/** {"msgId":1007,"groupid":1} -> {"msgId":1010,"ack":1007,"errno":0,"group":{"id":1,"groupname":"hikers",…}} */
+export async function joinGroup({ store, sessions }: Context, { message }: Request, session: Session): Promise<Reply> {
+  const { userId, deviceId, name } = session;
+  field.ownId(message, "id", userId);
+  const groupId = field.id(message, "groupid");
+  const joined = await store.joinGroup([userId, deviceId, groupId], Date.now());
+  sessions.delivery.deliver(hintOf(joined.row, groupConv(groupId), name, joined.version));
+  return { fields: { group: group(joined.group, sessions.presence.stateOf) } };
+}
+
+/**
+ * {"msgId":1015} -> {"msgId":1010,"ack":1015,"errno":0,"groups":[…]}
+ * {"msgId":1015,"groupid":1,"after":200,"limit":100} -> {"msgId":1010,"ack":1015,"errno":0,"users":[…],"more":false}
+ */
+export async function groups({ store, sessions }: Context, { message }: Request, { userId }: Session): Promise<Reply> {
+  const { stateOf } = sessions.presence;
+  if (message.groupid === undefined || message.groupid === null) {
+    const list = await store.groupsOf(userId);
+    return { fields: { groups: list.map((each) => group(each, stateOf)) } };
+  }
+  const groupId = field.id(message, "groupid");
+  const after = field.integer(message, "after", 0, Number.MAX_SAFE_INTEGER, 0);
+  const limit = field.integer(message, "limit", 1, MEMBER_PAGE_LIMIT, MEMBER_PAGE_LIMIT);
+  const users = await store.membersPage(userId, groupId, after, limit + 1);
+  const page = users.slice(0, limit);
+  return { fields: { users: page.map((each) => member(each, stateOf)), more: users.length > limit } };
+}

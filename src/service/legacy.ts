@@ -1,0 +1,60 @@
+// The log-in answer of first-generation clients (those that end their objects with NUL): lists of strings, each a JSON
+// object, and the first stored messages inside the answer.
+import { type Json, type JsonObject, LEGACY_OFFLINE_MESSAGES, MsgId } from "../protocol.ts";
+import type { Delivery } from "./delivery.ts";
+import { pushOf } from "./render.ts";
+import type { Position, Session } from "./session.ts";
+
+/** Text of stored messages inside the answer, in characters: what is beyond follows as pushes. */
+const OFFLINE_TEXT = 1024 * 1024;
+
+const strings = (list: Json | undefined): string[] => (list as Json[]).map((each) => JSON.stringify(each));
+
+/** The fields in the old shape, and what is to be called when they are written: it pushes the events in between. */
+export async function legacyLogin(
+  delivery: Delivery,
+  session: Session,
+  fields: JsonObject,
+): Promise<{ fields: JsonObject; pushRest(): void }> {
+  const { messages, events, touched } = await takeOffline(delivery, session);
+  const groups = (fields.groups as JsonObject[]).map((group) => ({ ...group, users: strings(group.users) }));
+  const pushRest = () => {
+    for (const event of events) session.connection.push(event);
+    const seqs = [...touched].map((position) => [position, position.pushed] as const);
+    session.connection.whenFlushed().then((accepted) => {
+      if (accepted && !session.confirms) for (const [position, seq] of seqs) position.deliver(seq);
+    });
+  };
+  return {
+    fields: { ...fields, friends: strings(fields.friends), groups: strings(groups), offlinemsg: messages },
+    pushRest,
+  };
+}
+
+/** Moves the session's positions over the first stored messages, which the log-in answer will hold. */
+async function takeOffline(delivery: Delivery, session: Session) {
+  const messages: string[] = [];
+  const events: string[] = [];
+  const touched = new Set<Position>();
+  let room = OFFLINE_TEXT;
+  const full = () => messages.length >= LEGACY_OFFLINE_MESSAGES || room <= 0;
+  while (session.behind.size > 0 && !full() && !session.ended) {
+    const { rows, names } = await delivery.readPage(session);
+    for (const row of rows) {
+      const [conversation, seq, kind, sender, device] = row;
+      const position = session.positions.get(conversation)!;
+      if (full()) break;
+      if (device === session.deviceId) position.skip(seq);
+      else {
+        const text = JSON.stringify(pushOf(row, position.conv, position.key, names.get(sender)!));
+        (kind === MsgId.chat || kind === MsgId.groupChat ? messages : events).push(text);
+        room -= text.length;
+        position.pass(seq);
+        touched.add(position);
+      }
+    }
+    for (const position of session.behind) if (position.at! >= position.head) session.behind.delete(position);
+    if (rows.length === 0) break;
+  }
+  return { messages, events, touched };
+}

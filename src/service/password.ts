@@ -1,0 +1,70 @@
+// Password hashes: argon2id in the runtime's threads, as many at once as there are cores, behind a bounded queue.
+import { availableParallelism } from "node:os";
+import { ChatError, Errno } from "../protocol.ts";
+
+export interface PasswordOptions {
+  /** Memory of one hash, KiB. */
+  memoryKiB: number;
+  /** Passes over it. */
+  time: number;
+  /** Log-ins and registrations that may wait for a hash. */
+  queueLimit: number;
+}
+
+export class Passwords {
+  private readonly parallel = Math.max(1, availableParallelism());
+  private running = 0;
+  private readonly queue: (() => void)[] = [];
+  /** How long a hash takes of late, milliseconds. */
+  private recentMs = 50;
+  private nobody: Promise<string> | null = null;
+
+  constructor(private readonly options: PasswordOptions) {}
+
+  hash(password: string): Promise<string> {
+    const { memoryKiB: memoryCost, time: timeCost } = this.options;
+    return this.queued(() => Bun.password.hash(password, { algorithm: "argon2id", memoryCost, timeCost }));
+  }
+
+  /** Whether `password` is the one of `hash`; for null (an unknown user) false, at the same cost. */
+  async verify(password: string, hash: string | null): Promise<boolean> {
+    const against = hash ?? (await this.hashOfNobody());
+    const matches = await this.queued(() => Bun.password.verify(password, against));
+    return matches && hash !== null;
+  }
+
+  /** Whether a hash was made with other parameters than today's. */
+  isOutdated(hash: string): boolean {
+    return !hash.startsWith(`$argon2id$v=19$m=${this.options.memoryKiB},t=${this.options.time},`);
+  }
+
+  /** Made once, before the first unknown user, who would cost twice otherwise. */
+  hashOfNobody(): Promise<string> {
+    this.nobody ??= this.hash(crypto.randomUUID());
+    this.nobody.catch(() => {
+      this.nobody = null;
+    });
+    return this.nobody;
+  }
+
+  /** Throws errno 16 where too many wait already. */
+  private async queued<T>(work: () => Promise<T>): Promise<T> {
+    if (this.running >= this.parallel) {
+      if (this.queue.length >= this.options.queueLimit) {
+        const retryAfterMs = Math.ceil((this.queue.length * this.recentMs) / this.parallel);
+        throw new ChatError(Errno.rateLimited, "too many log-ins at once: try again later", { retryAfterMs });
+      }
+      await new Promise<void>((resolve) => this.queue.push(resolve));
+    } else this.running++;
+    const startedAt = performance.now();
+    try {
+      return await work();
+    } finally {
+      this.recentMs += (performance.now() - startedAt - this.recentMs) / 8;
+      // The place goes to the next in the queue.
+      const next = this.queue.shift();
+      if (next === undefined) this.running--;
+      else next();
+    }
+  }
+}

@@ -1,0 +1,187 @@
+// Joins the network part to the business: every message comes in here, is dispatched to its handler, and every
+// failure becomes its answer.
+import { type Store, StoreError } from "../db/db.ts";
+import type { operations } from "../model/store.ts";
+import type { Fault } from "../net/codec.ts";
+import type { Connection, ConnectionEvents } from "../net/connection.ts";
+import * as field from "../protocol.ts";
+import { ChatError, Errno, type JsonObject, MAX_FRAME_BYTES, type Message, MsgId } from "../protocol.ts";
+import { Committer } from "./committer.ts";
+import type { Context, Handler, Reply, Request } from "./handler.ts";
+import { handlers } from "./handlers.ts";
+import type { Log } from "./log.ts";
+import { type PasswordOptions, Passwords } from "./password.ts";
+import { answer, notice } from "./render.ts";
+import { Sessions } from "./sessions.ts";
+
+export interface ServiceOptions extends PasswordOptions {
+  tokenTtlMs: number;
+}
+
+/** A handler's time to answer, with its wait for a password hash; then the client is told 19 and the connection ends. */
+const REQUEST_TIMEOUT_MS = 30_000;
+/** What clients are asked to wait when the server shuts down or is full. */
+const RETRY_AFTER_MS = 1_000;
+
+export class Service implements ConnectionEvents {
+  private readonly context: Context;
+  /** What connections above the limit get. */
+  readonly overload: ConnectionEvents = new Overload();
+
+  constructor(
+    store: Store<typeof operations>,
+    secret: string,
+    options: ServiceOptions,
+    private readonly log: Log,
+  ) {
+    const sessions = new Sessions(store, crypto.randomUUID(), log);
+    const committer = new Committer(store, sessions.delivery, log);
+    const passwords = new Passwords(options);
+    this.context = { store, sessions, committer, passwords, secret, tokenTtlMs: options.tokenTtlMs, log };
+  }
+
+  /** Work that would make the first of its kind slow, done when nobody waits. */
+  warmUp(): void {
+    this.context.passwords.hashOfNobody().catch(() => undefined);
+  }
+
+  isBarrier(message: Message): boolean {
+    return handlers.get(message.msgId)?.order === "barrier";
+  }
+
+  onMessage(connection: Connection, slot: number, message: Message): void {
+    const request: Request = { connection, slot, message, reqId: undefined };
+    try {
+      request.reqId = field.reqId(message);
+      const handler = handlers.get(message.msgId);
+      if (handler === undefined)
+        throw new ChatError(Errno.unknownMessage, `msgId: there is no request ${message.msgId}`);
+      const result = this.run(handler, request);
+      if (result instanceof Promise) this.await(request, result);
+      else if (result !== null) this.reply(request, result);
+    } catch (error) {
+      this.refuse(request, error);
+    }
+  }
+
+  onFault(connection: Connection, slot: number, { errno, errmsg, reqId }: Fault): void {
+    connection.answer(slot, answer(0, reqId, errno, { errmsg }));
+  }
+
+  onHalfClose(connection: Connection): void {
+    const session = this.context.sessions.of(connection);
+    if (session === null || session.behind.size === 0) connection.finish();
+    else session.halfClosed = true;
+  }
+
+  onWritable(connection: Connection): void {
+    const session = this.context.sessions.of(connection);
+    if (session !== null) this.context.sessions.resume(session);
+  }
+
+  onClose(connection: Connection): void {
+    const session = this.context.sessions.of(connection);
+    if (session !== null) this.context.sessions.end(session);
+  }
+
+  /**
+   * Ends all sessions, in the order in which nothing is lost: what was taken is committed and acknowledged, pushing
+   * stops, positions are saved, then the notice and FIN. Listening and reading must have stopped.
+   */
+  async drain(connections: Iterable<Connection>): Promise<void> {
+    const all = [...connections];
+    const { sessions, committer } = this.context;
+    for (const connection of all) connection.stopReading();
+    while (all.some((connection) => connection.state === "open" && connection.busy)) await Bun.sleep(5);
+    sessions.delivery.stop();
+    await sessions.cursors.saveAll();
+    for (const connection of all)
+      connection.finish(
+        notice(Errno.shuttingDown, "the server is shutting down: connect again", { retryAfterMs: RETRY_AFTER_MS }),
+      );
+    while (all.some((connection) => connection.state !== "closed")) await Bun.sleep(5);
+    // Once more: what the kernels took meanwhile must not be pushed again.
+    await sessions.cursors.saveAll();
+    sessions.cursors.stop();
+    committer.stop();
+  }
+
+  private run(handler: Handler, request: Request): ReturnType<Handler["run"]> {
+    const session = this.context.sessions.of(request.connection);
+    if (!handler.login) return handler.run(this.context, request, session);
+    if (session === null || !session.ready)
+      throw new ChatError(Errno.notLoggedIn, `msgId: log in (1002) before request ${request.message.msgId}`);
+    return handler.run(this.context, request, session);
+  }
+
+  private async await(request: Request, result: Promise<Reply | null>): Promise<void> {
+    const timer = setTimeout(() => {
+      this.log.error(`request ${request.message.msgId} of ${request.connection.remoteAddress} took too long`);
+      this.refuse(request, new StoreError("timeout"));
+      // Whatever the handler still does must not happen on a connection that goes on.
+      request.connection.retire("");
+    }, REQUEST_TIMEOUT_MS);
+    try {
+      const reply = await result;
+      clearTimeout(timer);
+      if (reply !== null) this.reply(request, reply);
+    } catch (error) {
+      clearTimeout(timer);
+      this.refuse(request, error);
+    }
+  }
+
+  private reply({ connection, slot, message, reqId }: Request, { fields, then }: Reply): void {
+    const text = answer(message.msgId, reqId, Errno.ok, fields);
+    if (text.length * 3 > MAX_FRAME_BYTES && Buffer.byteLength(text) > MAX_FRAME_BYTES)
+      connection.answer(slot, answer(message.msgId, reqId, Errno.tooLarge, { errmsg: "the answer is too large: ask for pages" }));
+    else connection.answer(slot, text);
+    then?.();
+  }
+
+  /** A failure of a request is its answer; a fault of the store or a bug is logged too, and answered as 19. */
+  private refuse({ connection, slot, message, reqId }: Request, error: unknown): void {
+    const { msgId } = message;
+    let known = error;
+    if (!(error instanceof ChatError)) {
+      const { message: cause, stack } = error as Error;
+      this.log.error(`request ${msgId} of ${connection.remoteAddress}: ${error instanceof StoreError ? cause : stack}`);
+      known = new ChatError(Errno.unavailable, "the server cannot do this now: try again later");
+    }
+    const { errno, errmsg, extra } = known as ChatError;
+    const isChat = msgId === MsgId.chat || msgId === MsgId.groupChat;
+    const mid = isChat && typeof message.mid === "string" && message.mid.length <= 64 ? message.mid : undefined;
+    connection.answer(slot, answer(msgId, reqId, errno, { mid, errmsg, ...extra }));
+  }
+}
+
+/** A connection above the limit: its first request is refused, and it ends. */
+class Overload implements ConnectionEvents {
+  private readonly fields: JsonObject = {
+    errmsg: "the server is full: try again later",
+    retryAfterMs: RETRY_AFTER_MS,
+  };
+
+  isBarrier(): boolean {
+    return true;
+  }
+
+  onMessage(connection: Connection, slot: number, { msgId, reqId }: Message): void {
+    const echo = typeof reqId === "string" || typeof reqId === "number" ? reqId : undefined;
+    connection.answer(slot, answer(msgId, echo, Errno.rateLimited, this.fields));
+    connection.finish();
+  }
+
+  onFault(connection: Connection, slot: number): void {
+    connection.answer(slot, answer(0, undefined, Errno.rateLimited, this.fields));
+    connection.finish();
+  }
+
+  onHalfClose(connection: Connection): void {
+    connection.finish();
+  }
+
+  onWritable(): void {}
+
+  onClose(): void {}
+}

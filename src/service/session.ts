@@ -1,0 +1,115 @@
+// A logged-in device and its position in each conversation it has touched.
+import type { Connection } from "../net/connection.ts";
+import type { Mark } from "../net/output.ts";
+import { type ConvKey, parseConv } from "../protocol.ts";
+
+/** A device's position in one conversation. All seqs. */
+export class Position implements Mark {
+  /** Everything up to here is pushed, or not to be pushed; null until it is loaded from the device's cursor. */
+  at: number | null = null;
+  /** The last that was pushed. */
+  pushed = 0;
+  /** Everything up to here is delivered: to be saved as the device's cursor. */
+  delivered = 0;
+  /** What the saved cursor says. */
+  saved = 0;
+  /** The last that is known to be in the log. */
+  head = 0;
+  readonly key: ConvKey;
+
+  constructor(
+    private readonly session: Session,
+    readonly conversation: number,
+    readonly conv: string,
+  ) {
+    this.key = parseConv(conv)!;
+  }
+
+  /** Starts where the device's cursor stands. */
+  start(cursor: number): void {
+    this.at = this.pushed = this.delivered = this.saved = cursor;
+  }
+
+  /** `seq` is pushed. */
+  pass(seq: number): void {
+    this.at = this.pushed = seq;
+  }
+
+  /** `seq` is the device's own and is not pushed: delivered as soon as everything pushed before it is. */
+  skip(seq: number): void {
+    this.at = seq;
+    if (this.delivered >= this.pushed) this.deliver(seq);
+  }
+
+  /** The peer has confirmed, or its kernel accepted, everything pushed up to `seq`. */
+  deliver(seq: number): void {
+    const delivered = seq >= this.pushed ? this.at! : seq;
+    if (delivered <= this.delivered) return;
+    this.delivered = delivered;
+    this.session.moved.add(this);
+  }
+
+  accepted(seq: number): void {
+    this.deliver(seq);
+  }
+}
+
+export class Session {
+  readonly positions = new Map<number, Position>();
+  readonly byConv = new Map<string, Position>();
+  /** Positions with rows to be read from the store. */
+  readonly behind = new Set<Position>();
+  /** Positions to be saved. */
+  readonly moved = new Set<Position>();
+  /** Users whose presence changed while nothing could be pushed. */
+  readonly missedPresence = new Set<number>();
+  /** The answer to the log-in is written: pushes may follow. */
+  ready = false;
+  /** Logged out, replaced or disconnected: nothing more is pushed. */
+  ended = false;
+  /** The client sends no more: the connection ends when what is stored for it has been pushed. */
+  halfClosed = false;
+  /** A read of its backlog is under way. */
+  reading = false;
+  /** The store's id of the device, and the number of this log-in; 0 until it is claimed. */
+  deviceId = 0;
+  epoch = 0;
+
+  constructor(
+    readonly connection: Connection,
+    readonly userId: number,
+    readonly name: string,
+    readonly device: string,
+    /** Delivered means confirmed by the client. Otherwise: accepted by the kernel. */
+    readonly confirms: boolean,
+  ) {}
+
+  get pushable(): boolean {
+    return this.ready && !this.ended && this.connection.writable;
+  }
+
+  position(conversation: number, conv: string): Position {
+    let position = this.positions.get(conversation);
+    if (position === undefined) {
+      position = new Position(this, conversation, conv);
+      this.positions.set(conversation, position);
+      this.byConv.set(conv, position);
+      if (this.positions.size > MAX_POSITIONS) this.forgetOldest();
+    }
+    return position;
+  }
+
+  /** Drops a position that its saved cursor can bring back. */
+  private forgetOldest(): void {
+    for (const [conversation, position] of this.positions) {
+      const { at, saved, head } = position;
+      if (at === null || saved !== at || head > at || this.behind.has(position)) continue;
+      this.positions.delete(conversation);
+      this.byConv.delete(position.conv);
+      return;
+    }
+  }
+}
+
+/** Positions a session holds; more only while they cannot be dropped. */
+const MAX_POSITIONS = 2_048;

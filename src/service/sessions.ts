@@ -1,0 +1,132 @@
+// The life of a session: begun by a log-in (register, claim, then read what is stored), ended, replaced.
+import type { OpenedDevice } from "../model/device.ts";
+import type { Store } from "../model/store.ts";
+import type { Connection } from "../net/connection.ts";
+import { ChatError, Errno } from "../protocol.ts";
+import { LocalRouter } from "../router/local.ts";
+import { Cursors } from "./cursors.ts";
+import { Delivery } from "./delivery.ts";
+import type { Log } from "./log.ts";
+import { Presence } from "./presence.ts";
+import { notice } from "./render.ts";
+import { Session } from "./session.ts";
+
+/** How long a log-in waits for its device's last session to write out what it has pushed. */
+const HANDOVER_MS = 1_000;
+
+export interface Claim {
+  userId: number;
+  name: string;
+  device: string;
+  /** Ends the device's other session, in place of errno 2. */
+  takeover: boolean;
+  confirms: boolean;
+}
+
+export class Sessions {
+  readonly router = new LocalRouter<Session>();
+  readonly delivery: Delivery;
+  readonly presence: Presence;
+  readonly cursors: Cursors;
+  private readonly byConnection = new Map<Connection, Session>();
+  /** Ended sessions whose positions are not saved yet, by user and device. */
+  private readonly leaving = new Map<string, { session: Session; saved: Promise<void> }>();
+
+  constructor(
+    private readonly store: Store,
+    /** Names this start of the server. */
+    private readonly boot: string,
+    log: Log,
+  ) {
+    this.delivery = new Delivery(store, this.router, log);
+    this.presence = new Presence(store, this.router, log);
+    this.cursors = new Cursors(store, () => this.byConnection.values(), log);
+  }
+
+  of(connection: Connection): Session | null {
+    return this.byConnection.get(connection) ?? null;
+  }
+
+  /**
+   * Makes the connection the device's session. It is registered from now on, but nothing is pushed before `begin`.
+   * Throws errno 2, and 21 where another log-in claimed the device meanwhile.
+   */
+  async claim(connection: Connection, { userId, name, device, takeover, confirms }: Claim): Promise<{ session: Session; opened: OpenedDevice }> {
+    if (connection.state !== "open") throw new ChatError(Errno.unavailable, "the connection is closed");
+    const old = this.router.get(userId, device);
+    if (old !== undefined && !takeover)
+      throw new ChatError(Errno.alreadyOnline, `${name} is online on this device already: log in with takeover to end that session`);
+    const session = new Session(connection, userId, name, device, confirms);
+    this.router.add(session);
+    this.byConnection.set(connection, session);
+    connection.anonymousSince = null;
+    if (old !== undefined) {
+      old.connection.retire(notice(Errno.replaced, "this session was taken over by another log-in"));
+      this.end(old);
+    }
+    try {
+      await this.handover(userId, device);
+      // A new device starts where its siblings stand.
+      await this.cursors.save(this.router.of(userId));
+      const opened = await this.store.openDevice(userId, device, this.boot);
+      if (session.ended) throw new ChatError(Errno.replaced, "this session was taken over by another log-in");
+      session.deviceId = opened.id;
+      session.epoch = opened.epoch;
+      for (const [conversation, conv, delivered, head] of opened.behind) {
+        const position = session.position(conversation, conv);
+        if (position.at === null) position.start(delivered);
+        position.head = Math.max(position.head, head);
+        session.behind.add(position);
+      }
+      return { session, opened };
+    } catch (error) {
+      this.end(session);
+      throw error;
+    }
+  }
+
+  /** The answer to the log-in is written: pushes follow, and who lists the user is told. */
+  begin(session: Session): void {
+    if (session.ended) return;
+    session.ready = true;
+    this.delivery.wake(session);
+    this.presence.catchUp(session);
+    let sessions = 0;
+    for (const other of this.router.of(session.userId)) if (other.ready) sessions++;
+    if (sessions === 1) this.presence.changed(session.userId);
+  }
+
+  /** The connection may go on pushing. */
+  resume(session: Session): void {
+    this.delivery.wake(session);
+    this.presence.catchUp(session);
+  }
+
+  /** From now on nothing is pushed; what has been delivered is saved when the output is out. */
+  end(session: Session): void {
+    if (session.ended) return;
+    const { connection, userId, device } = session;
+    session.ended = true;
+    this.byConnection.delete(connection);
+    connection.anonymousSince = performance.now();
+    connection.heartbeats = false;
+    if (this.router.remove(session) && session.ready) this.presence.changed(userId);
+    const key = `${userId}/${device}`;
+    const saved = connection
+      .whenFlushed()
+      .then(() => this.cursors.save([session]))
+      .then(() => {
+        if (this.leaving.get(key)?.session === session) this.leaving.delete(key);
+      });
+    this.leaving.set(key, { session, saved });
+  }
+
+  /** Waits until the device's last session has saved its positions; one that cannot write on is cut off. */
+  private async handover(userId: number, device: string): Promise<void> {
+    const left = this.leaving.get(`${userId}/${device}`);
+    if (left === undefined) return;
+    const cut = setTimeout(() => left.session.connection.terminate(), HANDOVER_MS);
+    await left.saved;
+    clearTimeout(cut);
+  }
+}
