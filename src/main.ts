@@ -1,7 +1,7 @@
 // Composition root of ./ChatServer: wire the parts, listen, signals, exit codes (0 drained, 1 cannot start, 2 wrong flags).
 import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
-import { type Options, readOptions, UsageError, VERSION } from "./cli.ts";
+import { readOptions, UsageError, VERSION } from "./cli.ts";
 import { openSqliteStore } from "./db/sqlite.ts";
 import { createLog } from "./log.ts";
 import { operations } from "./model/store.ts";

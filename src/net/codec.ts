@@ -240,10 +240,10 @@ export class Decoder {
 
 /** One JSON object with an integer `msgId`; a fault with `malformed` where it is not even JSON. */
 function parseMessage(bytes: Buffer, start: number, end: number): Message | Fault {
-  let text = bytes.utf8Slice(start, end);
+  let text = bytes.toString("utf8", start, end);
   let value: unknown;
   try {
-    // utf8Slice puts U+FFFD for what is not UTF-8; only a strict decoder tells that from a real U+FFFD.
+    // toString puts U+FFFD for what is not UTF-8; only a strict decoder tells that from a real U+FFFD.
     if (text.includes("\uFFFD")) text = strictUtf8.decode(bytes.subarray(start, end));
     if (text.charCodeAt(0) === 0xfeff) text = text.slice(1);
     value = JSON.parse(text);
@@ -283,11 +283,11 @@ function echoedReqId(message: JsonObject): string | number | undefined {
  */
 export function encode(text: string, framing: Framing, out: Buffer, at: number): number {
   if (framing === "length") {
-    const bytes = out.utf8Write(text, at + 4);
+    const bytes = out.write(text, at + 4, "utf8");
     out.writeUInt32BE(bytes, at);
     return at + 4 + bytes;
   }
-  const end = at + out.utf8Write(text, at);
+  const end = at + out.write(text, at, "utf8");
   out[end] = framing === "nul" ? NUL : LF;
   return end + 1;
 }

@@ -114,8 +114,11 @@ export class Connection {
     if (this.state === "open") this.write(text, mark, seq);
   }
 
-  /** Gives the request in `slot` its answer ("": none); it leaves when all earlier requests have theirs. */
-  answer(slot: number, text: string): void {
+  /**
+   * Gives the request in `slot` its answer ("": none); it leaves when all earlier requests have theirs. `afterwards`
+   * (of a barrier) runs behind it, before the next request is taken.
+   */
+  answer(slot: number, text: string, afterwards?: () => void): void {
     if (this.state !== "open") return;
     this.answers[slot - this.firstSlot] = text;
     let done = 0;
@@ -127,6 +130,7 @@ export class Connection {
     this.answers.splice(0, done);
     this.firstSlot += done;
     if (this.answers.length === 0) this.blocked = false;
+    afterwards?.();
     this.pump();
   }
 

@@ -48,7 +48,7 @@ export async function login(context: Context, request: Request, current: Session
     log.debug(`user ${user.id} logged in from ${connection.remoteAddress}`);
     return {
       fields: legacy?.fields ?? fields,
-      then: () => {
+      afterwards: () => {
         legacy?.pushRest();
         sessions.begin(session);
       },

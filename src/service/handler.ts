@@ -31,7 +31,7 @@ export interface Request {
 export interface Reply {
   fields: JsonObject;
   /** Runs right after the answer is written, before anything else is. */
-  then?: () => void;
+  afterwards?: () => void;
 }
 
 interface Order {

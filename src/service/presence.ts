@@ -13,6 +13,8 @@ export class Presence {
   /** Users whose followers are being looked up; true where they changed again meanwhile. */
   private readonly lookups = new Map<number, boolean>();
 
+  private stopped = false;
+
   constructor(
     private readonly store: Store,
     private readonly router: LocalRouter<Session>,
@@ -21,8 +23,14 @@ export class Presence {
 
   readonly stateOf = (userId: number): State => (this.router.isOnline(userId) ? "online" : "offline");
 
+  /** From now on nobody is told. */
+  stop(): void {
+    this.stopped = true;
+  }
+
   /** The user's first session has begun, or the last has ended. */
   async changed(userId: number): Promise<void> {
+    if (this.stopped) return;
     if (this.lookups.has(userId)) {
       this.lookups.set(userId, true);
       return;

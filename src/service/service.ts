@@ -94,6 +94,7 @@ export class Service implements ConnectionEvents {
     for (const connection of all) connection.stopReading();
     while (all.some((connection) => connection.state === "open" && connection.busy)) await Bun.sleep(5);
     sessions.delivery.stop();
+    sessions.presence.stop();
     await sessions.cursors.saveAll();
     for (const connection of all)
       connection.finish(
@@ -131,12 +132,11 @@ export class Service implements ConnectionEvents {
     }
   }
 
-  private reply({ connection, slot, message, reqId }: Request, { fields, then }: Reply): void {
+  private reply({ connection, slot, message, reqId }: Request, { fields, afterwards }: Reply): void {
     const text = answer(message.msgId, reqId, Errno.ok, fields);
     if (text.length * 3 > MAX_FRAME_BYTES && Buffer.byteLength(text) > MAX_FRAME_BYTES)
       connection.answer(slot, answer(message.msgId, reqId, Errno.tooLarge, { errmsg: "the answer is too large: ask for pages" }));
-    else connection.answer(slot, text);
-    then?.();
+    else connection.answer(slot, text, afterwards);
   }
 
   /** A failure of a request is its answer; a fault of the store or a bug is logged too, and answered as 19. */
