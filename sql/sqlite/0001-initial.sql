@@ -41,7 +41,7 @@ CREATE TABLE conversation (
   kind       INTEGER NOT NULL,
   lo         INTEGER NOT NULL,
   hi         INTEGER NOT NULL,
-  last_seq   INTEGER NOT NULL DEFAULT 0,  -- of the rows in `message`; the journal may hold later ones
+  last_seq   INTEGER NOT NULL DEFAULT 0,
   member_ver INTEGER NOT NULL DEFAULT 0,  -- grows with each change of `member`
   UNIQUE (kind, lo, hi)
 );
@@ -65,21 +65,28 @@ CREATE TABLE cursor (
   PRIMARY KEY (device, conversation)
 ) WITHOUT ROWID;
 
-CREATE TABLE message (
+-- Runs of consecutive rows of a conversation's log, as they were committed together: JSON arrays of
+-- [conversation, seq, kind (the msgId of its push), sender, device (the sender's, which is not sent it), mid, ts
+-- (milliseconds since 1970 UTC), body (a chat's text; an event's fields as JSON)]. See src/db/sqlite-log.ts.
+CREATE TABLE run (
+  id           INTEGER PRIMARY KEY,
   conversation INTEGER NOT NULL,
-  seq          INTEGER NOT NULL,
-  kind         INTEGER NOT NULL,          -- the msgId of its push
-  sender       INTEGER NOT NULL,
-  device       INTEGER NOT NULL,          -- the sender's, which is not sent it
-  mid          TEXT,
-  ts           INTEGER NOT NULL,          -- milliseconds since 1970 UTC
-  body         TEXT NOT NULL,             -- a chat's text; an event's fields as JSON
-  PRIMARY KEY (conversation, seq)
-) WITHOUT ROWID;
-CREATE UNIQUE INDEX message_mid ON message (conversation, sender, mid) WHERE mid IS NOT NULL;
-
--- Committed batches (JSON arrays of message rows) that are not yet in `message`: see src/db/sqlite-log.ts.
-CREATE TABLE journal (
-  id   INTEGER PRIMARY KEY,
-  rows TEXT NOT NULL
+  last_seq     INTEGER NOT NULL,
+  rows         TEXT NOT NULL
 );
+CREATE UNIQUE INDEX run_of ON run (conversation, last_seq);
+
+-- The senders' own ids of their messages: a repetition gets the seq of the first.
+CREATE TABLE mid (
+  conversation INTEGER NOT NULL,
+  sender       INTEGER NOT NULL,
+  mid          TEXT NOT NULL,
+  seq          INTEGER NOT NULL,
+  PRIMARY KEY (conversation, sender, mid)
+) WITHOUT ROWID;
+
+-- The log, row by row, for people.
+CREATE VIEW message AS
+SELECT value ->> 0 AS conversation, value ->> 1 AS seq, value ->> 2 AS kind, value ->> 3 AS sender,
+       value ->> 4 AS device, value ->> 5 AS mid, value ->> 6 AS ts, value ->> 7 AS body
+FROM run, json_each(rows);

@@ -49,10 +49,11 @@ export type LogRow = [
 
 /** The conversations' rows. Apart from the tables, because their layout decides what a commit costs. */
 export interface Log {
-  /** The last `seq` of a conversation, given what its row in `conversation` says. */
-  head(conversation: number, lastSeq: number): number;
-  /** Appends rows that follow their conversations' heads without gaps. */
-  append(rows: LogRow[]): Promise<void>;
+  /**
+   * Appends rows that follow their conversations' `last_seq` without gaps, and moves that on. False where the `mid` of one is stored already,
+   * or twice among them: then none is appended.
+   */
+  append(rows: LogRow[]): Promise<boolean>;
   /** Rows with seq > `after`, ascending: at most `limit`, and at least one but not many over `bytes` of text. */
   page(conversation: number, after: number, limit: number, bytes: number): Promise<LogRow[]>;
   /** How many of a conversation's rows with seq > `after` the device `device` sent. */

@@ -15,8 +15,9 @@ export function openDatabase(file: string): Database {
     const { journal_mode } = db.query("PRAGMA journal_mode = WAL").get() as { journal_mode: string };
     if (journal_mode !== "wal") throw new StartError(`${file}: write-ahead logging is not possible on this file system`);
     db.run("PRAGMA synchronous = FULL");
-    db.run("PRAGMA cache_size = -16384");
-    db.run("PRAGMA wal_autocheckpoint = 4000");
+    db.run("PRAGMA cache_size = -32768");
+    db.run("PRAGMA temp_store = MEMORY");
+    db.run("PRAGMA wal_autocheckpoint = 8000");
     db.run("PRAGMA journal_size_limit = 67108864");
     migrate(db, file);
     probe(db);
@@ -45,7 +46,7 @@ function probe(db: Database): void {
   const tables = db.query("SELECT name FROM sqlite_schema WHERE type = 'table'").all() as { name: string }[];
   for (const { name } of tables) db.query(`SELECT * FROM ${name} LIMIT 1`).all();
   db.query("SELECT max(id) FROM user").get();
-  db.query("SELECT * FROM message ORDER BY conversation DESC, seq DESC LIMIT 1").all();
+  db.query("SELECT max(last_seq) FROM run").get();
 }
 
 function explain(file: string, { code = "", message }: Error & { code?: string }): string {

@@ -1,6 +1,7 @@
 // The embedded database's dialect of Tx, on bun:sqlite. Runs inside the store's worker thread only.
 import type { Database, Statement } from "bun:sqlite";
-import type { Log, Tx, Value } from "./db.ts";
+import type { Tx, Value } from "./db.ts";
+import { SqliteLog } from "./sqlite-log.ts";
 
 /** Rows bound to one INSERT: more than halves the cost of a row against one by one. */
 const ROWS_PER_INSERT = 16;
@@ -8,10 +9,9 @@ const ROWS_PER_INSERT = 16;
 export class SqliteTx implements Tx {
   private readonly statements = new Map<string, Statement>();
 
-  constructor(
-    private readonly db: Database,
-    readonly log: Log,
-  ) {}
+  readonly log = new SqliteLog(this);
+
+  constructor(private readonly db: Database) {}
 
   async all<Row>(sql: string, params: (Value | Value[])[] = []): Promise<Row[]> {
     const lists = params.some(Array.isArray);
@@ -42,18 +42,20 @@ export class SqliteTx implements Tx {
     this.insertRows(`INSERT INTO ${table} (${columns}) VALUES`, columns.length, rows, update);
   }
 
-  /** `head` VALUES-rows `tail`, many rows to a statement. */
-  insertRows(head: string, width: number, rows: readonly Value[][], tail: string): void {
+  /** `head` VALUES-rows `tail`, many rows to a statement; returns how many rows changed. */
+  insertRows(head: string, width: number, rows: readonly Value[][], tail: string): number {
     const tuple = `(${Array(width).fill("?")})`;
     let at = 0;
+    let changes = 0;
     if (rows.length >= ROWS_PER_INSERT) {
       const many = this.prepare(`${head} ${Array(ROWS_PER_INSERT).fill(tuple)}${tail}`);
       for (; at + ROWS_PER_INSERT <= rows.length; at += ROWS_PER_INSERT)
-        many.run(...rows.slice(at, at + ROWS_PER_INSERT).flat());
+        changes += many.run(...rows.slice(at, at + ROWS_PER_INSERT).flat()).changes;
     }
-    if (at === rows.length) return;
+    if (at === rows.length) return changes;
     const one = this.prepare(`${head} ${tuple}${tail}`);
-    for (; at < rows.length; at++) one.run(...rows[at]!);
+    for (; at < rows.length; at++) changes += one.run(...rows[at]!).changes;
+    return changes;
   }
 
   /** Statements are few and written in the source, so each is prepared once and kept. */

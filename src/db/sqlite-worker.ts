@@ -4,7 +4,6 @@ import type { Database } from "bun:sqlite";
 import { ChatError } from "../protocol.ts";
 import type { Operations } from "./db.ts";
 import type { Failure, Reply, Request, StartReply } from "./sqlite.ts";
-import { SqliteLog } from "./sqlite-log.ts";
 import { openDatabase } from "./sqlite-migrate.ts";
 import { SqliteTx } from "./sqlite-tx.ts";
 
@@ -16,7 +15,6 @@ const MAX_TRANSACTION_MS = 10;
 let operations: Operations;
 let db: Database;
 let tx: SqliteTx;
-let log: SqliteLog;
 let inbox: Request[] = [];
 let running = false;
 
@@ -38,9 +36,7 @@ export function serve(served: Operations): void {
 function open(file: string): StartReply {
   try {
     db = openDatabase(file);
-    log = new SqliteLog(db);
-    tx = new SqliteTx(db, log);
-    log.load();
+    tx = new SqliteTx(db);
     return { error: null };
   } catch (error) {
     return { error: (error as Error).message };
@@ -50,8 +46,6 @@ function open(file: string): StartReply {
 /** Everything asked for before has been done: messages are taken in order and `work` never leaves any behind. */
 function close(): StartReply {
   try {
-    db.transaction(() => log.foldAll()).immediate();
-    log.committed();
     db.run("PRAGMA wal_checkpoint(TRUNCATE)");
     db.close();
     return { error: null };
@@ -79,13 +73,10 @@ async function transact(requests: Request[], at: number, replies: Reply[]): Prom
     tx.prepare("BEGIN IMMEDIATE").run();
     do replies.push(await attempt(requests[at]!));
     while (++at < requests.length && performance.now() - startedAt < MAX_TRANSACTION_MS);
-    log.flush();
     tx.prepare("COMMIT").run();
-    log.committed();
   } catch (error) {
     // Nothing of this transaction is stored, whatever its operations returned.
     if (db.inTransaction) tx.prepare("ROLLBACK").run();
-    log.rolledBack();
     if (replies.length === 0) at++;
     const first = at - Math.max(replies.length, 1);
     replies.length = 0;
@@ -96,7 +87,6 @@ async function transact(requests: Request[], at: number, replies: Reply[]): Prom
 
 /** One operation, undone alone where it fails. */
 async function attempt([id, name, args]: Request): Promise<Reply> {
-  const mark = log.mark;
   tx.prepare("SAVEPOINT operation").run();
   try {
     const value = await operations[name]!(tx, ...args);
@@ -107,7 +97,6 @@ async function attempt([id, name, args]: Request): Promise<Reply> {
     if (!db.inTransaction) throw error;
     tx.prepare("ROLLBACK TO operation").run();
     tx.prepare("RELEASE operation").run();
-    log.undo(mark);
     return [id, null, failure(error)];
   }
 }

@@ -7,7 +7,6 @@ export interface Conversation {
   kind: number;
   lo: number;
   hi: number;
-  /** As its row says; Log.head knows what is really the last. */
   last_seq: number;
   member_ver: number;
 }

@@ -62,7 +62,7 @@ async function findBehind(tx: Tx, userId: number, device: number): Promise<{ beh
   let offline = 0;
   for (const log of await conversationsOf(tx, userId)) {
     const delivered = position(log, cursors);
-    const head = tx.log.head(log.id, log.last_seq);
+    const head = log.last_seq;
     if (head <= delivered) continue;
     const next = await tx.log.page(log.id, delivered, 1, 1);
     found.push({ at: [log.id, convName(log), delivered, head], nextTs: next[0]![6] });
@@ -127,7 +127,7 @@ async function resolve(tx: Tx, userId: number, device: number, wants: Want[]): P
   const joined = new Map(joins.map(({ conversation, join_seq }) => [conversation, join_seq]));
   return wants.map(([id, at]) => {
     const log = byId.get(id)!;
-    return [at ?? position({ id, join_seq: joined.get(id) ?? 0 }, delivered), tx.log.head(id, log.last_seq), convName(log)];
+    return [at ?? position({ id, join_seq: joined.get(id) ?? 0 }, delivered), log.last_seq, convName(log)];
   });
 }
 

@@ -19,7 +19,7 @@ export async function addFriend(
   await tx.insert("friend", ["user_id", "friend_id"], [[userId, friendId]]);
   const conv = directConv(userId, friendId);
   const { id, last_seq } = (await openConversations(tx, [parseConv(conv)!])).get(conv)!;
-  const seq = tx.log.head(id, last_seq) + 1;
+  const seq = last_seq + 1;
   const row: LogRow = [id, seq, MsgId.addFriend, userId, device, null, ts, JSON.stringify({ msg })];
   await tx.log.append([row]);
   return { name, row };

@@ -34,7 +34,7 @@ export async function joinGroup(
   const { id, last_seq, member_ver } = await groupLog(tx, groupId);
   if ((await tx.find("member", ["role"], ["conversation", "user_id"], [[id, userId]])).length > 0)
     throw new ChatError(Errno.alreadyDone, `groupid: you are in group ${groupId} already`);
-  const seq = tx.log.head(id, last_seq) + 1;
+  const seq = last_seq + 1;
   await tx.insert("member", ["conversation", "user_id", "role", "join_seq"], [[id, userId, "normal", seq - 1]]);
   await tx.run("UPDATE conversation SET member_ver = member_ver + 1 WHERE id = ?", [id]);
   const row: LogRow = [id, seq, MsgId.joinGroup, userId, device, null, ts, JSON.stringify({ userid: userId })];

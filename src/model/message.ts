@@ -34,53 +34,63 @@ export interface Appended {
  * receivers are decided here, in the committing transaction; a repetition is answered before rights are asked.
  */
 export async function append(tx: Tx, drafts: Drafts): Promise<Appended> {
-  const { convs, kinds, senders, devices, mids, times, texts } = drafts;
-  const count = convs.length;
-  const logs = await openConversations(tx, [...new Set(convs)].map((conv) => parseConv(conv)!));
-  const stored = await storedMids(tx, drafts, logs);
+  const logs = await openConversations(tx, [...new Set(drafts.convs)].map((conv) => parseConv(conv)!));
   const members = await membersAmong(tx, drafts, logs);
+  // Repetitions are rare, so they are looked for only where the append meets one or rights are missing.
+  let { rows, result } = place(drafts, logs, members, null);
+  const doubtful = result.refused.some(([index]) => drafts.mids[index] !== null);
+  if (doubtful || (rows.length > 0 && !(await tx.log.append(rows)))) {
+    ({ rows, result } = place(drafts, logs, members, await storedMids(tx, drafts, logs)));
+    if (rows.length > 0) await tx.log.append(rows);
+  }
+  for (const log of logs.values()) if (log.kind === 1) result.memberVersions.push([log.id, log.member_ver]);
+  return result;
+}
+
+/** Decides on every draft, in order. `stored`: the rows whose mid one of them repeats; null: as if none did. */
+function place(
+  { convs, kinds, senders, devices, mids, times, texts }: Drafts,
+  logs: Map<string, Conversation>,
+  members: Set<string>,
+  stored: Map<string, LogRow> | null,
+): { rows: LogRow[]; result: Appended } {
+  const count = convs.length;
   const heads = new Map<number, number>();
   const rows: LogRow[] = [];
-  const result: Appended = { seqs: Array(count).fill(0), conversations: Array(count).fill(0), refused: [], repeated: [], memberVersions: [] };
-  const refuse = (index: number, errno: number, errmsg: string, field = "") => result.refused.push([index, errno, errmsg, field]);
-
+  const result: Appended = { seqs: [], conversations: [], refused: [], repeated: [], memberVersions: [] };
   for (let i = 0; i < count; i++) {
     const log = logs.get(convs[i]!);
     const sender = senders[i]!;
-    const mid = mids[i] ?? null;
+    const mid = mids[i]!;
+    result.conversations.push(log?.id ?? 0);
+    result.seqs.push(0);
     if (log === undefined) {
       const { kind, lo, hi } = parseConv(convs[i]!)!;
-      if (kind === "g") refuse(i, Errno.notFound, `groupid: there is no group ${lo}`);
-      else refuse(i, Errno.notFound, `toid: there is no user ${lo === sender ? hi : lo}`);
+      const errmsg = kind === "g" ? `groupid: there is no group ${lo}` : `toid: there is no user ${lo === sender ? hi : lo}`;
+      result.refused.push([i, Errno.notFound, errmsg, ""]);
       continue;
     }
-    result.conversations[i] = log.id;
-    const key = mid === null ? "" : midKey(log.id, sender, mid);
-    const first = mid === null ? undefined : stored.get(key);
+    const first = mid === null ? undefined : stored?.get(midKey(log.id, sender, mid));
     if (first !== undefined) {
-      if (first[7] !== texts[i] || first[2] !== kinds[i])
-        refuse(i, Errno.invalidField, "mid: it has been used for another message", "mid");
-      else {
+      if (first[7] === texts[i] && first[2] === kinds[i]) {
         result.seqs[i] = first[1];
         result.repeated.push([i, first[6]]);
-      }
+      } else result.refused.push([i, Errno.invalidField, "mid: it has been used for another message", "mid"]);
       continue;
     }
     if (log.kind === 1 && !members.has(memberKey(log.id, sender))) {
       const { errno, errmsg } = notMember(log.lo);
-      refuse(i, errno, errmsg);
+      result.refused.push([i, errno, errmsg, ""]);
       continue;
     }
-    const seq = (heads.get(log.id) ?? tx.log.head(log.id, log.last_seq)) + 1;
+    const seq = (heads.get(log.id) ?? log.last_seq) + 1;
     heads.set(log.id, seq);
     const row: LogRow = [log.id, seq, kinds[i]!, sender, devices[i]!, mid, times[i]!, texts[i]!];
     rows.push(row);
-    if (mid !== null) stored.set(key, row);
+    if (mid !== null) stored?.set(midKey(log.id, sender, mid), row);
     result.seqs[i] = seq;
   }
-  if (rows.length > 0) await tx.log.append(rows);
-  for (const log of logs.values()) if (log.kind === 1) result.memberVersions.push([log.id, log.member_ver]);
-  return result;
+  return { rows, result };
 }
 
 const midKey = (conversation: number, sender: number, mid: string): string => `${conversation}/${sender}/${mid}`;
