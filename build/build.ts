@@ -1,0 +1,56 @@
+// Compiles build/ChatServer and build/ChatClient, executables that need nothing beside them. Run by build/npm.mjs.
+import { rename, rm, utimes } from "node:fs/promises";
+import { join, resolve } from "node:path";
+import { $ } from "bun";
+import { version } from "../package.json" with { type: "json" };
+
+const root = resolve(import.meta.dir, "..");
+
+/** Their entry points; a worker's program is one of its own, which the executable finds beside the main program. */
+const PROGRAMS = {
+  ChatServer: ["src/main.ts", "src/store-worker.ts"],
+  ChatClient: ["src/client/main.ts"],
+};
+
+/** The commit, with "-dirty" where files differ from it; --git-dir, as a folder further up may be another repository. */
+async function readCommit(): Promise<string> {
+  const git = await $`git --git-dir=.git describe --always --dirty --exclude='*'`.cwd(root).quiet().nothrow();
+  return git.exitCode === 0 ? git.text().trim() : "unknown";
+}
+
+async function compile(name: string, entries: string[], define: Record<string, string>): Promise<void> {
+  const executable = join(root, "build", name);
+  // A running executable cannot be written to, but replaced.
+  const outfile = `${executable}.${process.pid}.bun-build`;
+  // Dated to the start: what is edited meanwhile is newer, and built the next time.
+  const started = new Date();
+  try {
+    await Bun.build({
+      entrypoints: entries.map((entry) => join(root, entry)),
+      compile: { outfile, autoloadDotenv: false, autoloadBunfig: false },
+      target: "bun",
+      format: "esm",
+      minify: true,
+      bytecode: true,
+      define,
+    });
+    await utimes(outfile, started, started);
+    await rename(outfile, executable);
+  } finally {
+    await rm(outfile, { force: true });
+  }
+}
+
+const define = {
+  BUILD_VERSION: JSON.stringify(version),
+  BUILD_COMMIT: JSON.stringify(await readCommit()),
+};
+const results = await Promise.allSettled(
+  Object.entries(PROGRAMS).map(([name, entries]) => compile(name, entries, define)),
+);
+for (const result of results) {
+  if (result.status === "fulfilled") continue;
+  process.exitCode = 1;
+  const { reason } = result;
+  for (const error of reason instanceof AggregateError ? reason.errors : [reason]) console.error(error);
+}

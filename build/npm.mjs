@@ -1,0 +1,185 @@
+// What the npm scripts do: node build/npm.mjs <command> [arguments]. Needs Node.js 18 and npm; everything else is
+// installed into node_modules, and only when it is needed.
+import { spawn, spawnSync } from "node:child_process";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
+import { constants, tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const EXECUTABLES = ["build/ChatServer", "build/ChatClient"];
+const SOURCES = ["src", "sql", "build/build.ts", "package.json", "package-lock.json"];
+const TESTS = ["test/unit", "test/store", "test/protocol", "test/integration", "test/fault"];
+/** npm writes this file last. */
+const INSTALLED = "node_modules/.package-lock.json";
+const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"];
+
+/** Says what is going on; standard output is the program's. */
+const say = (text) => process.stderr.write(`${text}\n`);
+
+class Failure extends Error {}
+
+/** Milliseconds since the epoch of the last change of a file, or in a folder; 0 where there is none. */
+function changed(path) {
+  const stat = statSync(path, { throwIfNoEntry: false });
+  if (stat === undefined) return 0;
+  // A folder's own date tells of files that were removed or renamed.
+  const inside = stat.isDirectory() ? readdirSync(path).map((name) => changed(join(path, name))) : [];
+  return Math.max(stat.mtimeMs, ...inside);
+}
+
+/**
+ * Runs a program and resolves to its exit code when it has ended; signals meanwhile are its own. `output`: "inherit",
+ * or "pipe" to see it only when the program fails.
+ */
+function run(program, args, output = "inherit") {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, { stdio: ["inherit", output, output] });
+    let text = "";
+    child.stdout?.on("data", (chunk) => (text += chunk));
+    child.stderr?.on("data", (chunk) => (text += chunk));
+    // A terminal sends its signals to the child too: a second one would mean "at once".
+    const atTerminal = process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY;
+    const forward = (signal) => {
+      if (signal === "SIGTERM" || !atTerminal) child.kill(signal);
+    };
+    for (const signal of SIGNALS) process.on(signal, forward);
+    const end = () => {
+      for (const signal of SIGNALS) process.off(signal, forward);
+    };
+    child.on("error", (error) => {
+      end();
+      reject(new Failure(`${program} cannot be run: ${error.message}`));
+    });
+    child.on("close", (code, signal) => {
+      end();
+      if (code !== 0) process.stderr.write(text);
+      resolve(code ?? 128 + constants.signals[signal]);
+    });
+  });
+}
+
+async function install() {
+  if (existsSync(INSTALLED) && changed(INSTALLED) >= changed("package-lock.json")) return;
+  say("installing dependencies…");
+  // The build needs the development dependencies, whatever NODE_ENV says.
+  const code = await run("npm", ["ci", "--include=dev", "--ignore-scripts", "--no-audit", "--no-fund"], "pipe");
+  if (code !== 0)
+    throw new Failure(`npm ci failed (exit code ${code}), its messages are above: is npm's registry in reach?`);
+}
+
+/** The installed Bun: where npm put this platform's, or where the bun package's install script moves it. */
+function findBun() {
+  const platforms = "node_modules/@oven";
+  const packages = existsSync(platforms) ? readdirSync(platforms).map((name) => join(platforms, name, "bin/bun")) : [];
+  const bun = [...packages, "node_modules/bun/bin/bun.exe"].find(
+    (path) => existsSync(path) && spawnSync(path, ["--version"]).status === 0,
+  );
+  if (bun === undefined)
+    throw new Failure(
+      `no Bun in node_modules runs here (${process.platform} ${process.arch}): remove node_modules, try again`,
+    );
+  return bun;
+}
+
+async function build() {
+  await install();
+  say("building…");
+  if ((await run(findBun(), ["build/build.ts"])) !== 0) throw new Failure("the build failed, its messages are above");
+}
+
+async function buildIfStale() {
+  const sources = Math.max(...SOURCES.map(changed));
+  if (EXECUTABLES.some((executable) => changed(executable) < sources)) await build();
+}
+
+const hasTests = (folder) =>
+  existsSync(folder) &&
+  readdirSync(folder, { withFileTypes: true }).some((entry) =>
+    entry.isDirectory() ? hasTests(join(folder, entry.name)) : entry.name.endsWith(".test.ts"),
+  );
+
+/** Runs the tests that `args` name (all, where they name no file or folder) and prints how many passed and failed. */
+async function runTests(args) {
+  const named = args.some((arg) => arg.startsWith("test/") || existsSync(arg));
+  const folders = named ? [] : TESTS.filter(hasTests);
+  if (!named && folders.length === 0) {
+    console.log("0 passed, 0 failed");
+    return 1;
+  }
+  const temporary = mkdtempSync(join(tmpdir(), "chatserver-tests-"));
+  try {
+    const report = join(temporary, "junit.xml");
+    const code = await run(findBun(), [
+      "test",
+      "--timeout=60000",
+      "--reporter=junit",
+      `--reporter-outfile=${report}`,
+      ...folders,
+      ...args,
+    ]);
+    const reported = existsSync(report);
+    const { tests, failures, skipped } = readCounts(reported ? readFileSync(report, "utf8") : "");
+    const passed = tests - failures - skipped;
+    // What fails outside a test, such as a file that does not load, is none of the report's failures.
+    const failed = code === 0 && reported ? failures : Math.max(failures, 1);
+    if (skipped > 0) console.log(`${skipped} skipped`);
+    console.log(`${passed} passed, ${failed} failed`);
+    return failed === 0 && passed > 0 ? 0 : 1;
+  } finally {
+    rmSync(temporary, { recursive: true, force: true });
+  }
+}
+
+/** The totals of a JUnit report: attributes of its root element. */
+function readCounts(xml) {
+  const [totals] = /<testsuites\b[^>]*>/.exec(xml) ?? [""];
+  const count = (name) => Number(new RegExp(`\\b${name}="(\\d+)"`).exec(totals)?.[1] ?? 0);
+  return { tests: count("tests"), failures: count("failures"), skipped: count("skipped") };
+}
+
+const commands = {
+  async start(args) {
+    await buildIfStale();
+    return run("build/ChatServer", args);
+  },
+  async test(args) {
+    await install();
+    await buildIfStale();
+    return runTests(args);
+  },
+  async check() {
+    await install();
+    const codes = [
+      await run("node_modules/.bin/tsc", ["--noEmit"]),
+      await run("node_modules/.bin/biome", ["check"]),
+      await runTests(["test/unit"]),
+    ];
+    return codes.every((code) => code === 0) ? 0 : 1;
+  },
+  async build() {
+    await build();
+    return 0;
+  },
+  async bench(args) {
+    await install();
+    await buildIfStale();
+    return run(findBun(), ["test/bench/bench.ts", ...args]);
+  },
+  async format() {
+    await install();
+    return run("node_modules/.bin/biome", ["check", "--write"]);
+  },
+};
+
+process.chdir(dirname(dirname(fileURLToPath(import.meta.url))));
+const [name, ...args] = process.argv.slice(2);
+const command = Object.hasOwn(commands, name ?? "") ? commands[name] : undefined;
+try {
+  if (command === undefined)
+    throw new Failure(`usage: node build/npm.mjs ${Object.keys(commands).join("|")} [arguments]`);
+  process.exitCode = await command(args);
+} catch (error) {
+  if (!(error instanceof Failure)) throw error;
+  say(error.message);
+  process.exitCode = 1;
+}
