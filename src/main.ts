@@ -23,7 +23,10 @@ async function main(): Promise<void> {
 
   const file = resolve(options.data);
   const store = await openSqliteStore(file, operations, new URL("./store-worker.ts", import.meta.url));
-  const secret = await store.setting("token_secret", Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("hex"));
+  const secret = await store.setting(
+    "token_secret",
+    Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("hex"),
+  );
   const service = new Service(
     store,
     secret,

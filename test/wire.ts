@@ -76,7 +76,8 @@ export class Wire {
     await until(
       () => {
         found = this.received.findIndex(fits);
-        if (found < 0 && this.closed) throw new Error(`closed before ${what} came; received ${JSON.stringify(this.received)}`);
+        if (found < 0 && this.closed)
+          throw new Error(`closed before ${what} came; received ${JSON.stringify(this.received)}`);
         return found >= 0;
       },
       `${what}; received ${JSON.stringify(this.received).slice(0, 2000)}`,
@@ -87,7 +88,11 @@ export class Wire {
 
   /** Takes the next push of this kind, waiting for it. */
   push(msgId: number, ms?: number): Promise<Message> {
-    return this.next((each) => each.msgId === msgId && each.ack === undefined && each.reqId === undefined, `push ${msgId}`, ms);
+    return this.next(
+      (each) => each.msgId === msgId && each.ack === undefined && each.reqId === undefined,
+      `push ${msgId}`,
+      ms,
+    );
   }
 
   /** Waits until the server has answered everything sent before: what it pushed before that is in `received`. */

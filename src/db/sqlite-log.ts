@@ -65,7 +65,8 @@ export class SqliteLog implements Log {
   /** Enters the rows' mids, which at once tells repetitions; false, and none is entered, where there is one. */
   private claimMids(rows: LogRow[]): boolean {
     const mids: Value[][] = [];
-    for (const [conversation, seq, , sender, , mid] of rows) if (mid !== null) mids.push([conversation, sender, mid, seq]);
+    for (const [conversation, seq, , sender, , mid] of rows)
+      if (mid !== null) mids.push([conversation, sender, mid, seq]);
     if (mids.length === 0) return true;
     const insert = "INSERT OR IGNORE INTO mid (conversation, sender, mid, seq) VALUES";
     if (this.sql.insertRows(insert, 4, mids, "") === mids.length) return true;

@@ -13,7 +13,8 @@ export function openDatabase(file: string): Database {
     db = new Database(file, { create: true, readwrite: true });
     db.run("PRAGMA busy_timeout = 5000");
     const { journal_mode } = db.query("PRAGMA journal_mode = WAL").get() as { journal_mode: string };
-    if (journal_mode !== "wal") throw new StartError(`${file}: write-ahead logging is not possible on this file system`);
+    if (journal_mode !== "wal")
+      throw new StartError(`${file}: write-ahead logging is not possible on this file system`);
     db.run("PRAGMA synchronous = FULL");
     db.run("PRAGMA cache_size = -32768");
     db.run("PRAGMA temp_store = MEMORY");
@@ -31,7 +32,9 @@ export function openDatabase(file: string): Database {
 function migrate(db: Database, file: string): void {
   const { user_version: seen } = db.query("PRAGMA user_version").get() as { user_version: number };
   if (seen > MIGRATIONS.length)
-    throw new StartError(`${file} was written by a newer ChatServer (schema ${seen}): run that version, or restore a backup`);
+    throw new StartError(
+      `${file} was written by a newer ChatServer (schema ${seen}): run that version, or restore a backup`,
+    );
   const { tables } = db.query("SELECT count(*) AS tables FROM sqlite_schema").get() as { tables: number };
   if (seen === 0 && tables > 0) throw new StartError(`${file} is another program's database: give --data another path`);
   for (let version = seen; version < MIGRATIONS.length; version++)
@@ -51,7 +54,8 @@ function probe(db: Database): void {
 
 function explain(file: string, { code = "", message }: Error & { code?: string }): string {
   if (code === "SQLITE_NOTADB") return `${file} is not a database: give --data another path, or restore a backup`;
-  if (code.startsWith("SQLITE_CORRUPT")) return `${file} is damaged: restore a backup, or salvage it with "sqlite3 ${file} .recover"`;
+  if (code.startsWith("SQLITE_CORRUPT"))
+    return `${file} is damaged: restore a backup, or salvage it with "sqlite3 ${file} .recover"`;
   if (code.startsWith("SQLITE_CANTOPEN") || code.startsWith("SQLITE_READONLY"))
     return `${file} cannot be opened for writing: check the path and its permissions, or give --data another path`;
   if (code === "SQLITE_FULL") return `${file}: the disk is full: free some space, or give --data another path`;

@@ -33,7 +33,12 @@ export class SqliteTx implements Tx {
   }
 
   async insert(table: string, columns: string[], rows: Value[][], onConflict?: "ignore"): Promise<void> {
-    this.insertRows(`INSERT ${onConflict ? "OR IGNORE " : ""}INTO ${table} (${columns}) VALUES`, columns.length, rows, "");
+    this.insertRows(
+      `INSERT ${onConflict ? "OR IGNORE " : ""}INTO ${table} (${columns}) VALUES`,
+      columns.length,
+      rows,
+      "",
+    );
   }
 
   async raise(table: string, columns: string[], rows: Value[][]): Promise<void> {

@@ -103,5 +103,9 @@ async function attempt([id, name, args]: Request): Promise<Reply> {
 
 function failure(error: unknown): Failure {
   if (error instanceof ChatError) return { errno: error.errno, message: error.errmsg, extra: error.extra };
-  return { errno: null, message: `${(error as { code?: string }).code ?? "bug"}: ${(error as Error).message}`, extra: {} };
+  return {
+    errno: null,
+    message: `${(error as { code?: string }).code ?? "bug"}: ${(error as Error).message}`,
+    extra: {},
+  };
 }

@@ -2,9 +2,9 @@
 import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import { ChatError, type JsonObject } from "../protocol.ts";
+import { StartError } from "../start-error.ts";
 import { type Operations, type Store, StoreError } from "./db.ts";
 import { lockDatabase } from "./lock.ts";
-import { StartError } from "../start-error.ts";
 
 export type Request = [id: number, operation: string, args: unknown[]];
 export type Failure = { errno: number | null; message: string; extra: JsonObject };
@@ -20,13 +20,19 @@ interface Pending {
  * Opens (or makes) the database `file`, in its own thread: `thread` is the program that serves `operations` there
  * (see sqlite-worker.ts). Throws StartError.
  */
-export async function openSqliteStore<O extends Operations>(file: string, operations: O, thread: URL): Promise<Store<O>> {
+export async function openSqliteStore<O extends Operations>(
+  file: string,
+  operations: O,
+  thread: URL,
+): Promise<Store<O>> {
   try {
     mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
     lockDatabase(file);
   } catch (error) {
     if (error instanceof StartError) throw error;
-    throw new StartError(`${file} cannot be opened for writing (${(error as Error).message}): give --data another path`);
+    throw new StartError(
+      `${file} cannot be opened for writing (${(error as Error).message}): give --data another path`,
+    );
   }
   const worker = new Worker(thread);
   const answer = () =>

@@ -28,7 +28,16 @@ export async function openConversations(tx: Tx, keys: ConvKey[]): Promise<Map<st
   const missing = keys.filter((key) => key.kind === "u" && !found.has(nameOfKey(key)));
   if (missing.length === 0) return found;
   const ids = [...new Set(missing.flatMap(({ lo, hi }) => [lo, hi]))];
-  const users = new Set((await tx.find<{ id: number }>("user", ["id"], ["id"], ids.map((id) => [id]))).map(({ id }) => id));
+  const users = new Set(
+    (
+      await tx.find<{ id: number }>(
+        "user",
+        ["id"],
+        ["id"],
+        ids.map((id) => [id]),
+      )
+    ).map(({ id }) => id),
+  );
   const possible = missing.filter(({ lo, hi }) => users.has(lo) && users.has(hi));
   await tx.insert("conversation", ["kind", "lo", "hi"], possible.map(keyOf), "ignore");
   for (const [name, conversation] of await findConversations(tx, possible)) found.set(name, conversation);

@@ -39,7 +39,12 @@ const PAGE_CONVERSATIONS = 32;
  * user's most advanced device, so that what nobody has received arrives and what is older does not.
  */
 export async function openDevice(tx: Tx, userId: number, name: string, boot: string): Promise<OpenedDevice> {
-  const known = await tx.find<{ id: number; epoch: number }>("device", ["id", "epoch"], ["user_id", "name"], [[userId, name]]);
+  const known = await tx.find<{ id: number; epoch: number }>(
+    "device",
+    ["id", "epoch"],
+    ["user_id", "name"],
+    [[userId, name]],
+  );
   let { id, epoch } = known[0] ?? { id: 0, epoch: 1 };
   if (id === 0) {
     id = (await tx.run("INSERT INTO device (user_id, name, epoch, boot) VALUES (?, ?, 1, ?)", [userId, name, boot])).id;
@@ -68,13 +73,17 @@ async function findBehind(tx: Tx, userId: number, device: number): Promise<{ beh
     found.push({ at: [log.id, convName(log), delivered, head], nextTs: next[0]![6] });
     offline += head - delivered;
   }
-  if (offline <= EXACT_COUNT_LIMIT)
-    for (const { at } of found) offline -= await tx.log.countOf(device, at[0], at[2]);
+  if (offline <= EXACT_COUNT_LIMIT) for (const { at } of found) offline -= await tx.log.countOf(device, at[0], at[2]);
   return { behind: found.sort((a, b) => a.nextTs - b.nextTs).map(({ at }) => at), offline };
 }
 
 async function cursorsOf(tx: Tx, device: number): Promise<Map<number, number>> {
-  const rows = await tx.find<{ conversation: number; seq: number }>("cursor", ["conversation", "seq"], ["device"], [[device]]);
+  const rows = await tx.find<{ conversation: number; seq: number }>(
+    "cursor",
+    ["conversation", "seq"],
+    ["device"],
+    [[device]],
+  );
   return new Map(rows.map(({ conversation, seq }) => [conversation, seq]));
 }
 
@@ -107,7 +116,12 @@ export async function backlog(
 
 async function resolve(tx: Tx, userId: number, device: number, wants: Want[]): Promise<Backlog["found"]> {
   const columns = ["id", "kind", "lo", "hi", "last_seq"];
-  const logs = await tx.find<Conversation>("conversation", columns, ["id"], wants.map(([id]) => [id]));
+  const logs = await tx.find<Conversation>(
+    "conversation",
+    columns,
+    ["id"],
+    wants.map(([id]) => [id]),
+  );
   const byId = new Map(logs.map((log) => [log.id, log]));
   const unknown = wants.filter(([, delivered]) => delivered === null).map(([id]) => id);
   const keyed = { cursor: unknown.map((id) => [device, id]), member: unknown.map((id) => [id, userId]) };
@@ -170,8 +184,16 @@ async function merge(
 }
 
 /** Saves positions of devices, except of those that a later login owns. */
-export async function saveCursors(tx: Tx, saves: [device: number, epoch: number, cursors: CursorOf[]][]): Promise<void> {
-  const devices = await tx.find<{ id: number; epoch: number }>("device", ["id", "epoch"], ["id"], saves.map(([id]) => [id]));
+export async function saveCursors(
+  tx: Tx,
+  saves: [device: number, epoch: number, cursors: CursorOf[]][],
+): Promise<void> {
+  const devices = await tx.find<{ id: number; epoch: number }>(
+    "device",
+    ["id", "epoch"],
+    ["id"],
+    saves.map(([id]) => [id]),
+  );
   const epochs = new Map(devices.map(({ id, epoch }) => [id, epoch]));
   const rows = saves
     .filter(([device, epoch]) => epochs.get(device) === epoch)

@@ -55,7 +55,12 @@ export async function groupsOf(tx: Tx, userId: number): Promise<Group[]> {
 }
 
 async function describe(tx: Tx, conversation: number, id: number, shown: number): Promise<Group> {
-  const [group] = await tx.find<{ name: string; description: string }>("chat_group", ["name", "description"], ["id"], [[id]]);
+  const [group] = await tx.find<{ name: string; description: string }>(
+    "chat_group",
+    ["name", "description"],
+    ["id"],
+    [[id]],
+  );
   const [{ count }] = (await tx.all("SELECT count(*) AS count FROM member WHERE conversation = ?", [conversation])) as [
     { count: number },
   ];
@@ -63,7 +68,13 @@ async function describe(tx: Tx, conversation: number, id: number, shown: number)
 }
 
 /** Members with an id above `after`, for one of them. Throws errno 11 and 12. */
-export async function membersPage(tx: Tx, userId: number, groupId: number, after: number, limit: number): Promise<Member[]> {
+export async function membersPage(
+  tx: Tx,
+  userId: number,
+  groupId: number,
+  after: number,
+  limit: number,
+): Promise<Member[]> {
   const { id } = await groupLog(tx, groupId);
   if ((await tx.find("member", ["role"], ["conversation", "user_id"], [[id, userId]])).length === 0)
     throw notMember(groupId);

@@ -34,7 +34,10 @@ export interface Appended {
  * receivers are decided here, in the committing transaction; a repetition is answered before rights are asked.
  */
 export async function append(tx: Tx, drafts: Drafts): Promise<Appended> {
-  const logs = await openConversations(tx, [...new Set(drafts.convs)].map((conv) => parseConv(conv)!));
+  const logs = await openConversations(
+    tx,
+    [...new Set(drafts.convs)].map((conv) => parseConv(conv)!),
+  );
   const members = await membersAmong(tx, drafts, logs);
   // Repetitions are rare, so they are looked for only where the append meets one or rights are missing.
   let { rows, result } = place(drafts, logs, members, null);
@@ -66,7 +69,8 @@ function place(
     result.seqs.push(0);
     if (log === undefined) {
       const { kind, lo, hi } = parseConv(convs[i]!)!;
-      const errmsg = kind === "g" ? `groupid: there is no group ${lo}` : `toid: there is no user ${lo === sender ? hi : lo}`;
+      const errmsg =
+        kind === "g" ? `groupid: there is no group ${lo}` : `toid: there is no user ${lo === sender ? hi : lo}`;
       result.refused.push([i, Errno.notFound, errmsg, ""]);
       continue;
     }

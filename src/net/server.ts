@@ -1,7 +1,7 @@
 // The listening socket and the set of its connections: limits, time-outs, and the end of them all.
 import type { TCPSocketListener } from "bun";
-import { StartError } from "../start-error.ts";
 import { setBacklog } from "../libc.ts";
+import { StartError } from "../start-error.ts";
 import { Connection, type ConnectionEvents, type ConnectionLimits } from "./connection.ts";
 
 export interface ServerOptions extends ConnectionLimits {

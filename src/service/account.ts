@@ -29,12 +29,23 @@ export async function login(context: Context, request: Request, current: Session
   const takeover = field.flag(message, "takeover");
   const confirms = field.flag(message, "confirm");
   const user = await authenticate(context, message);
-  const { session, opened } = await sessions.claim(connection, { userId: user.id, name: user.name, device, takeover, confirms });
+  const { session, opened } = await sessions.claim(connection, {
+    userId: user.id,
+    name: user.name,
+    device,
+    takeover,
+    confirms,
+  });
   try {
     const friends = await store.friendsOf(user.id);
     const groups = await store.groupsOf(user.id);
     const { stateOf } = sessions.presence;
-    const token = issueToken(context.secret, { userId: user.id, tokenEpoch: user.tokenEpoch }, Date.now(), context.tokenTtlMs);
+    const token = issueToken(
+      context.secret,
+      { userId: user.id, tokenEpoch: user.tokenEpoch },
+      Date.now(),
+      context.tokenTtlMs,
+    );
     const fields: JsonObject = {
       id: user.id,
       name: user.name,
@@ -76,14 +87,14 @@ async function authenticate(context: Context, message: JsonObject): Promise<Auth
     return user;
   }
   const byName = message.id === undefined || message.id === null;
-  if (byName && (message.name === undefined || message.name === null)) throw invalid("id", "an id or a name is required");
+  if (byName && (message.name === undefined || message.name === null))
+    throw invalid("id", "an id or a name is required");
   const value = byName ? field.name(message, "name") : field.id(message, "id");
   const password = field.password(message, "password");
   const user = await store.credentials(byName ? "name" : "id", value);
   if (!(await passwords.verify(password, user?.password ?? null)) || user === null)
     throw new ChatError(Errno.badCredentials, `${byName ? "name" : "id"} or password is wrong`);
-  if (passwords.isOutdated(user.password))
-    await store.rehash(user.id, user.password, await passwords.hash(password));
+  if (passwords.isOutdated(user.password)) await store.rehash(user.id, user.password, await passwords.hash(password));
   return user;
 }
 

@@ -48,4 +48,3 @@ export function confirm(_: Context, { message }: Request, session: Session): Rep
   if (session.confirms) position.deliver(seq);
   return { fields: {} };
 }
-

@@ -56,7 +56,9 @@ export class Committer {
   /** Takes a message: its request is answered when it is stored. Throws errno 16 where too many wait. */
   add(request: ChatRequest): void {
     if (this.queue.length >= QUEUE_ROWS || this.queueText >= QUEUE_TEXT)
-      throw new ChatError(Errno.rateLimited, "too many messages wait to be stored: send again later", { retryAfterMs: 1000 });
+      throw new ChatError(Errno.rateLimited, "too many messages wait to be stored: send again later", {
+        retryAfterMs: 1000,
+      });
     this.queue.push(request);
     this.queueText += request.text.length;
     this.schedule();
@@ -80,7 +82,8 @@ export class Committer {
   private takeBatch(): ChatRequest[] {
     let count = 0;
     let text = 0;
-    while (count < this.queue.length && count < BATCH_ROWS && text < BATCH_TEXT) text += this.queue[count++]!.text.length;
+    while (count < this.queue.length && count < BATCH_ROWS && text < BATCH_TEXT)
+      text += this.queue[count++]!.text.length;
     const requests = count === this.queue.length ? this.queue : this.queue.splice(0, count);
     if (requests === this.queue) this.queue = [];
     this.queueText -= text;
@@ -159,6 +162,11 @@ function acknowledge({ connection, slot, msgId, reqId, mid, conv }: ChatRequest,
   connection.answer(slot, answer(msgId, reqId, Errno.ok, fields));
 }
 
-function fail({ connection, slot, msgId, reqId, mid }: ChatRequest, errno: number, errmsg: string, extra: JsonObject = {}): void {
+function fail(
+  { connection, slot, msgId, reqId, mid }: ChatRequest,
+  errno: number,
+  errmsg: string,
+  extra: JsonObject = {},
+): void {
   connection.answer(slot, answer(msgId, reqId, errno, { mid: mid ?? undefined, errmsg, ...extra }));
 }

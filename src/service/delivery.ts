@@ -168,7 +168,12 @@ export class Delivery {
       if (wanted.length === MAX_WANTS) break;
     }
     const wants: Want[] = wanted.map((position) => [position.conversation, position.at]);
-    const { rows, names, found } = await this.store.backlog([session.userId, session.deviceId], wants, PAGE_ROWS, PAGE_BYTES);
+    const { rows, names, found } = await this.store.backlog(
+      [session.userId, session.deviceId],
+      wants,
+      PAGE_ROWS,
+      PAGE_BYTES,
+    );
     for (const [i, [from, head]] of found.entries()) {
       const position = wanted[i]!;
       if (position.at === null) position.start(from);

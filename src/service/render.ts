@@ -8,7 +8,12 @@ export type State = "online" | "offline";
 export type StateOf = (userId: number) => State;
 
 /** The push of a log's row: a message, or an event. */
-export function pushOf([, seq, kind, sender, , mid, ts, body]: LogRow, conv: string, key: ConvKey, name: string): JsonObject {
+export function pushOf(
+  [, seq, kind, sender, , mid, ts, body]: LogRow,
+  conv: string,
+  key: ConvKey,
+  name: string,
+): JsonObject {
   const time = clock(ts);
   const extra = mid === null ? {} : { mid };
   const peer = sender === key.lo ? key.hi : key.lo;
@@ -26,7 +31,12 @@ export function pushOf([, seq, kind, sender, , mid, ts, body]: LogRow, conv: str
 
 export const friend = ([id, name]: Named, stateOf: StateOf): JsonObject => ({ id, name, state: stateOf(id) });
 
-export const member = ([id, name, role]: Member, stateOf: StateOf): JsonObject => ({ id, name, state: stateOf(id), role });
+export const member = ([id, name, role]: Member, stateOf: StateOf): JsonObject => ({
+  id,
+  name,
+  state: stateOf(id),
+  role,
+});
 
 export const group = ({ id, name, description, count, members }: Group, stateOf: StateOf): JsonObject => ({
   id,
@@ -39,8 +49,11 @@ export const group = ({ id, name, description, count, members }: Group, stateOf:
 export const presence = (id: number, state: State): string => JSON.stringify({ msgId: MsgId.presence, id, state });
 
 /** The server's last word on a connection. */
-export const notice = (errno: (typeof Errno)["shuttingDown" | "replaced"], errmsg: string, extra: JsonObject = {}): string =>
-  JSON.stringify({ msgId: MsgId.notice, errno, errmsg, ...extra });
+export const notice = (
+  errno: (typeof Errno)["shuttingDown" | "replaced"],
+  errmsg: string,
+  extra: JsonObject = {},
+): string => JSON.stringify({ msgId: MsgId.notice, errno, errmsg, ...extra });
 
 /** The msgId of the answer to a request. */
 const answerTo = (msgId: number): number =>

@@ -135,7 +135,10 @@ export class Service implements ConnectionEvents {
   private reply({ connection, slot, message, reqId }: Request, { fields, afterwards }: Reply): void {
     const text = answer(message.msgId, reqId, Errno.ok, fields);
     if (text.length * 3 > MAX_FRAME_BYTES && Buffer.byteLength(text) > MAX_FRAME_BYTES)
-      connection.answer(slot, answer(message.msgId, reqId, Errno.tooLarge, { errmsg: "the answer is too large: ask for pages" }));
+      connection.answer(
+        slot,
+        answer(message.msgId, reqId, Errno.tooLarge, { errmsg: "the answer is too large: ask for pages" }),
+      );
     else connection.answer(slot, text, afterwards);
   }
 

@@ -51,11 +51,17 @@ export class Sessions {
    * Makes the connection the device's session. It is registered from now on, but nothing is pushed before `begin`.
    * Throws errno 2, and 21 where another log-in claimed the device meanwhile.
    */
-  async claim(connection: Connection, { userId, name, device, takeover, confirms }: Claim): Promise<{ session: Session; opened: OpenedDevice }> {
+  async claim(
+    connection: Connection,
+    { userId, name, device, takeover, confirms }: Claim,
+  ): Promise<{ session: Session; opened: OpenedDevice }> {
     if (connection.state !== "open") throw new ChatError(Errno.unavailable, "the connection is closed");
     const old = this.router.get(userId, device);
     if (old !== undefined && !takeover)
-      throw new ChatError(Errno.alreadyOnline, `${name} is online on this device already: log in with takeover to end that session`);
+      throw new ChatError(
+        Errno.alreadyOnline,
+        `${name} is online on this device already: log in with takeover to end that session`,
+      );
     const session = new Session(connection, userId, name, device, confirms);
     this.router.add(session);
     this.byConnection.set(connection, session);

@@ -23,4 +23,5 @@ export function readToken(secret: string, token: string, now: number): TokenClai
   return { userId: Number(userId), tokenEpoch: Number(tokenEpoch) };
 }
 
-const sign = (secret: string, claims: string): string => createHmac("sha256", secret).update(claims).digest("base64url");
+const sign = (secret: string, claims: string): string =>
+  createHmac("sha256", secret).update(claims).digest("base64url");

@@ -63,7 +63,9 @@ const median = (samples: Sample[], of: (sample: Sample) => number): number =>
 
 const row = (cells: (string | number)[]): void => console.log(`| ${cells.map((cell) => String(cell)).join(" | ")} |`);
 
-console.log(`${cpus().length} x ${cpus()[0]!.model}, ${Math.round(totalmem() / 2 ** 30)} GiB; ${PAIRS} pairs, ${TEXT_BYTES}-byte texts, medians of ${RUNS} runs of ${SECONDS} s\n`);
+console.log(
+  `${cpus().length} x ${cpus()[0]!.model}, ${Math.round(totalmem() / 2 ** 30)} GiB; ${PAIRS} pairs, ${TEXT_BYTES}-byte texts, medians of ${RUNS} runs of ${SECONDS} s\n`,
+);
 row(["", "window", "delivered/s", "acked/s", "p50 ms", "p99 ms", "CPU cores", "MiB", "of the relay"]);
 row(Array(9).fill("---"));
 for (const window of WINDOWS) {

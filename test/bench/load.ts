@@ -105,7 +105,11 @@ export async function run(port: number, register: boolean, load: Load): Promise<
     const ids: number[] = [];
     for (const peer of [sender, receiver]) {
       const name = `bench${runs}-${i}-${ids.length}`;
-      ids.push(register ? ((await ask(peer, { msgId: MsgId.register, name, password: PASSWORD })).id as number) : 2 * i + ids.length + 1);
+      ids.push(
+        register
+          ? ((await ask(peer, { msgId: MsgId.register, name, password: PASSWORD })).id as number)
+          : 2 * i + ids.length + 1,
+      );
       await ask(peer, { msgId: MsgId.login, id: ids.at(-1), password: PASSWORD });
     }
     peers.push({ sender, receiver, toid: ids[1]! });

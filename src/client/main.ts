@@ -1,0 +1,1 @@
+process.stderr.write("ChatClient: not built yet\n"); process.exit(1);
