@@ -115,12 +115,13 @@ export function readOptions(argv: string[], env: Record<string, string | undefin
     const { value, help, otherwise } = FLAGS[name];
     command.option(`--${kebab(name)} <${value}>`, `${help} (default ${otherwise}; $${variable(name)})`);
   }
-  cli.version(VERSION);
+  cli.option("-v, --version", "Print the version");
   cli.help((sections) => sections.filter(({ title }) => title !== "Commands" && !title?.startsWith("For more info")));
   let given: Record<string, unknown>;
   let args: readonly string[];
   try {
     ({ options: given, args } = cli.parse(["", "", ...argv], { run: false }));
+    if (given.version) process.stdout.write(`ChatServer ${VERSION}\n`);
     if (given.help || given.version) return null;
     command.checkUnknownOptions();
     command.checkOptionValue();

@@ -1,1 +1,2 @@
-process.stderr.write("ChatClient: not built yet\n"); process.exit(1);
+process.stderr.write("ChatClient: not built yet\n");
+process.exit(1);

@@ -76,13 +76,21 @@ async function transact(requests: Request[], at: number, replies: Reply[]): Prom
     tx.prepare("COMMIT").run();
   } catch (error) {
     // Nothing of this transaction is stored, whatever its operations returned.
-    if (db.inTransaction) tx.prepare("ROLLBACK").run();
+    rollBack();
     if (replies.length === 0) at++;
     const first = at - Math.max(replies.length, 1);
     replies.length = 0;
     for (let i = first; i < at; i++) replies.push([requests[i]![0], null, failure(error)]);
   }
   return at;
+}
+
+function rollBack(): void {
+  try {
+    if (db.inTransaction) tx.prepare("ROLLBACK").run();
+  } catch {
+    // An I/O error: SQLite rolls back by itself, at the latest when the file is opened again.
+  }
 }
 
 /** One operation, undone alone where it fails. */

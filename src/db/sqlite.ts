@@ -56,8 +56,10 @@ export async function openSqliteStore<O extends Operations>(
       else reject(new ChatError(failure.errno, failure.message, failure.extra));
     }
   };
+  let dead: StoreError | null = null;
   worker.onerror = (event) => {
-    for (const { reject } of pending.values()) reject(new StoreError(event.message));
+    dead = new StoreError(`the store's thread has ended: ${event.message}`);
+    for (const { reject } of pending.values()) reject(dead);
     pending.clear();
   };
 
@@ -68,6 +70,7 @@ export async function openSqliteStore<O extends Operations>(
   };
   const call = (operation: string, args: unknown[]) =>
     new Promise((resolve, reject) => {
+      if (dead !== null) return reject(dead);
       pending.set(++lastId, { resolve, reject });
       if (outbox.push([lastId, operation, args]) === 1) queueMicrotask(post);
     });

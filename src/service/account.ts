@@ -5,6 +5,7 @@ import type { Context, Reply, Request } from "./handler.ts";
 import { legacyLogin } from "./legacy.ts";
 import { friend, group } from "./render.ts";
 import type { Session } from "./session.ts";
+import { refuseEnded } from "./sessions.ts";
 import { issueToken, readToken } from "./token.ts";
 
 /** {"msgId":1000,"name":"ann","password":"secret"} -> {"msgId":1001,"errno":0,"id":1} */
@@ -55,7 +56,7 @@ export async function login(context: Context, request: Request, current: Session
       offline: opened.offline,
     };
     const legacy = connection.framing === "nul" ? await legacyLogin(sessions.delivery, session, fields) : null;
-    if (session.ended) throw new ChatError(Errno.replaced, "this session was taken over by another log-in");
+    refuseEnded(session);
     log.debug(`user ${user.id} logged in from ${connection.remoteAddress}`);
     return {
       fields: legacy?.fields ?? fields,

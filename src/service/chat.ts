@@ -1,8 +1,11 @@
 // Messages and their confirmation.
 import * as field from "../protocol.ts";
-import { directConv, groupConv, invalid, MAX_FRAME_BYTES } from "../protocol.ts";
+import { ChatError, directConv, Errno, groupConv, invalid, MAX_FRAME_BYTES } from "../protocol.ts";
 import type { Context, Reply, Request } from "./handler.ts";
 import type { Session } from "./session.ts";
+
+/** What a push holds beside its text, bytes at most. */
+const PUSH_FIELDS = 2_048;
 
 /**
  * {"msgId":1004,"toid":2,"msg":"hello","mid":"a1"} -> {"msgId":1010,"ack":1004,"mid":"a1","errno":0,"seq":1,"time":"…"}
@@ -35,6 +38,9 @@ function send(
 ): void {
   const text = field.text(message, "msg", 0, MAX_FRAME_BYTES);
   const mid = field.mid(message);
+  // The push must fit a frame, with the escapes and the fields around the text.
+  if (text.length > MAX_FRAME_BYTES / 8 && Buffer.byteLength(JSON.stringify(text)) > MAX_FRAME_BYTES - PUSH_FIELDS)
+    throw new ChatError(Errno.tooLarge, "msg: too large to be delivered");
   committer.add({ connection, slot, session, msgId: message.msgId, reqId, conv, key, mid, text });
 }
 

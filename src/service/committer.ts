@@ -44,6 +44,7 @@ export class Committer {
   private queue: ChatRequest[] = [];
   private queueText = 0;
   private scheduled = false;
+  private complainedAt = Number.NEGATIVE_INFINITY;
   private readonly inFlight = new Set<Batch>();
   private readonly timer = setInterval(() => this.giveUpLate(), 1_000);
 
@@ -109,7 +110,7 @@ export class Committer {
       this.acknowledge(batch, appended);
     } catch (error) {
       this.inFlight.delete(batch);
-      this.log.error(`a batch of ${requests.length} messages was not stored: ${(error as Error).message}`);
+      this.complain(`${requests.length} messages were not stored: ${(error as Error).message}`);
       this.refuseAll(batch);
     }
     this.schedule();
@@ -139,10 +140,17 @@ export class Committer {
     }
   }
 
+  /** One line a second at most: with a full disk, every batch fails. */
+  private complain(line: string): void {
+    if (performance.now() - this.complainedAt < 1_000) return;
+    this.complainedAt = performance.now();
+    this.log.error(line);
+  }
+
   private giveUpLate(): void {
     for (const batch of this.inFlight)
       if (performance.now() - batch.sentAt > STORE_TIMEOUT_MS && !batch.answered) {
-        this.log.error(`the store has not answered for ${STORE_TIMEOUT_MS / 1000} s`);
+        this.complain(`the store has not answered for ${STORE_TIMEOUT_MS / 1000} s`);
         this.refuseAll(batch);
       }
   }

@@ -13,6 +13,8 @@ export class Presence {
   /** Users whose followers are being looked up; true where they changed again meanwhile. */
   private readonly lookups = new Map<number, boolean>();
 
+  /** Users whose followers have been told that they are online. */
+  private readonly shown = new Set<number>();
   private stopped = false;
 
   constructor(
@@ -28,8 +30,19 @@ export class Presence {
     this.stopped = true;
   }
 
-  /** The user's first session has begun, or the last has ended. */
-  async changed(userId: number): Promise<void> {
+  /** A session of the user has begun. */
+  came(userId: number): void {
+    if (this.shown.has(userId)) return;
+    this.shown.add(userId);
+    this.announce(userId);
+  }
+
+  /** The user's last session has ended. */
+  went(userId: number): void {
+    if (this.shown.delete(userId)) this.announce(userId);
+  }
+
+  private async announce(userId: number): Promise<void> {
     if (this.stopped) return;
     if (this.lookups.has(userId)) {
       this.lookups.set(userId, true);
@@ -44,7 +57,7 @@ export class Presence {
     }
     const again = this.lookups.get(userId);
     this.lookups.delete(userId);
-    if (again) this.changed(userId);
+    if (again) this.announce(userId);
   }
 
   /** What changed while the session could not be told. */

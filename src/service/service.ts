@@ -57,7 +57,7 @@ export class Service implements ConnectionEvents {
       if (handler === undefined)
         throw new ChatError(Errno.unknownMessage, `msgId: there is no request ${message.msgId}`);
       const result = this.run(handler, request);
-      if (result instanceof Promise) this.await(request, result);
+      if (result instanceof Promise) this.settle(request, result);
       else if (result !== null) this.reply(request, result);
     } catch (error) {
       this.refuse(request, error);
@@ -115,7 +115,7 @@ export class Service implements ConnectionEvents {
     return handler.run(this.context, request, session);
   }
 
-  private async await(request: Request, result: Promise<Reply | null>): Promise<void> {
+  private async settle(request: Request, result: Promise<Reply | null>): Promise<void> {
     const timer = setTimeout(() => {
       this.log.error(`request ${request.message.msgId} of ${request.connection.remoteAddress} took too long`);
       this.refuse(request, new StoreError("timeout"));

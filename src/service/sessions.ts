@@ -74,8 +74,9 @@ export class Sessions {
       await this.handover(userId, device);
       // A new device starts where its siblings stand.
       await this.cursors.save(this.router.of(userId));
+      refuseEnded(session);
       const opened = await this.store.openDevice(userId, device, this.boot);
-      if (session.ended) throw new ChatError(Errno.replaced, "this session was taken over by another log-in");
+      refuseEnded(session);
       session.deviceId = opened.id;
       session.epoch = opened.epoch;
       for (const [conversation, conv, delivered, head] of opened.behind) {
@@ -97,9 +98,7 @@ export class Sessions {
     session.ready = true;
     this.delivery.wake(session);
     this.presence.catchUp(session);
-    let sessions = 0;
-    for (const other of this.router.of(session.userId)) if (other.ready) sessions++;
-    if (sessions === 1) this.presence.changed(session.userId);
+    this.presence.came(session.userId);
   }
 
   /** The connection may go on pushing. */
@@ -116,10 +115,9 @@ export class Sessions {
     this.byConnection.delete(connection);
     connection.anonymousSince = performance.now();
     connection.heartbeats = false;
-    if (this.router.remove(session) && session.ready) this.presence.changed(userId);
+    if (this.router.remove(session)) this.presence.went(userId);
     const key = `${userId}/${device}`;
-    const saved = connection
-      .whenFlushed()
+    const saved = Promise.all([connection.whenFlushed(), this.leaving.get(key)?.saved])
       .then(() => this.cursors.save([session]))
       .then(() => {
         if (this.leaving.get(key)?.session === session) this.leaving.delete(key);
@@ -135,4 +133,9 @@ export class Sessions {
     await left.saved;
     clearTimeout(cut);
   }
+}
+
+/** Throws where the session ended while its log-in was under way. */
+export function refuseEnded(session: Session): void {
+  if (session.ended) throw new ChatError(Errno.replaced, "this session was taken over by another log-in");
 }

@@ -1,0 +1,346 @@
+// What every store must do, whichever database is behind it: run by one test file for each.
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import type { LogRow } from "../../src/db/db.ts";
+import type { Drafts } from "../../src/model/message.ts";
+import type { Store } from "../../src/model/store.ts";
+import { ChatError, directConv, Errno, groupConv, MsgId } from "../../src/protocol.ts";
+
+/** Opens the same database again each time it is called. */
+type Open = () => Promise<Store>;
+
+interface Draft {
+  conv: string;
+  sender: number;
+  text: string;
+  mid?: string;
+  device?: number;
+  ts?: number;
+  kind?: number;
+}
+
+const drafts = (...list: Draft[]): Drafts => ({
+  convs: list.map(({ conv }) => conv),
+  kinds: list.map(({ kind, conv }) => kind ?? (conv.startsWith("g") ? MsgId.groupChat : MsgId.chat)),
+  senders: list.map(({ sender }) => sender),
+  devices: list.map(({ device }) => device ?? 0),
+  mids: list.map(({ mid }) => mid ?? null),
+  times: list.map(({ ts }) => ts ?? 1_000),
+  texts: list.map(({ text }) => text),
+});
+
+const errnoOf = async (work: Promise<unknown>): Promise<number> => {
+  try {
+    await work;
+    return 0;
+  } catch (error) {
+    return error instanceof ChatError ? error.errno : -1;
+  }
+};
+
+export function storeSuite(name: string, open: Open): void {
+  describe(`store: ${name}`, () => {
+    let store: Store;
+    let names = 0;
+    const user = () => store.createUser(`user-${++names}`, "hash");
+    /** Everything a device lacks, page by page as a session reads it. */
+    const readAll = async (
+      userId: number,
+      device: number,
+      wants: [number, number | null][],
+      rows = 100,
+    ): Promise<LogRow[]> => {
+      const all: LogRow[] = [];
+      const at = new Map(wants);
+      for (;;) {
+        const page = await store.backlog([userId, device], [...at], rows, 1_000_000);
+        for (const [i, [conversation]] of [...at].entries()) at.set(conversation, page.found[i]![0]);
+        for (const row of page.rows) at.set(row[0], row[1]);
+        all.push(...page.rows);
+        if (page.rows.length === 0) return all;
+      }
+    };
+
+    beforeAll(async () => {
+      store = await open();
+    });
+    afterAll(() => store.close());
+
+    test("a name is taken once, by its bytes", async () => {
+      const id = await store.createUser("Ann", "hash");
+      expect(await errnoOf(store.createUser("Ann", "other"))).toBe(Errno.nameTaken);
+      expect(await store.createUser("ann", "hash")).not.toBe(id);
+      expect(await store.createUser("Ånn", "hash")).not.toBe(id);
+      expect(await store.credentials("name", "Ann")).toEqual({ id, name: "Ann", password: "hash", tokenEpoch: 0 });
+      expect(await store.credentials("id", id)).toEqual({ id, name: "Ann", password: "hash", tokenEpoch: 0 });
+      expect(await store.credentials("name", "nobody")).toBeNull();
+    });
+
+    test("two registrations of one name at once: one wins", async () => {
+      const errnos = await Promise.all([1, 2, 3].map(() => errnoOf(store.createUser("both", "hash"))));
+      expect(errnos.sort()).toEqual([0, Errno.nameTaken, Errno.nameTaken]);
+    });
+
+    test("revoked tokens and rehashed passwords last", async () => {
+      const id = await user();
+      await store.revokeTokens(id);
+      await store.rehash(id, "hash", "better");
+      await store.rehash(id, "hash", "stale");
+      expect(await store.credentials("id", id)).toMatchObject({ tokenEpoch: 1, password: "better" });
+    });
+
+    test("a setting keeps its first value", async () => {
+      expect(await store.setting("colour", "red")).toBe("red");
+      expect(await store.setting("colour", "blue")).toBe("red");
+    });
+
+    test("seqs count 1, 2, 3 in each conversation, across batches and within one", async () => {
+      const [a, b, c] = [await user(), await user(), await user()];
+      const [ab, ac] = [directConv(a, b), directConv(a, c)];
+      const first = await store.append(
+        drafts(
+          { conv: ab, sender: a, text: "1" },
+          { conv: ac, sender: a, text: "1" },
+          { conv: ab, sender: b, text: "2" },
+        ),
+      );
+      const second = await store.append(drafts({ conv: ab, sender: b, text: "3" }, { conv: ac, sender: c, text: "2" }));
+      expect(first.seqs).toEqual([1, 1, 2]);
+      expect(second.seqs).toEqual([3, 2]);
+      const rows = await readAll(b, 0, [[first.conversations[0]!, 0]]);
+      expect(rows.map((row) => [row[1], row[7]])).toEqual([
+        [1, "1"],
+        [2, "2"],
+        [3, "3"],
+      ]);
+    });
+
+    test("a batch of thousands in many conversations keeps every order", async () => {
+      const a = await user();
+      const others = await Promise.all(Array.from({ length: 20 }, user));
+      const list = Array.from({ length: 3_000 }, (_, i) => ({
+        conv: directConv(a, others[(i * 7) % 20]!),
+        sender: a,
+        text: `${i}`,
+        mid: `m${i}`,
+      }));
+      const { seqs, conversations, refused } = await store.append(drafts(...list));
+      expect(refused).toEqual([]);
+      for (let k = 0; k < 20; k++) {
+        const mine = list.map((_, i) => i).filter((i) => (i * 7) % 20 === k);
+        expect(mine.map((i) => seqs[i]!)).toEqual(mine.map((_, at) => at + 1));
+        const rows = await readAll(others[k]!, 0, [[conversations[mine[0]!]!, 0]], 64);
+        expect(rows.map((row) => row[7])).toEqual(mine.map(String));
+      }
+    });
+
+    test("a repeated mid gets the first one's seq and time, in the same batch, a later one and after a restart", async () => {
+      const [a, b] = [await user(), await user()];
+      const conv = directConv(a, b);
+      const message = { conv, sender: a, text: "once", mid: "m", ts: 5_000 };
+      const first = await store.append(
+        drafts(message, { ...message, ts: 6_000 }, { conv, sender: b, text: "own", mid: "m" }),
+      );
+      expect(first.seqs).toEqual([1, 1, 2]);
+      expect(first.repeated).toEqual([[1, 5_000]]);
+      await store.close();
+      store = await open();
+      const again = await store.append(drafts({ conv, sender: a, text: "new" }, { ...message, ts: 7_000 }));
+      expect(again.seqs).toEqual([3, 1]);
+      expect(again.repeated).toEqual([[1, 5_000]]);
+      expect((await readAll(b, 0, [[first.conversations[0]!, 0]])).map((row) => row[7])).toEqual([
+        "once",
+        "own",
+        "new",
+      ]);
+    });
+
+    test("a mid used for another message is refused, and what was with it in the batch is stored", async () => {
+      const [a, b] = [await user(), await user()];
+      const conv = directConv(a, b);
+      await store.append(drafts({ conv, sender: a, text: "first", mid: "x" }));
+      const { seqs, refused } = await store.append(
+        drafts(
+          { conv, sender: a, text: "before" },
+          { conv, sender: a, text: "other", mid: "x" },
+          { conv, sender: a, text: "after", mid: "y" },
+        ),
+      );
+      expect(seqs).toEqual([2, 0, 3]);
+      expect(refused.map(([index, errno, , field]) => [index, errno, field])).toEqual([[1, Errno.invalidField, "mid"]]);
+    });
+
+    test("mids compare by bytes and belong to a sender and a conversation", async () => {
+      const [a, b, c] = [await user(), await user(), await user()];
+      const list = [
+        { conv: directConv(a, b), sender: a, text: "1", mid: "k" },
+        { conv: directConv(a, b), sender: a, text: "2", mid: "K" },
+        { conv: directConv(a, b), sender: a, text: "3", mid: "k " },
+        { conv: directConv(a, c), sender: a, text: "4", mid: "k" },
+      ];
+      expect((await store.append(drafts(...list))).seqs).toEqual([1, 2, 3, 1]);
+    });
+
+    test("unknown receivers, unknown groups and strangers are refused one by one", async () => {
+      const [a, b] = [await user(), await user()];
+      const group = await store.createGroup(b, "closed", "");
+      const { seqs, refused } = await store.append(
+        drafts(
+          { conv: directConv(a, 999_999), sender: a, text: "?" },
+          { conv: groupConv(999_999), sender: a, text: "?" },
+          { conv: groupConv(group), sender: a, text: "?" },
+          { conv: directConv(a, b), sender: a, text: "fine" },
+        ),
+      );
+      expect(seqs).toEqual([0, 0, 0, 1]);
+      expect(refused.map(([index, errno]) => [index, errno])).toEqual([
+        [0, Errno.notFound],
+        [1, Errno.notFound],
+        [2, Errno.forbidden],
+      ]);
+    });
+
+    test("the first device starts at the beginning, the next one where the most advanced stands", async () => {
+      const [a, b] = [await user(), await user()];
+      const conv = directConv(a, b);
+      const { conversations } = await store.append(
+        drafts({ conv, sender: a, text: "1" }, { conv, sender: a, text: "2" }, { conv, sender: a, text: "3" }),
+      );
+      const phone = await store.openDevice(b, "phone", "boot");
+      expect(phone).toMatchObject({ epoch: 1, offline: 3, behind: [[conversations[0]!, conv, 0, 3]] });
+      await store.saveCursors([[phone.id, 1, [[conversations[0]!, 2]]]]);
+      const desk = await store.openDevice(b, "desk", "boot");
+      expect(desk).toMatchObject({ offline: 1, behind: [[conversations[0]!, conv, 2, 3]] });
+      const again = await store.openDevice(b, "phone", "boot");
+      expect(again).toMatchObject({ id: phone.id, epoch: 2, offline: 1 });
+    });
+
+    test("a cursor never goes back, and one of an earlier log-in is not saved", async () => {
+      const [a, b] = [await user(), await user()];
+      const conv = directConv(a, b);
+      const { conversations } = await store.append(
+        drafts(...Array.from({ length: 9 }, (_, i) => ({ conv, sender: a, text: `${i}` }))),
+      );
+      const { id } = await store.openDevice(b, "", "boot");
+      const cursor = conversations[0]!;
+      await store.saveCursors([[id, 1, [[cursor, 5]]]]);
+      await store.saveCursors([[id, 1, [[cursor, 3]]]]);
+      expect((await store.openDevice(b, "", "boot")).behind).toEqual([[cursor, conv, 5, 9]]);
+      await store.saveCursors([[id, 1, [[cursor, 9]]]]);
+      expect((await store.openDevice(b, "", "boot")).behind).toEqual([[cursor, conv, 5, 9]]);
+    });
+
+    test("what a device sent itself is not counted as following", async () => {
+      const [a, b] = [await user(), await user()];
+      const device = await store.openDevice(a, "", "boot");
+      const conv = directConv(a, b);
+      await store.append(
+        drafts({ conv, sender: a, device: device.id, text: "mine" }, { conv, sender: b, text: "yours" }),
+      );
+      expect((await store.openDevice(a, "", "boot")).offline).toBe(1);
+    });
+
+    test("backlog is merged by time, without holes, also where the clock went back", async () => {
+      const a = await user();
+      const senders = await Promise.all(Array.from({ length: 40 }, user));
+      const list = Array.from({ length: 1_200 }, (_, i) => ({
+        conv: directConv(a, senders[(i * i) % 40]!),
+        sender: senders[(i * i) % 40]!,
+        text: `${i}`,
+        ts: 10_000 + i,
+      }));
+      await store.append(drafts(...list));
+      const { id, behind, offline } = await store.openDevice(a, "", "boot");
+      expect(offline).toBe(1_200);
+      const rows = await readAll(
+        a,
+        id,
+        behind.map(([conversation]) => [conversation, null]),
+        50,
+      );
+      expect(rows.map((row) => row[7])).toEqual(list.map(({ text }) => text));
+      const [x, y] = [await user(), await user()];
+      const back = [50, 20, 60].map((ts) => ({ conv: directConv(x, y), sender: x, text: `${ts}`, ts }));
+      const { conversations } = await store.append(drafts(...back));
+      expect((await readAll(y, 0, [[conversations[0]!, 0]], 2)).map((row) => row[1])).toEqual([1, 2, 3]);
+    });
+
+    test("a page is bounded by its text, and a large message comes alone", async () => {
+      const [a, b] = [await user(), await user()];
+      const conv = directConv(a, b);
+      const large = "x".repeat(60_000);
+      const { conversations } = await store.append(
+        drafts(...Array.from({ length: 10 }, () => ({ conv, sender: a, text: large }))),
+      );
+      const { rows, found } = await store.backlog([b, 0], [[conversations[0]!, 0]], 100, 100_000);
+      expect(rows.map((row) => row[1])).toEqual([1, 2]);
+      expect(found).toEqual([[0, 10, conv]]);
+      expect((await store.backlog([b, 0], [[conversations[0]!, 2]], 100, 1)).rows.map((row) => row[1])).toEqual([3]);
+    });
+
+    test("every text comes back as it was written", async () => {
+      const [a, b] = [await user(), await user()];
+      const conv = directConv(a, b);
+      const texts = ["", "\u0000", "naïve 😀 \u2028", '"\\', "'; DROP TABLE user; --", "x".repeat(65_000)];
+      const { conversations } = await store.append(
+        drafts(...texts.map((text, i) => ({ conv, sender: a, text, mid: `${text.slice(0, 60)}${i}` }))),
+      );
+      expect((await readAll(b, 0, [[conversations[0]!, 0]])).map((row) => row[7])).toEqual(texts);
+      const repeated = await store.append(
+        drafts(...texts.map((text, i) => ({ conv, sender: a, text, mid: `${text.slice(0, 60)}${i}` }))),
+      );
+      expect(repeated.seqs).toEqual([1, 2, 3, 4, 5, 6]);
+    });
+
+    test("friends: one-way, once, told by a row of the conversation", async () => {
+      const [a, b] = [await user(), await user()];
+      const { row } = await store.addFriend([a, 7, b], "hi", 9_000);
+      expect(row.slice(1)).toEqual([1, MsgId.addFriend, a, 7, null, 9_000, JSON.stringify({ msg: "hi" })]);
+      expect(await errnoOf(store.addFriend([a, 7, b], "hi", 9_000))).toBe(Errno.alreadyDone);
+      expect(await errnoOf(store.addFriend([a, 7, 999_999], "hi", 9_000))).toBe(Errno.notFound);
+      expect((await store.friendsOf(a)).map(([id]) => id)).toEqual([b]);
+      expect(await store.friendsOf(b)).toEqual([]);
+      expect(await store.listedBy(b)).toEqual([a]);
+      expect((await store.append(drafts({ conv: directConv(a, b), sender: b, text: "hello" }))).seqs).toEqual([2]);
+    });
+
+    test("groups: members, pages, and a join that does not bring what was before", async () => {
+      const [a, b, c] = [await user(), await user(), await user()];
+      const id = await store.createGroup(a, "hikers", "on foot");
+      const before = await store.append(drafts({ conv: groupConv(id), sender: a, text: "before" }));
+      const { row, group, version } = await store.joinGroup([b, 0, id], 9_000);
+      expect(row.slice(1, 4)).toEqual([2, MsgId.joinGroup, b]);
+      expect(group).toMatchObject({ id, name: "hikers", description: "on foot", count: 2 });
+      expect(group.members.map(([member, , role]) => [member, role])).toEqual([
+        [a, "creator"],
+        [b, "normal"],
+      ]);
+      expect(await errnoOf(store.joinGroup([b, 0, id], 9_000))).toBe(Errno.alreadyDone);
+      expect(await errnoOf(store.joinGroup([b, 0, 999_999], 9_000))).toBe(Errno.notFound);
+      expect(await errnoOf(store.membersPage(c, id, 0, 10))).toBe(Errno.forbidden);
+      expect(await errnoOf(store.membersPage(c, 999_999, 0, 10))).toBe(Errno.notFound);
+      expect((await store.membersPage(a, id, a, 10)).map(([member]) => member)).toEqual([b]);
+      expect((await store.membersPage(a, id, 0, 1)).map(([member]) => member)).toEqual([a]);
+      expect(await store.memberIds(before.conversations[0]!)).toEqual({ version, ids: [a, b] });
+      const after = await store.append(drafts({ conv: groupConv(id), sender: b, text: "after" }));
+      expect(after.memberVersions).toEqual([[before.conversations[0]!, version]]);
+      const { behind } = await store.openDevice(b, "", "boot");
+      expect(behind).toEqual([[before.conversations[0]!, groupConv(id), 1, 3]]);
+      expect((await store.groupsOf(b)).map((each) => each.id)).toEqual([id]);
+      expect(await store.groupsOf(c)).toEqual([]);
+    });
+
+    test("an operation that fails leaves nothing, and those beside it are stored", async () => {
+      const [a, b] = [await user(), await user()];
+      const taken = `taken-${a}`;
+      const done = await Promise.allSettled([
+        store.createUser(taken, "hash"),
+        store.createUser(taken, "hash"),
+        store.append(drafts({ conv: directConv(a, b), sender: a, text: "stored" })),
+        store.addFriend([a, 0, 999_999], "", 1),
+      ]);
+      expect(done.map(({ status }) => status)).toEqual(["fulfilled", "rejected", "fulfilled", "rejected"]);
+      expect((await store.openDevice(b, "", "boot")).offline).toBe(1);
+      expect(await store.friendsOf(a)).toEqual([]);
+    });
+  });
+}

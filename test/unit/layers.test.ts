@@ -1,0 +1,69 @@
+// Imports point downward only: main -> service -> model -> db, and net knows nothing of any of them.
+import { expect, test } from "bun:test";
+import { readdirSync, readFileSync } from "node:fs";
+import { join, relative, resolve } from "node:path";
+
+const SRC = resolve(import.meta.dir, "../../src");
+
+/** Folder (or file) -> what it may import of the others, beside itself. */
+const MAY_IMPORT: Record<string, string[]> = {
+  "protocol.ts": [],
+  "start-error.ts": [],
+  "sql.d.ts": [],
+  "libc.ts": [],
+  "log.ts": ["protocol.ts"],
+  "cli.ts": ["protocol.ts"],
+  net: ["protocol.ts", "start-error.ts", "libc.ts"],
+  db: ["protocol.ts", "start-error.ts", "libc.ts"],
+  model: ["protocol.ts", "db"],
+  router: ["protocol.ts"],
+  service: ["protocol.ts", "db", "model", "net", "router"],
+  client: ["protocol.ts", "net"],
+  "store-worker.ts": ["db", "model"],
+  "main.ts": ["cli.ts", "log.ts", "start-error.ts", "db", "model", "net", "service"],
+};
+
+/** Each library is imported in one file. */
+const LIBRARIES: Record<string, string> = { cac: "cli.ts", consola: "log.ts", "bun:ffi": "libc.ts" };
+
+const files = (folder: string): string[] =>
+  readdirSync(folder, { withFileTypes: true }).flatMap((entry) =>
+    entry.isDirectory() ? files(join(folder, entry.name)) : [join(folder, entry.name)],
+  );
+
+const imports = (file: string): string[] =>
+  [...readFileSync(file, "utf8").matchAll(/^(?:import|export)\b[^;]*? from "([^"]+)"/gms)].map((match) => match[1]!);
+
+const layerOf = (path: string): string => path.split("/")[0]!;
+
+test("every file imports only from its own layer and those below", () => {
+  const wrong: string[] = [];
+  let seen = 0;
+  for (const file of files(SRC)) {
+    const layer = layerOf(relative(SRC, file));
+    expect(Object.keys(MAY_IMPORT)).toContain(layer);
+    for (const imported of imports(file)) {
+      seen++;
+      if (imported.startsWith(".")) {
+        const path = relative(SRC, resolve(file, "..", imported));
+        const target = layerOf(path);
+        if (path.startsWith("../sql/") || target === layer || MAY_IMPORT[layer]!.includes(target)) continue;
+      } else if (LIBRARIES[imported] === undefined || LIBRARIES[imported] === relative(SRC, file)) continue;
+      wrong.push(`${relative(SRC, file)} imports ${imported}`);
+    }
+  }
+  expect(seen).toBeGreaterThan(50);
+  expect(wrong).toEqual([]);
+});
+
+test("the network part is told of messages by callbacks, and the SQL is in model and db alone", () => {
+  for (const file of files(SRC)) {
+    const path = relative(SRC, file);
+    const layer = layerOf(path);
+    if (layer === "model" || layer === "db" || layer === "cli.ts" || !path.endsWith(".ts")) continue;
+    expect([path, /\b(SELECT|INSERT INTO|UPDATE \w+ SET|DELETE FROM)\b/.test(readFileSync(file, "utf8"))]).toEqual([
+      path,
+      false,
+    ]);
+  }
+});
