@@ -4,10 +4,10 @@ import { lockFile } from "../libc.ts";
 import { StartError } from "../start-error.ts";
 
 /**
- * Locks `file` for this process until it ends, and notes who holds it.
+ * Locks `file` until the returned function is called or this process ends, and notes who holds it.
  * Throws StartError where another process does.
  */
-export function lockDatabase(file: string): void {
+export function lockDatabase(file: string): () => void {
   const path = `${file}.lock`;
   const fd = openSync(path, "a+", 0o600);
   if (!lockFile(fd)) {
@@ -20,4 +20,5 @@ export function lockDatabase(file: string): void {
   }
   ftruncateSync(fd);
   writeSync(fd, `process ${process.pid}\n`, 0);
+  return () => closeSync(fd);
 }

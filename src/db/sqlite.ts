@@ -25,9 +25,10 @@ export async function openSqliteStore<O extends Operations>(
   operations: O,
   thread: URL,
 ): Promise<Store<O>> {
+  let unlock: () => void;
   try {
     mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
-    lockDatabase(file);
+    unlock = lockDatabase(file);
   } catch (error) {
     if (error instanceof StartError) throw error;
     throw new StartError(
@@ -42,7 +43,13 @@ export async function openSqliteStore<O extends Operations>(
       worker.onerror = (event) => reject(new StartError(`${file}: ${event.message}`));
     });
   worker.postMessage({ open: file });
-  await answer();
+  try {
+    await answer();
+  } catch (error) {
+    worker.terminate();
+    unlock();
+    throw error;
+  }
 
   const pending = new Map<number, Pending>();
   let outbox: Request[] = [];
@@ -56,21 +63,22 @@ export async function openSqliteStore<O extends Operations>(
       else reject(new ChatError(failure.errno, failure.message, failure.extra));
     }
   };
-  let dead: StoreError | null = null;
+  /** Why nothing is taken any more. */
+  let gone: StoreError | null = null;
   worker.onerror = (event) => {
-    dead = new StoreError(`the store's thread has ended: ${event.message}`);
-    for (const { reject } of pending.values()) reject(dead);
+    gone = new StoreError(`the store's thread has ended: ${event.message}`);
+    for (const { reject } of pending.values()) reject(gone);
     pending.clear();
   };
 
   const post = () => {
     const requests = outbox;
     outbox = [];
-    worker.postMessage(requests);
+    if (requests.length > 0) worker.postMessage(requests);
   };
   const call = (operation: string, args: unknown[]) =>
     new Promise((resolve, reject) => {
-      if (dead !== null) return reject(dead);
+      if (gone !== null) return reject(gone);
       pending.set(++lastId, { resolve, reject });
       if (outbox.push([lastId, operation, args]) === 1) queueMicrotask(post);
     });
@@ -79,9 +87,14 @@ export async function openSqliteStore<O extends Operations>(
     Object.keys(operations).map((name) => [name, (...args: unknown[]) => call(name, args)]),
   );
   const close = async () => {
+    if (gone !== null) return;
+    gone = new StoreError("the store is closed");
+    post();
+    while (pending.size > 0) await Bun.sleep(1);
     worker.postMessage({ close: true });
     await answer().catch(() => undefined);
     worker.terminate();
+    unlock();
   };
   return { ...store, close } as Store<O>;
 }
