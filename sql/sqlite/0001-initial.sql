@@ -41,7 +41,7 @@ CREATE TABLE conversation (
   kind       INTEGER NOT NULL,
   lo         INTEGER NOT NULL,
   hi         INTEGER NOT NULL,
-  last_seq   INTEGER NOT NULL DEFAULT 0,
+  last_seq   INTEGER NOT NULL DEFAULT 0,  -- of the rows in `run`
   member_ver INTEGER NOT NULL DEFAULT 0,  -- grows with each change of `member`
   UNIQUE (kind, lo, hi)
 );
@@ -65,7 +65,13 @@ CREATE TABLE cursor (
   PRIMARY KEY (device, conversation)
 ) WITHOUT ROWID;
 
--- Runs of consecutive rows of a conversation's log, as they were committed together: JSON arrays of
+-- What was committed and is not folded into `run`, `mid` and `last_seq` yet: the rows of one transaction.
+CREATE TABLE journal (
+  id   INTEGER PRIMARY KEY AUTOINCREMENT,
+  rows TEXT NOT NULL
+);
+
+-- Runs of consecutive rows of a conversation's log: JSON arrays of
 -- [conversation, seq, kind (the msgId of its push), sender, device (the sender's, which is not sent it), mid, ts
 -- (milliseconds since 1970 UTC), body (a chat's text; an event's fields as JSON)]. See src/db/sqlite-log.ts.
 CREATE TABLE run (
@@ -89,4 +95,8 @@ CREATE TABLE mid (
 CREATE VIEW message AS
 SELECT value ->> 0 AS conversation, value ->> 1 AS seq, value ->> 2 AS kind, value ->> 3 AS sender,
        value ->> 4 AS device, value ->> 5 AS mid, value ->> 6 AS ts, value ->> 7 AS body
-FROM run, json_each(rows);
+FROM run, json_each(rows)
+UNION ALL
+SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7
+FROM journal, json_each(rows)
+WHERE value ->> 1 > (SELECT last_seq FROM conversation WHERE id = value ->> 0);

@@ -49,6 +49,8 @@ export type LogRow = [
 
 /** The conversations' rows. Apart from the tables, because their layout decides what a commit costs. */
 export interface Log {
+  /** Conversations as read from their table, with `last_seq` as it is: the table may be behind the log. */
+  current<Row extends { id: number; last_seq: number }>(rows: Row[]): Row[];
   /**
    * Appends rows that follow their conversations' `last_seq` without gaps, and moves that on. False where the `mid` of one is stored already,
    * or twice among them: then none is appended.

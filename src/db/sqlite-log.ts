@@ -1,33 +1,61 @@
-// The conversations' log in the embedded database, laid out so that a commit touches few pages: the rows of one
-// conversation that are committed together are one row of the table `run`.
-import type { Log, LogRow, Value } from "./db.ts";
+// The conversations' log in the embedded database, laid out for what a commit costs: the pages it touches. A commit
+// appends its rows to the journal as one record and touches nothing else; what is there is kept in memory too, until
+// it is folded, in large sorted portions, into the tables that are read (`run`, `mid`; see sqlite-fold.ts).
+import type { Log, LogRow } from "./db.ts";
 import type { SqliteTx } from "./sqlite-tx.ts";
 
-/** Rows in one run: what is read and parsed to get at one of them. */
-const RUN_ROWS = 32;
-/** Text in one run, in characters; a longer message has a run of its own. */
-const RUN_TEXT = 16 * 1024;
 /** Runs read at once. */
 const RUNS_PER_READ = 8;
 
+type MidKey = [conversation: number, sender: number, mid: string];
+
+const midKey = (conversation: number, sender: number, mid: string): string => `${conversation}/${sender}/${mid}`;
+
 export class SqliteLog implements Log {
+  /** Rows that are in the journal alone, by conversation: each list ascending without gaps, and not empty. */
+  readonly tails = new Map<number, LogRow[]>();
+  /** Rows in `tails`. */
+  size = 0;
+  /** The rows in `tails` that have a mid, and some that are folded already: since the last fold began, and before. */
+  private mids = new Map<string, LogRow>();
+  private olderMids = new Map<string, LogRow>();
+  /** Rows of the transaction under way, in order. */
+  private fresh: LogRow[] = [];
+
   constructor(private readonly sql: SqliteTx) {}
 
+  /** Brings back what the journal of an earlier start holds. */
+  replay(): void {
+    const folded = new Map<number, number>();
+    const lastSeq = this.sql.prepare("SELECT last_seq FROM conversation WHERE id = ?");
+    for (const { rows } of this.sql.prepare("SELECT rows FROM journal ORDER BY id").iterate() as Iterable<{
+      rows: string;
+    }>)
+      for (const row of JSON.parse(rows) as LogRow[]) {
+        let last = folded.get(row[0]);
+        if (last === undefined) {
+          last = (lastSeq.get(row[0]) as { last_seq: number }).last_seq;
+          folded.set(row[0], last);
+        }
+        if (row[1] <= last) continue;
+        this.keep(row);
+        if (row[5] !== null) this.mids.set(midKey(row[0], row[3], row[5]), row);
+      }
+  }
+
+  current<Row extends { id: number; last_seq: number }>(rows: Row[]): Row[] {
+    for (const row of rows) {
+      const tail = this.tails.get(row.id);
+      if (tail !== undefined) row.last_seq = tail.at(-1)![1];
+    }
+    return rows;
+  }
+
   async append(rows: LogRow[]): Promise<boolean> {
-    // By conversation, because what is neighbours in an index costs one page; a stable sort keeps their order.
-    const sorted = rows.length === 1 ? rows : rows.toSorted((a, b) => a[0] - b[0]);
-    if (!this.claimMids(sorted)) return false;
-    const insert = this.sql.prepare("INSERT INTO run (conversation, last_seq, rows) VALUES (?, ?, ?)");
-    const moveOn = this.sql.prepare("UPDATE conversation SET last_seq = ? WHERE id = ?");
-    for (let from = 0; from < sorted.length; ) {
-      const conversation = sorted[from]![0];
-      let to = from;
-      for (let text = 0; sorted[to]?.[0] === conversation && to - from < RUN_ROWS && text <= RUN_TEXT; to++)
-        text += sorted[to]![7].length;
-      const lastSeq = sorted[to - 1]![1];
-      insert.run(conversation, lastSeq, JSON.stringify(sorted.slice(from, to)));
-      if (sorted[to]?.[0] !== conversation) moveOn.run(lastSeq, conversation);
-      from = to;
+    if (!(await this.claimMids(rows))) return false;
+    for (const row of rows) {
+      this.keep(row);
+      this.fresh.push(row);
     }
     return true;
   }
@@ -35,49 +63,122 @@ export class SqliteLog implements Log {
   async page(conversation: number, after: number, limit: number, bytes: number): Promise<LogRow[]> {
     const rows: LogRow[] = [];
     let budget = bytes;
-    for (const run of this.runs(conversation, after))
-      for (const row of run) {
-        if (row[1] <= after) continue;
-        rows.push(row);
-        budget -= row[7].length;
-        if (budget <= 0 || rows.length === limit) return rows;
-      }
+    for (const row of this.rows(conversation, after)) {
+      rows.push(row);
+      budget -= row[7].length;
+      if (budget <= 0 || rows.length === limit) break;
+    }
     return rows;
   }
 
   async countOf(device: number, conversation: number, after: number): Promise<number> {
     let count = 0;
-    for (const run of this.runs(conversation, after))
-      for (const row of run) if (row[1] > after && row[4] === device) count++;
+    for (const row of this.rows(conversation, after)) if (row[4] === device) count++;
     return count;
   }
 
-  async byMid(keys: [number, number, string][]): Promise<LogRow[]> {
-    const stored = this.sql.prepare("SELECT seq FROM mid WHERE conversation = ? AND sender = ? AND mid = ?");
+  async byMid(keys: MidKey[]): Promise<LogRow[]> {
     const found: LogRow[] = [];
+    const stored: MidKey[] = [];
     for (const key of keys) {
-      const first = stored.get(...key) as { seq: number } | null;
-      if (first !== null) found.push(...(await this.page(key[0], first.seq - 1, 1, 1)));
+      const name = midKey(...key);
+      const row = this.mids.get(name) ?? this.olderMids.get(name);
+      if (row === undefined) stored.push(key);
+      else found.push(row);
     }
+    for (const { conversation, seq } of await this.findMids(stored))
+      found.push(...(await this.page(conversation, seq - 1, 1, 1)));
     return found;
   }
 
-  /** Enters the rows' mids, which at once tells repetitions; false, and none is entered, where there is one. */
-  private claimMids(rows: LogRow[]): boolean {
-    const mids: Value[][] = [];
-    for (const [conversation, seq, , sender, , mid] of rows)
-      if (mid !== null) mids.push([conversation, sender, mid, seq]);
-    if (mids.length === 0) return true;
-    const insert = "INSERT OR IGNORE INTO mid (conversation, sender, mid, seq) VALUES";
-    if (this.sql.insertRows(insert, 4, mids, "") === mids.length) return true;
-    // Those that were stored before have lower seqs.
-    const undo = this.sql.prepare("DELETE FROM mid WHERE conversation = ? AND sender = ? AND mid = ? AND seq = ?");
-    for (const mid of mids) undo.run(...mid);
+  /** A point in the transaction to which `undo` goes back. */
+  mark(): number {
+    return this.fresh.length;
+  }
+
+  /** Forgets what was appended since `mark`; 0: in the whole transaction. */
+  undo(mark: number): void {
+    while (this.fresh.length > mark) {
+      const row = this.fresh.pop()!;
+      const tail = this.tails.get(row[0])!;
+      tail.pop();
+      if (tail.length === 0) this.tails.delete(row[0]);
+      if (row[5] !== null) this.mids.delete(midKey(row[0], row[3], row[5]));
+      this.size--;
+    }
+  }
+
+  /** Writes the transaction's rows to the journal; returns how many. To be called right before its COMMIT. */
+  record(): number {
+    if (this.fresh.length > 0)
+      this.sql.prepare("INSERT INTO journal (rows) VALUES (?)").run(JSON.stringify(this.fresh));
+    return this.fresh.length;
+  }
+
+  /** The transaction is committed. */
+  committed(): void {
+    this.fresh = [];
+  }
+
+  /** The first `count` rows of a conversation's tail are in the tables now. */
+  drop(conversation: number, count: number): void {
+    const tail = this.tails.get(conversation)!;
+    if (tail.length === count) this.tails.delete(conversation);
+    else tail.splice(0, count);
+    this.size -= count;
+  }
+
+  /** A fold of all rows begins: at its end their mids are in the table. */
+  ageMids(): void {
+    for (const [key, row] of this.mids) this.olderMids.set(key, row);
+    this.mids = new Map();
+  }
+
+  forgetOlderMids(): void {
+    this.olderMids = new Map();
+  }
+
+  private keep(row: LogRow): void {
+    const tail = this.tails.get(row[0]);
+    if (tail === undefined) this.tails.set(row[0], [row]);
+    else tail.push(row);
+    this.size++;
+  }
+
+  /** Notes the rows' mids; false, and none is noted, where one is known already. */
+  private async claimMids(rows: LogRow[]): Promise<boolean> {
+    const claimed: string[] = [];
+    const keys: MidKey[] = [];
+    let repeated = false;
+    for (const row of rows) {
+      const mid = row[5];
+      if (mid === null) continue;
+      const name = midKey(row[0], row[3], mid);
+      repeated = this.mids.has(name) || this.olderMids.has(name);
+      if (repeated) break;
+      this.mids.set(name, row);
+      claimed.push(name);
+      keys.push([row[0], row[3], mid]);
+    }
+    if (!repeated && (await this.findMids(keys)).length === 0) return true;
+    for (const name of claimed) this.mids.delete(name);
     return false;
   }
 
-  /** The runs that end after a seq, ascending. */
-  private *runs(conversation: number, after: number): Generator<LogRow[]> {
+  /** Where the rows of these mids are in the tables. */
+  private findMids(keys: MidKey[]): Promise<{ conversation: number; seq: number }[]> {
+    return this.sql.find("mid", ["conversation", "seq"], ["conversation", "sender", "mid"], keys);
+  }
+
+  /** A conversation's rows after a seq, ascending. */
+  private *rows(conversation: number, after: number): Generator<LogRow> {
+    const tail = this.tails.get(conversation);
+    const first = tail === undefined ? Number.POSITIVE_INFINITY : tail[0]![1];
+    if (after + 1 < first) yield* this.folded(conversation, after);
+    if (tail !== undefined) for (let i = Math.max(0, after + 1 - first); i < tail.length; i++) yield tail[i]!;
+  }
+
+  private *folded(conversation: number, after: number): Generator<LogRow> {
     const stored = this.sql.prepare(
       `SELECT last_seq, rows FROM run WHERE conversation = ? AND last_seq > ? ORDER BY last_seq LIMIT ${RUNS_PER_READ}`,
     );
@@ -85,7 +186,7 @@ export class SqliteLog implements Log {
       const got = stored.all(conversation, at) as { last_seq: number; rows: string }[];
       for (const { last_seq, rows } of got) {
         at = last_seq;
-        yield JSON.parse(rows) as LogRow[];
+        for (const row of JSON.parse(rows) as LogRow[]) if (row[1] > after) yield row;
       }
       if (got.length < RUNS_PER_READ) return;
     }

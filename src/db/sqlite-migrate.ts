@@ -18,7 +18,7 @@ export function openDatabase(file: string): Database {
     db.run("PRAGMA synchronous = FULL");
     db.run("PRAGMA cache_size = -32768");
     db.run("PRAGMA temp_store = MEMORY");
-    db.run("PRAGMA wal_autocheckpoint = 8000");
+    db.run("PRAGMA wal_autocheckpoint = 2000");
     db.run("PRAGMA journal_size_limit = 67108864");
     migrate(db, file);
     probe(db);

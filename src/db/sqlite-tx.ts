@@ -1,6 +1,7 @@
 // The embedded database's dialect of Tx, on bun:sqlite. Runs inside the store's worker thread only.
 import type { Database, Statement } from "bun:sqlite";
 import type { Tx, Value } from "./db.ts";
+import { Folder } from "./sqlite-fold.ts";
 import { SqliteLog } from "./sqlite-log.ts";
 
 /** Rows bound to one INSERT: more than halves the cost of a row against one by one. */
@@ -10,6 +11,7 @@ export class SqliteTx implements Tx {
   private readonly statements = new Map<string, Statement>();
 
   readonly log = new SqliteLog(this);
+  readonly folder = new Folder(this, this.log);
 
   constructor(private readonly db: Database) {}
 
@@ -25,11 +27,28 @@ export class SqliteTx implements Tx {
   }
 
   async find<Row>(table: string, columns: string[], by: string[], keys: Value[][]): Promise<Row[]> {
-    const where = by.map((column) => `${column} = ?`).join(" AND ");
-    const statement = this.prepare(`SELECT ${columns} FROM ${table} WHERE ${where}`);
     const found: Row[] = [];
-    for (const key of keys) for (const row of statement.all(...key)) found.push(row as Row);
+    for (let from = 0; from < keys.length; ) {
+      const left = keys.length - from;
+      const count = left >= 24 ? 64 : left >= 4 ? 16 : 1;
+      const params: Value[] = [];
+      // A NULL equals nothing.
+      for (let i = from; i < from + count; i++) for (let k = 0; k < by.length; k++) params.push(keys[i]?.[k] ?? null);
+      for (const row of this.finder(table, columns, by, count).all(...params)) found.push(row as Row);
+      from += count;
+    }
     return found;
+  }
+
+  /** Looks up many keys by one statement: a fifth of the cost of one by one. */
+  private finder(table: string, columns: string[], by: string[], count: number): Statement {
+    if (count === 1)
+      return this.prepare(`SELECT ${columns} FROM ${table} WHERE ${by.map((column) => `${column} = ?`).join(" AND ")}`);
+    const key = `(${Array(by.length).fill("?")})`;
+    return this.prepare(
+      `WITH wanted(${by.map((_, i) => `k${i}`)}) AS (VALUES ${Array(count).fill(key)})
+       SELECT ${columns} FROM wanted CROSS JOIN ${table} ON ${by.map((column, i) => `${column} = k${i}`).join(" AND ")}`,
+    );
   }
 
   async insert(table: string, columns: string[], rows: Value[][], onConflict?: "ignore"): Promise<void> {

@@ -11,12 +11,19 @@ declare const self: Worker;
 
 /** A transaction takes no further operation after this long: bounds what a storm of log-ins makes others wait. */
 const MAX_TRANSACTION_MS = 10;
+/** Rows folded with a transaction, beside two for each that it adds. */
+const FOLD_ROWS = 64;
+/** Rows folded at once when nothing is asked for: bounds what the next request waits for it. */
+const IDLE_FOLD_ROWS = 1_024;
+const IDLE_MS = 250;
 
 let operations: Operations;
 let db: Database;
 let tx: SqliteTx;
 let inbox: Request[] = [];
 let running = false;
+/** Folds when nothing has been asked for a while. */
+let idle: Timer | undefined;
 
 /** Makes this thread the store's: it answers openSqliteStore until it is closed. */
 export function serve(served: Operations): void {
@@ -26,6 +33,7 @@ export function serve(served: Operations): void {
       inbox = inbox.length === 0 ? data : inbox.concat(data);
       if (!running) {
         running = true;
+        clearTimeout(idle);
         setImmediate(work);
       }
     } else if ("open" in data) self.postMessage(open(data.open));
@@ -37,6 +45,7 @@ function open(file: string): StartReply {
   try {
     db = openDatabase(file);
     tx = new SqliteTx(db);
+    tx.log.replay();
     return { error: null };
   } catch (error) {
     return { error: (error as Error).message };
@@ -45,6 +54,8 @@ function open(file: string): StartReply {
 
 /** Everything asked for before has been done: messages are taken in order and `work` never leaves any behind. */
 function close(): StartReply {
+  clearTimeout(idle);
+  while (foldPortion());
   try {
     db.run("PRAGMA wal_checkpoint(TRUNCATE)");
     db.close();
@@ -64,6 +75,7 @@ async function work(): Promise<void> {
   }
   running = inbox.length > 0;
   if (running) setImmediate(work);
+  else idle = setTimeout(foldIdle, IDLE_MS);
 }
 
 /** Runs requests from `at` on in one transaction, and returns where the next one starts. */
@@ -73,7 +85,8 @@ async function transact(requests: Request[], at: number, replies: Reply[]): Prom
     tx.prepare("BEGIN IMMEDIATE").run();
     do replies.push(await attempt(requests[at]!));
     while (++at < requests.length && performance.now() - startedAt < MAX_TRANSACTION_MS);
-    tx.prepare("COMMIT").run();
+    tx.folder.keepUp(2 * tx.log.record() + FOLD_ROWS);
+    commit();
   } catch (error) {
     // Nothing of this transaction is stored, whatever its operations returned.
     rollBack();
@@ -85,7 +98,15 @@ async function transact(requests: Request[], at: number, replies: Reply[]): Prom
   return at;
 }
 
+function commit(): void {
+  tx.prepare("COMMIT").run();
+  tx.log.committed();
+  tx.folder.committed();
+}
+
 function rollBack(): void {
+  tx.log.undo(0);
+  tx.folder.rolledBack();
   try {
     if (db.inTransaction) tx.prepare("ROLLBACK").run();
   } catch {
@@ -93,9 +114,30 @@ function rollBack(): void {
   }
 }
 
+/** Folds on while nobody asks for anything. */
+function foldIdle(): void {
+  if (running || tx.log.size === 0) return;
+  if (foldPortion()) idle = setTimeout(foldIdle, 0);
+}
+
+/** A transaction that only folds; false where nothing is left to fold, or nothing can be. */
+function foldPortion(): boolean {
+  try {
+    tx.prepare("BEGIN IMMEDIATE").run();
+    const more = tx.folder.fold(IDLE_FOLD_ROWS);
+    commit();
+    return more;
+  } catch {
+    // What is in the journal is stored: the next one tries again.
+    rollBack();
+    return false;
+  }
+}
+
 /** One operation, undone alone where it fails. */
 async function attempt([id, name, args]: Request): Promise<Reply> {
   tx.prepare("SAVEPOINT operation").run();
+  const mark = tx.log.mark();
   try {
     const value = await operations[name]!(tx, ...args);
     tx.prepare("RELEASE operation").run();
@@ -103,6 +145,7 @@ async function attempt([id, name, args]: Request): Promise<Reply> {
   } catch (error) {
     // A full disk or an I/O error has ended the whole transaction already.
     if (!db.inTransaction) throw error;
+    tx.log.undo(mark);
     tx.prepare("ROLLBACK TO operation").run();
     tx.prepare("RELEASE operation").run();
     return [id, null, failure(error)];

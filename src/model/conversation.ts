@@ -45,7 +45,9 @@ export async function openConversations(tx: Tx, keys: ConvKey[]): Promise<Map<st
 }
 
 async function findConversations(tx: Tx, keys: ConvKey[]): Promise<Map<string, Conversation>> {
-  const rows = await tx.find<Conversation>("conversation", COLUMNS, ["kind", "lo", "hi"], keys.map(keyOf));
+  const rows = tx.log.current(
+    await tx.find<Conversation>("conversation", COLUMNS, ["kind", "lo", "hi"], keys.map(keyOf)),
+  );
   return new Map(rows.map((row) => [convName(row), row]));
 }
 
@@ -53,7 +55,8 @@ const nameOfKey = ({ kind, lo, hi }: ConvKey): string => convName({ kind: KINDS[
 
 /** The log of a group. Throws errno 12 where there is no such group. */
 export async function groupLog(tx: Tx, groupId: number): Promise<Conversation> {
-  const [row] = await tx.find<Conversation>("conversation", COLUMNS, ["kind", "lo", "hi"], [[KINDS.g, groupId, 0]]);
+  const rows = await tx.find<Conversation>("conversation", COLUMNS, ["kind", "lo", "hi"], [[KINDS.g, groupId, 0]]);
+  const [row] = tx.log.current(rows);
   if (row === undefined) throw new ChatError(Errno.notFound, `groupid: there is no group ${groupId}`);
   return row;
 }
@@ -61,10 +64,11 @@ export async function groupLog(tx: Tx, groupId: number): Promise<Conversation> {
 /** Everything that is written to a user: their direct conversations and their groups, with the user's join there. */
 export async function conversationsOf(tx: Tx, userId: number): Promise<(Conversation & { join_seq: number })[]> {
   const columns = COLUMNS.map((column) => `c.${column}`).join(", ");
-  return tx.all(
+  const rows = await tx.all<Conversation & { join_seq: number }>(
     `SELECT ${columns}, 0 AS join_seq FROM conversation c WHERE kind = 0 AND lo = ?
      UNION ALL SELECT ${columns}, 0 FROM conversation c WHERE kind = 0 AND hi = ? AND lo <> hi
      UNION ALL SELECT ${columns}, m.join_seq FROM member m JOIN conversation c ON c.id = m.conversation WHERE m.user_id = ?`,
     [userId, userId, userId],
   );
+  return tx.log.current(rows);
 }

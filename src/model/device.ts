@@ -122,7 +122,7 @@ async function resolve(tx: Tx, userId: number, device: number, wants: Want[]): P
     ["id"],
     wants.map(([id]) => [id]),
   );
-  const byId = new Map(logs.map((log) => [log.id, log]));
+  const byId = new Map(tx.log.current(logs).map((log) => [log.id, log]));
   const unknown = wants.filter(([, delivered]) => delivered === null).map(([id]) => id);
   const keyed = { cursor: unknown.map((id) => [device, id]), member: unknown.map((id) => [id, userId]) };
   const cursors = await tx.find<{ conversation: number; seq: number }>(

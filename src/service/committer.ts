@@ -23,7 +23,7 @@ export interface ChatRequest {
   text: string;
 }
 
-const BATCH_ROWS = 500;
+const BATCH_ROWS = 1000;
 const BATCH_TEXT = 1024 * 1024;
 /** Batches at the store at once: while one is synced to disk, the next is on its way. */
 const BATCHES_IN_FLIGHT = 2;

@@ -1,0 +1,101 @@
+// Folding: what the journal holds goes into the tables `run` and `mid`, conversation by conversation, so that rows
+// which are neighbours there cost one page together. A little with each transaction under load, all of it when idle.
+import type { LogRow, Value } from "./db.ts";
+import type { SqliteLog } from "./sqlite-log.ts";
+import type { SqliteTx } from "./sqlite-tx.ts";
+
+/** Rows that may be in the journal alone before folding begins: the more, the more of a conversation are folded at once. */
+const KEEP_ROWS = 8_192;
+/** Rows in one run: what is read and parsed to get at one of them. */
+const RUN_ROWS = 32;
+/** Text in one run, in characters; a longer message has a run of its own. */
+const RUN_TEXT = 16 * 1024;
+/** What a conversation costs beside its rows, in rows. */
+const CONVERSATION_COST = 8;
+/** No folding for this long after a transaction failed: a full disk must not be asked for more than is needed. */
+const PAUSE_MS = 1_000;
+
+/** One pass over everything that was in the journal when it began. */
+interface Cycle {
+  /** The journal's last record then. */
+  upTo: number;
+  /** Conversations that had rows there, and their last seq. */
+  left: [conversation: number, seq: number][];
+}
+
+export class Folder {
+  private cycle: Cycle | null = null;
+  /** What the transaction under way has folded. */
+  private moved: [conversation: number, count: number][] = [];
+  /** The transaction under way ends a cycle. */
+  private complete = false;
+  private pausedUntil = 0;
+
+  constructor(
+    private readonly sql: SqliteTx,
+    private readonly log: SqliteLog,
+  ) {}
+
+  /** Folds about `rows` rows inside the transaction under way, where so many have gathered that it must go on. */
+  keepUp(rows: number): void {
+    if ((this.cycle !== null || this.log.size >= KEEP_ROWS) && performance.now() >= this.pausedUntil) this.fold(rows);
+  }
+
+  /** Folds about `rows` rows; false where nothing is left to do. */
+  fold(rows: number): boolean {
+    this.cycle ??= this.begin();
+    const { left, upTo } = this.cycle;
+    for (let budget = rows; left.length > 0 && budget > 0; ) {
+      const [conversation, seq] = left.at(-1)!;
+      const tail = this.log.tails.get(conversation)!;
+      const count = Math.min(tail.length, Math.max(RUN_ROWS, budget));
+      this.move(conversation, tail.slice(0, count));
+      this.moved.push([conversation, count]);
+      if (tail[count - 1]![1] < seq) break;
+      left.pop();
+      budget -= count + CONVERSATION_COST;
+    }
+    if (left.length > 0) return true;
+    this.sql.prepare("DELETE FROM journal WHERE id <= ?").run(upTo);
+    this.cycle = null;
+    this.complete = true;
+    return this.moved.reduce((size, [, count]) => size - count, this.log.size) > 0;
+  }
+
+  committed(): void {
+    for (const [conversation, count] of this.moved) this.log.drop(conversation, count);
+    this.moved = [];
+    if (this.complete) this.log.forgetOlderMids();
+    this.complete = false;
+  }
+
+  /** The transaction was rolled back: what it had folded is in the journal still, and belongs to the next pass. */
+  rolledBack(): void {
+    this.moved = [];
+    this.cycle = null;
+    this.complete = false;
+    this.pausedUntil = performance.now() + PAUSE_MS;
+  }
+
+  private begin(): Cycle {
+    const { last } = this.sql.prepare("SELECT ifnull(max(id), 0) AS last FROM journal").get() as { last: number };
+    const left: Cycle["left"] = [];
+    for (const [conversation, tail] of this.log.tails) left.push([conversation, tail.at(-1)![1]]);
+    this.log.ageMids();
+    // By id, because what is neighbours in an index shares pages; from the end, where the list is shortened.
+    return { upTo: last, left: left.sort((a, b) => b[0] - a[0]) };
+  }
+
+  private move(conversation: number, rows: LogRow[]): void {
+    const insert = this.sql.prepare("INSERT INTO run (conversation, last_seq, rows) VALUES (?, ?, ?)");
+    for (let from = 0, to = 0; from < rows.length; from = to) {
+      for (let text = 0; to < rows.length && to - from < RUN_ROWS && text <= RUN_TEXT; to++)
+        text += rows[to]![7].length;
+      insert.run(conversation, rows[to - 1]![1], JSON.stringify(rows.slice(from, to)));
+    }
+    this.sql.prepare("UPDATE conversation SET last_seq = ? WHERE id = ?").run(rows.at(-1)![1], conversation);
+    const mids: Value[][] = [];
+    for (const [, seq, , sender, , mid] of rows) if (mid !== null) mids.push([conversation, sender, mid, seq]);
+    this.sql.insertRows("INSERT INTO mid (conversation, sender, mid, seq) VALUES", 4, mids, "");
+  }
+}
