@@ -75,12 +75,9 @@ CREATE TABLE journal (
 -- [conversation, seq, kind (the msgId of its push), sender, device (the sender's, which is not sent it), mid, ts
 -- (milliseconds since 1970 UTC), body (a chat's text; an event's fields as JSON)]. See src/db/sqlite-log.ts.
 CREATE TABLE run (
-  id           INTEGER PRIMARY KEY,
-  conversation INTEGER NOT NULL,
-  last_seq     INTEGER NOT NULL,
-  rows         TEXT NOT NULL
+  place INTEGER PRIMARY KEY,              -- conversation << 32 | seq of the last row: no index beside the table
+  rows  TEXT NOT NULL
 );
-CREATE UNIQUE INDEX run_of ON run (conversation, last_seq);
 
 -- The senders' own ids of their messages: a repetition gets the seq of the first.
 CREATE TABLE mid (

@@ -87,7 +87,7 @@ export class Folder {
   }
 
   private move(conversation: number, rows: LogRow[]): void {
-    const insert = this.sql.prepare("INSERT INTO run (conversation, last_seq, rows) VALUES (?, ?, ?)");
+    const insert = this.sql.prepare("INSERT INTO run (place, rows) VALUES (? << 32 | ?, ?)");
     for (let from = 0, to = 0; from < rows.length; from = to) {
       for (let text = 0; to < rows.length && to - from < RUN_ROWS && text <= RUN_TEXT; to++)
         text += rows[to]![7].length;

@@ -180,14 +180,15 @@ export class SqliteLog implements Log {
 
   private *folded(conversation: number, after: number): Generator<LogRow> {
     const stored = this.sql.prepare(
-      `SELECT last_seq, rows FROM run WHERE conversation = ? AND last_seq > ? ORDER BY last_seq LIMIT ${RUNS_PER_READ}`,
+      `SELECT rows FROM run WHERE place > (?1 << 32 | ?2) AND place < (?1 + 1 << 32) ORDER BY place LIMIT ${RUNS_PER_READ}`,
     );
     for (let at = after; ; ) {
-      const got = stored.all(conversation, at) as { last_seq: number; rows: string }[];
-      for (const { last_seq, rows } of got) {
-        at = last_seq;
-        for (const row of JSON.parse(rows) as LogRow[]) if (row[1] > after) yield row;
-      }
+      const got = stored.all(conversation, at) as { rows: string }[];
+      for (const { rows } of got)
+        for (const row of JSON.parse(rows) as LogRow[]) {
+          at = row[1];
+          if (at > after) yield row;
+        }
       if (got.length < RUNS_PER_READ) return;
     }
   }

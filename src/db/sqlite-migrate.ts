@@ -49,7 +49,7 @@ function probe(db: Database): void {
   const tables = db.query("SELECT name FROM sqlite_schema WHERE type = 'table'").all() as { name: string }[];
   for (const { name } of tables) db.query(`SELECT * FROM ${name} LIMIT 1`).all();
   db.query("SELECT max(id) FROM user").get();
-  db.query("SELECT max(last_seq) FROM run").get();
+  db.query("SELECT max(place) FROM run").get();
 }
 
 function explain(file: string, { code = "", message }: Error & { code?: string }): string {
