@@ -9,6 +9,7 @@ const ROWS_PER_INSERT = 16;
 
 export class SqliteTx implements Tx {
   private readonly statements = new Map<string, Statement>();
+  private readonly finders = new Map<string, Statement>();
 
   readonly log = new SqliteLog(this);
   readonly folder = new Folder(this, this.log);
@@ -42,13 +43,17 @@ export class SqliteTx implements Tx {
 
   /** Looks up many keys by one statement: a fifth of the cost of one by one. */
   private finder(table: string, columns: string[], by: string[], count: number): Statement {
-    if (count === 1)
-      return this.prepare(`SELECT ${columns} FROM ${table} WHERE ${by.map((column) => `${column} = ?`).join(" AND ")}`);
-    const key = `(${Array(by.length).fill("?")})`;
-    return this.prepare(
-      `WITH wanted(${by.map((_, i) => `k${i}`)}) AS (VALUES ${Array(count).fill(key)})
-       SELECT ${columns} FROM wanted CROSS JOIN ${table} ON ${by.map((column, i) => `${column} = k${i}`).join(" AND ")}`,
-    );
+    const name = `${count} ${table} ${columns} ${by}`;
+    let statement = this.finders.get(name);
+    if (statement === undefined) {
+      const key = `(${Array(by.length).fill("?")})`;
+      statement = this.db.prepare(
+        `WITH wanted(${by.map((_, i) => `k${i}`)}) AS (VALUES ${Array(count).fill(key)})
+         SELECT ${columns} FROM wanted CROSS JOIN ${table} ON ${by.map((column, i) => `${column} = k${i}`).join(" AND ")}`,
+      );
+      this.finders.set(name, statement);
+    }
+    return statement;
   }
 
   async insert(table: string, columns: string[], rows: Value[][], onConflict?: "ignore"): Promise<void> {

@@ -4,10 +4,10 @@ import type { LogRow } from "../db/db.ts";
 import type { Appended, Drafts } from "../model/message.ts";
 import type { Store } from "../model/store.ts";
 import type { Connection } from "../net/connection.ts";
-import { ChatError, type ConvKey, clock, Errno, type JsonObject } from "../protocol.ts";
+import { ChatError, type ConvKey, Errno, type JsonObject } from "../protocol.ts";
 import type { Delivery } from "./delivery.ts";
 import type { Log } from "./log.ts";
-import { answer } from "./render.ts";
+import { ackOf, answer } from "./render.ts";
 import type { Session } from "./session.ts";
 
 /** A valid chat message on its way into the log. */
@@ -166,8 +166,7 @@ export class Committer {
 function acknowledge({ connection, slot, msgId, reqId, mid, conv }: ChatRequest, seq: number, ts: number): void {
   // First-generation clients send neither, and do not expect an answer.
   if (reqId === undefined && mid === null) return connection.answer(slot, "");
-  const fields: JsonObject = { mid: mid ?? undefined, conv, seq, time: clock(ts), ts };
-  connection.answer(slot, answer(msgId, reqId, Errno.ok, fields));
+  connection.answer(slot, ackOf(msgId, reqId, mid, conv, seq, ts));
 }
 
 function fail(

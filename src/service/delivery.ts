@@ -191,7 +191,7 @@ class Push {
 
   get text(): string {
     const { row, conv, key, name } = this.hint;
-    this.made ??= JSON.stringify(pushOf(row, conv, key, name));
+    this.made ??= pushOf(row, conv, key, name);
     return this.made;
   }
 }

@@ -46,7 +46,7 @@ async function takeOffline(delivery: Delivery, session: Session) {
       if (full()) break;
       if (device === session.deviceId) position.skip(seq);
       else {
-        const text = JSON.stringify(pushOf(row, position.conv, position.key, names.get(sender)!));
+        const text = pushOf(row, position.conv, position.key, names.get(sender)!);
         (kind === MsgId.chat || kind === MsgId.groupChat ? messages : events).push(text);
         room -= text.length;
         position.pass(seq);

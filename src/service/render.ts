@@ -7,27 +7,70 @@ import { type ConvKey, clock, type Errno, type JsonObject, MsgId } from "../prot
 export type State = "online" | "offline";
 export type StateOf = (userId: number) => State;
 
-/** The push of a log's row: a message, or an event. */
+/** The push of a log's row, a message or an event, as text. Every message passes here, so it is one literal a kind. */
 export function pushOf(
-  [, seq, kind, sender, , mid, ts, body]: LogRow,
+  [, seq, kind, sender, , stored, ts, body]: LogRow,
   conv: string,
   key: ConvKey,
   name: string,
-): JsonObject {
+): string {
   const time = clock(ts);
-  const extra = mid === null ? {} : { mid };
   const peer = sender === key.lo ? key.hi : key.lo;
+  const mid = stored ?? undefined;
   switch (kind) {
     case MsgId.chat:
-      return { msgId: kind, fromid: sender, id: sender, name, toid: peer, msg: body, time, ts, conv, seq, ...extra };
+      return JSON.stringify({
+        msgId: kind,
+        fromid: sender,
+        id: sender,
+        name,
+        toid: peer,
+        msg: body,
+        time,
+        ts,
+        conv,
+        seq,
+        mid,
+      });
     case MsgId.groupChat:
-      return { msgId: kind, id: sender, name, groupid: key.lo, msg: body, time, ts, conv, seq, ...extra };
+      return JSON.stringify({ msgId: kind, id: sender, name, groupid: key.lo, msg: body, time, ts, conv, seq, mid });
     case MsgId.addFriend:
-      return { msgId: kind, id: sender, name, friendId: peer, ...JSON.parse(body), time, ts, conv, seq };
+      return JSON.stringify({
+        msgId: kind,
+        id: sender,
+        name,
+        friendId: peer,
+        ...JSON.parse(body),
+        time,
+        ts,
+        conv,
+        seq,
+      });
     default:
-      return { msgId: kind, groupid: key.lo, id: sender, name, ...JSON.parse(body), time, ts, conv, seq };
+      return JSON.stringify({
+        msgId: kind,
+        groupid: key.lo,
+        id: sender,
+        name,
+        ...JSON.parse(body),
+        time,
+        ts,
+        conv,
+        seq,
+      });
   }
 }
+
+/** The answer to a stored 1004 or 1008. */
+export const ackOf = (
+  ack: number,
+  reqId: string | number | undefined,
+  mid: string | null,
+  conv: string,
+  seq: number,
+  ts: number,
+): string =>
+  JSON.stringify({ msgId: MsgId.answer, ack, reqId, errno: 0, mid: mid ?? undefined, conv, seq, time: clock(ts), ts });
 
 export const friend = ([id, name]: Named, stateOf: StateOf): JsonObject => ({ id, name, state: stateOf(id) });
 
