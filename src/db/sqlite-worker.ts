@@ -28,9 +28,10 @@ let idle: Timer | undefined;
 /** Makes this thread the store's: it answers openSqliteStore until it is closed. */
 export function serve(served: Operations): void {
   operations = served;
-  self.onmessage = ({ data }: MessageEvent<{ open: string } | { close: true } | Request[]>) => {
-    if (Array.isArray(data)) {
-      inbox = inbox.length === 0 ? data : inbox.concat(data);
+  self.onmessage = ({ data }: MessageEvent<{ open: string } | { close: true } | string>) => {
+    if (typeof data === "string") {
+      const requests = JSON.parse(data) as Request[];
+      inbox = inbox.length === 0 ? requests : inbox.concat(requests);
       if (!running) {
         running = true;
         clearTimeout(idle);
@@ -71,7 +72,7 @@ async function work(): Promise<void> {
   for (let at = 0; at < requests.length; ) {
     const replies: Reply[] = [];
     at = await transact(requests, at, replies);
-    self.postMessage(replies);
+    self.postMessage(JSON.stringify(replies));
   }
   running = inbox.length > 0;
   if (running) setImmediate(work);

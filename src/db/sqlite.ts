@@ -54,8 +54,8 @@ export async function openSqliteStore<O extends Operations>(
   const pending = new Map<number, Pending>();
   let outbox: Request[] = [];
   let lastId = 0;
-  worker.onmessage = ({ data }: MessageEvent<Reply[]>) => {
-    for (const [id, value, failure] of data) {
+  worker.onmessage = ({ data }: MessageEvent<string>) => {
+    for (const [id, value, failure] of JSON.parse(data) as Reply[]) {
       const { resolve, reject } = pending.get(id)!;
       pending.delete(id);
       if (failure === null) resolve(value);
@@ -74,7 +74,7 @@ export async function openSqliteStore<O extends Operations>(
   const post = () => {
     const requests = outbox;
     outbox = [];
-    if (requests.length > 0) worker.postMessage(requests);
+    if (requests.length > 0) worker.postMessage(JSON.stringify(requests));
   };
   const call = (operation: string, args: unknown[]) =>
     new Promise((resolve, reject) => {
