@@ -1,5 +1,5 @@
 // Folding: what the journal holds goes into the tables `run` and `mid`, conversation by conversation, so that rows
-// which are neighbours there cost one page together. A little with each transaction under load, all of it when idle.
+// which are neighbours there cost one page together: in transactions of its own, between the others.
 import type { LogRow, Value } from "./db.ts";
 import type { SqliteLog } from "./sqlite-log.ts";
 import type { SqliteTx } from "./sqlite-tx.ts";
@@ -12,7 +12,7 @@ const RUN_ROWS = 32;
 const RUN_TEXT = 16 * 1024;
 /** What a conversation costs beside its rows, in rows. */
 const CONVERSATION_COST = 8;
-/** No folding for this long after a transaction failed: a full disk must not be asked for more than is needed. */
+/** No folding for this long after it failed: a full disk must not be asked for more than is needed. */
 const PAUSE_MS = 1_000;
 
 /** One pass over everything that was in the journal when it began. */
@@ -36,13 +36,13 @@ export class Folder {
     private readonly log: SqliteLog,
   ) {}
 
-  /** Folds about `rows` rows inside the transaction under way, where so many have gathered that it must go on. */
-  keepUp(rows: number): void {
-    if ((this.cycle !== null || this.log.size >= KEEP_ROWS) && performance.now() >= this.pausedUntil) this.fold(rows);
+  /** Whether so much has gathered that folding pays. */
+  get due(): boolean {
+    return (this.cycle !== null || this.log.size >= KEEP_ROWS) && performance.now() >= this.pausedUntil;
   }
 
-  /** Folds about `rows` rows; false where nothing is left to do. */
-  fold(rows: number): boolean {
+  /** Folds about `rows` rows inside the transaction under way. */
+  fold(rows: number): void {
     this.cycle ??= this.begin();
     const { left, upTo } = this.cycle;
     for (let budget = rows; left.length > 0 && budget > 0; ) {
@@ -55,11 +55,10 @@ export class Folder {
       left.pop();
       budget -= count + CONVERSATION_COST;
     }
-    if (left.length > 0) return true;
+    if (left.length > 0) return;
     this.sql.prepare("DELETE FROM journal WHERE id <= ?").run(upTo);
     this.cycle = null;
     this.complete = true;
-    return this.moved.reduce((size, [, count]) => size - count, this.log.size) > 0;
   }
 
   committed(): void {

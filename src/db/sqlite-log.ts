@@ -108,11 +108,10 @@ export class SqliteLog implements Log {
     }
   }
 
-  /** Writes the transaction's rows to the journal; returns how many. To be called right before its COMMIT. */
-  record(): number {
+  /** Writes the transaction's rows to the journal. To be called right before its COMMIT. */
+  record(): void {
     if (this.fresh.length > 0)
       this.sql.prepare("INSERT INTO journal (rows) VALUES (?)").run(JSON.stringify(this.fresh));
-    return this.fresh.length;
   }
 
   /** The transaction is committed. */

@@ -11,10 +11,11 @@ declare const self: Worker;
 
 /** A transaction takes no further operation after this long: bounds what a storm of log-ins makes others wait. */
 const MAX_TRANSACTION_MS = 10;
-/** Rows folded with a transaction, beside two for each that it adds. */
-const FOLD_ROWS = 64;
-/** Rows folded at once when nothing is asked for: bounds what the next request waits for it. */
-const IDLE_FOLD_ROWS = 1_024;
+/** Rows folded at once: bounds what the next request waits for it. */
+const FOLD_ROWS = 512;
+/** Rows that may be in the journal alone before operations wait for folding. */
+const MAX_JOURNAL_ROWS = 32_768;
+/** Everything is folded when nothing has been asked for this long. */
 const IDLE_MS = 250;
 
 let operations: Operations;
@@ -66,7 +67,21 @@ function close(): StartReply {
   }
 }
 
+/** What this turn does: operations first; folding while there are none, or before the journal grows too long. */
 async function work(): Promise<void> {
+  if (inbox.length > 0 && tx.log.size < MAX_JOURNAL_ROWS) await runInbox();
+  else if (!tx.folder.due || !foldPortion()) {
+    if (inbox.length > 0) await runInbox();
+    else {
+      running = false;
+      idle = setTimeout(foldIdle, IDLE_MS);
+      return;
+    }
+  }
+  setImmediate(work);
+}
+
+async function runInbox(): Promise<void> {
   const requests = inbox;
   inbox = [];
   for (let at = 0; at < requests.length; ) {
@@ -74,9 +89,6 @@ async function work(): Promise<void> {
     at = await transact(requests, at, replies);
     self.postMessage(JSON.stringify(replies));
   }
-  running = inbox.length > 0;
-  if (running) setImmediate(work);
-  else idle = setTimeout(foldIdle, IDLE_MS);
 }
 
 /** Runs requests from `at` on in one transaction, and returns where the next one starts. */
@@ -86,10 +98,12 @@ async function transact(requests: Request[], at: number, replies: Reply[]): Prom
     tx.prepare("BEGIN IMMEDIATE").run();
     do replies.push(await attempt(requests[at]!));
     while (++at < requests.length && performance.now() - startedAt < MAX_TRANSACTION_MS);
-    tx.folder.keepUp(2 * tx.log.record() + FOLD_ROWS);
-    commit();
+    tx.log.record();
+    tx.prepare("COMMIT").run();
+    tx.log.committed();
   } catch (error) {
     // Nothing of this transaction is stored, whatever its operations returned.
+    tx.log.undo(0);
     rollBack();
     if (replies.length === 0) at++;
     const first = at - Math.max(replies.length, 1);
@@ -99,15 +113,7 @@ async function transact(requests: Request[], at: number, replies: Reply[]): Prom
   return at;
 }
 
-function commit(): void {
-  tx.prepare("COMMIT").run();
-  tx.log.committed();
-  tx.folder.committed();
-}
-
 function rollBack(): void {
-  tx.log.undo(0);
-  tx.folder.rolledBack();
   try {
     if (db.inTransaction) tx.prepare("ROLLBACK").run();
   } catch {
@@ -117,21 +123,28 @@ function rollBack(): void {
 
 /** Folds on while nobody asks for anything. */
 function foldIdle(): void {
-  if (running || tx.log.size === 0) return;
-  if (foldPortion()) idle = setTimeout(foldIdle, 0);
+  if (!running && tx.log.size > 0 && foldPortion()) idle = setTimeout(foldIdle, 0);
 }
 
-/** A transaction that only folds; false where nothing is left to fold, or nothing can be. */
+/**
+ * A transaction that only folds; false where nothing is left to fold, or nothing can be. It is not synced: until a
+ * later commit is, the journal still holds what it has moved.
+ */
 function foldPortion(): boolean {
   try {
+    tx.prepare("PRAGMA synchronous = NORMAL").run();
     tx.prepare("BEGIN IMMEDIATE").run();
-    const more = tx.folder.fold(IDLE_FOLD_ROWS);
-    commit();
-    return more;
+    tx.folder.fold(FOLD_ROWS);
+    tx.prepare("COMMIT").run();
+    tx.folder.committed();
+    return tx.log.size > 0;
   } catch {
     // What is in the journal is stored: the next one tries again.
+    tx.folder.rolledBack();
     rollBack();
     return false;
+  } finally {
+    tx.prepare("PRAGMA synchronous = FULL").run();
   }
 }
 
