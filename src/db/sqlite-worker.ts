@@ -12,7 +12,7 @@ declare const self: Worker;
 /** A transaction takes no further operation after this long: bounds what a storm of log-ins makes others wait. */
 const MAX_TRANSACTION_MS = 10;
 /** Rows folded at once: bounds what the next request waits for it. */
-const FOLD_ROWS = 512;
+const FOLD_ROWS = 1_024;
 /** Rows that may be in the journal alone before operations wait for folding. */
 const MAX_JOURNAL_ROWS = 32_768;
 /** Everything is folded when nothing has been asked for this long. */
