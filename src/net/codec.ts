@@ -28,6 +28,8 @@ const BOM = [0xef, 0xbb, 0xbf];
 
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const EMPTY = Buffer.alloc(0);
+/** In place of a list that may have grown large. Never added to: an object begins with a list of its own. */
+const NO_CLOSERS: number[] = [];
 
 /** Where the text scanner stands. */
 type Scan = "between" | "object" | "string" | "escape" | "discard";
@@ -39,17 +41,17 @@ export class Decoder {
 
   private chunk: Buffer = EMPTY;
   private at = 0;
-  /** Earlier bytes of the unfinished frame; joined once, when it is complete. */
-  private parts: Buffer[] = [];
-  private partsBytes = 0;
+  /** Earlier bytes of the unfinished frame, the first `restBytes` of a buffer that doubles: many tiny chunks cost no more. */
+  private rest: Buffer = EMPTY;
+  private restBytes = 0;
   /** Length framing: bytes of the header seen (0 to 4) and its value so far. */
   private headerSeen = 0;
   private need = 0;
   private scan: Scan = "between";
   /** The closing brackets that the object being scanned still lacks, innermost last. */
-  private closers: number[] = [];
+  private closers = NO_CLOSERS;
   private discarded = 0;
-  /** Bytes of a leading byte-order mark seen; 3 when none can come any more. */
+  /** Bytes of a leading byte-order mark seen; 3 when it is complete or none can come any more. */
   private bomSeen = 0;
   private held: Message | Fault | null = null;
   /** No object has ended yet on this connection. */
@@ -60,11 +62,12 @@ export class Decoder {
 
   /** Bytes received and not yet returned as messages. */
   get bufferedBytes(): number {
-    return this.partsBytes + this.chunk.length - this.at;
+    return this.restBytes + this.chunk.length - this.at;
   }
 
   /** Takes the next bytes of the stream. The chunk is kept until it is consumed and must not change. */
   push(chunk: Buffer): void {
+    if (this.ended) return;
     if (this.at < this.chunk.length) chunk = Buffer.concat([this.chunk.subarray(this.at), chunk]);
     this.chunk = chunk;
     this.at = 0;
@@ -99,8 +102,8 @@ export class Decoder {
     this.holding = false;
     this.chunk = EMPTY;
     this.at = 0;
-    this.parts = [];
-    this.partsBytes = 0;
+    this.dropRest();
+    this.closers = NO_CLOSERS;
   }
 
   private nextLength(): Message | Fault | null {
@@ -111,12 +114,12 @@ export class Decoder {
     }
     if (this.need > this.maxFrameBytes)
       return new Fault(Errno.tooLarge, `frame of ${this.need} bytes: the limit is ${this.maxFrameBytes}`);
-    if (this.partsBytes + this.chunk.length - this.at < this.need) return null;
+    if (this.bufferedBytes < this.need) return null;
     const length = this.need;
     this.headerSeen = 0;
     this.need = 0;
     if (length === 0) return new Fault(Errno.badJson, "empty frame: a JSON object was expected");
-    return this.parse(this.at + length - this.partsBytes);
+    return this.parse(this.at + length - this.restBytes);
   }
 
   private nextText(): Message | Fault | null {
@@ -150,12 +153,14 @@ export class Decoder {
           } else if (++this.discarded > maxFrameBytes) return this.tooLarge();
           break;
         default:
+          if ((this.bomSeen === 1 || this.bomSeen === 2) && byte !== BOM[this.bomSeen])
+            return this.malformed(i, "an unfinished byte-order mark");
           if (byte === OPEN_OBJECT) {
             this.scan = "object";
             this.closers = [CLOSE_OBJECT];
             this.at = i;
           } else if (byte === NUL || byte === LF) this.setTerminator(byte);
-          else if (this.bomSeen < 3 && byte === BOM[this.bomSeen]) this.bomSeen++;
+          else if (byte === BOM[this.bomSeen]) this.bomSeen++;
           else if (byte !== SPACE && byte !== CR && byte !== TAB) return this.malformed(i, "no JSON object");
       }
     }
@@ -167,8 +172,9 @@ export class Decoder {
   /** An object ends before `end`. The connection's first one is held until the byte behind it is known. */
   private completeText(end: number): Message | Fault | null {
     this.scan = "between";
+    this.closers = NO_CLOSERS;
     this.bomSeen = 3;
-    if (this.partsBytes + end - this.at > this.maxFrameBytes) return this.tooLarge();
+    if (this.restBytes + end - this.at > this.maxFrameBytes) return this.tooLarge();
     const result = this.parse(end);
     // A line that is not JSON is one error: its remains must not be taken for the next object.
     if (result instanceof Fault && result.malformed) this.discard(0);
@@ -182,12 +188,15 @@ export class Decoder {
     return result;
   }
 
+  /** The text is malformed at `at`. What counts for its limit begins with its object: blanks before it do not. */
   private malformed(at: number, what: string): Fault {
-    this.discard(this.partsBytes + at - this.at);
-    this.bomSeen = 3;
+    const before = this.scan === "between" ? 0 : this.restBytes + at - this.at;
+    // In several chunks the limit is met before this byte is seen; so it is in one.
+    if (before > this.maxFrameBytes) return this.tooLarge();
     this.at = at;
-    this.parts = [];
-    this.partsBytes = 0;
+    this.discard(before);
+    this.bomSeen = 3;
+    this.dropRest();
     this.first = false;
     return new Fault(Errno.badJson, `not a message: ${what}`, true);
   }
@@ -195,7 +204,10 @@ export class Decoder {
   private discard(alreadyBytes: number): void {
     this.scan = "discard";
     this.discarded = alreadyBytes;
-    this.closers = [];
+    this.closers = NO_CLOSERS;
+    // What is discarded is answered before its end is scanned, and that end says how.
+    const ends = [LF, NUL].map((byte) => this.chunk.indexOf(byte, this.at)).filter((end) => end >= 0);
+    if (ends.length > 0) this.setTerminator(this.chunk[Math.min(...ends)]!);
   }
 
   private tooLarge(): Fault {
@@ -213,28 +225,41 @@ export class Decoder {
 
   /** Moves an unfinished frame's bytes out of the chunk, so that a short rest does not keep a large chunk alive. */
   private keepRest(): void {
-    if (this.at < this.chunk.length) {
-      const rest = Buffer.from(this.chunk.subarray(this.at));
-      this.parts.push(rest);
-      this.partsBytes += rest.length;
-    }
+    if (this.at < this.chunk.length) this.append(this.chunk.length);
     this.chunk = EMPTY;
     this.at = 0;
   }
 
+  /** Moves the chunk's bytes up to `end` behind the rest. Together they are never more than a frame. */
+  private append(end: number): void {
+    const bytes = this.restBytes + end - this.at;
+    if (bytes > this.rest.length) {
+      const room = Math.max(bytes, Math.min(2 * this.rest.length, this.maxFrameBytes));
+      const grown = Buffer.allocUnsafeSlow(room);
+      this.rest.copy(grown, 0, 0, this.restBytes);
+      this.rest = grown;
+    }
+    this.chunk.copy(this.rest, this.restBytes, this.at, end);
+    this.restBytes = bytes;
+    this.at = end;
+  }
+
+  private dropRest(): void {
+    this.rest = EMPTY;
+    this.restBytes = 0;
+  }
+
   /** Consumes the frame that ends before `end` of the chunk. */
   private parse(end: number): Message | Fault {
-    let bytes = this.chunk;
-    let start = this.at;
-    this.at = end;
-    if (this.parts.length > 0) {
-      bytes = Buffer.concat([...this.parts, this.chunk.subarray(start, end)]);
-      start = 0;
-      end = bytes.length;
-      this.parts = [];
-      this.partsBytes = 0;
+    if (this.restBytes === 0) {
+      const start = this.at;
+      this.at = end;
+      return parseMessage(this.chunk, start, end);
     }
-    return parseMessage(bytes, start, end);
+    this.append(end);
+    const { rest, restBytes } = this;
+    this.dropRest();
+    return parseMessage(rest, 0, restBytes);
   }
 }
 
@@ -260,13 +285,17 @@ function parseMessage(bytes: Buffer, start: number, end: number): Message | Faul
   return message;
 }
 
+/** By its escapes, in text that is well-formed otherwise. Not by a walk over the value, which may be nested deeply. */
 function hasLoneSurrogate(text: string): boolean {
-  let lone = false;
-  JSON.parse(text, (key, value) => {
-    lone ||= !key.isWellFormed() || (typeof value === "string" && !value.isWellFormed());
-    return value;
-  });
-  return lone;
+  /** Where the low surrogate that belongs to the last high one must follow. */
+  let wanted = -1;
+  for (const { 1: digits, index } of text.matchAll(/\\(?:u([0-9a-fA-F]{4})|[^u])/g)) {
+    const code = digits === undefined ? 0 : Number.parseInt(digits, 16);
+    const isLow = code >= 0xdc00 && code <= 0xdfff;
+    if (isLow ? wanted !== index : wanted >= 0) return true;
+    wanted = code >= 0xd800 && code <= 0xdbff ? index + 6 : -1;
+  }
+  return wanted >= 0;
 }
 
 function echoedReqId(message: JsonObject): string | number | undefined {
