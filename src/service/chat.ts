@@ -38,10 +38,14 @@ function send(
 ): void {
   const text = field.text(message, "msg", 0, MAX_FRAME_BYTES);
   const mid = field.mid(message);
-  // The push must fit a frame, with the escapes and the fields around the text.
+  refuseTooLarge(text);
+  committer.add({ connection, slot, session, msgId: message.msgId, reqId, conv, key, mid, text });
+}
+
+/** The push must fit a frame, with the escapes and the fields around the text. Throws errno 15. */
+export function refuseTooLarge(text: string): void {
   if (text.length > MAX_FRAME_BYTES / 8 && Buffer.byteLength(JSON.stringify(text)) > MAX_FRAME_BYTES - PUSH_FIELDS)
     throw new ChatError(Errno.tooLarge, "msg: too large to be delivered");
-  committer.add({ connection, slot, session, msgId: message.msgId, reqId, conv, key, mid, text });
 }
 
 /** {"msgId":1011,"conv":"u:1-2","seq":9} -> {"msgId":1010,"ack":1011,"errno":0} */

@@ -1,13 +1,11 @@
 // Friend lists.
 import * as field from "../protocol.ts";
-import { directConv, invalid } from "../protocol.ts";
+import { directConv, invalid, MAX_FRAME_BYTES } from "../protocol.ts";
+import { refuseTooLarge } from "./chat.ts";
 import { hintOf } from "./delivery.ts";
 import type { Context, Reply, Request } from "./handler.ts";
 import { friend } from "./render.ts";
 import type { Session } from "./session.ts";
-
-/** Characters of the word that goes with adding a friend. */
-const MAX_WORD = 200;
 
 /** {"msgId":1005,"friendId":2,"msg":"hi"} -> {"msgId":1010,"ack":1005,"errno":0,"friend":{"id":2,"name":"bob","state":"offline"}} */
 export async function addFriend({ store, sessions }: Context, { message }: Request, session: Session): Promise<Reply> {
@@ -15,7 +13,8 @@ export async function addFriend({ store, sessions }: Context, { message }: Reque
   field.ownId(message, "id", userId);
   const friendId = field.id(message, "friendId");
   if (friendId === userId) throw invalid("friendId", "somebody else's id");
-  const word = field.optionalText(message, "msg", MAX_WORD);
+  const word = field.optionalText(message, "msg", MAX_FRAME_BYTES);
+  refuseTooLarge(word);
   const added = await store.addFriend([userId, deviceId, friendId], word, Date.now());
   sessions.delivery.deliver(hintOf(added.row, directConv(userId, friendId), name));
   return { fields: { friend: friend([friendId, added.name], sessions.presence.stateOf) } };

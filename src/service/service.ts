@@ -153,8 +153,17 @@ export class Service implements ConnectionEvents {
     }
     const { errno, errmsg, extra } = known as ChatError;
     const isChat = msgId === MsgId.chat || msgId === MsgId.groupChat;
-    const mid = isChat && typeof message.mid === "string" && message.mid.length <= 64 ? message.mid : undefined;
+    const mid = isChat ? echoedMid(message) : undefined;
     connection.answer(slot, answer(msgId, reqId, errno, { mid, errmsg, ...extra }));
+  }
+}
+
+/** What the answer repeats; undefined where it is the very `mid` that is wrong. */
+function echoedMid(message: Message): string | undefined {
+  try {
+    return field.mid(message) ?? undefined;
+  } catch {
+    return undefined;
   }
 }
 
