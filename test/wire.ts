@@ -95,6 +95,21 @@ export class Wire {
     );
   }
 
+  /** Everything received so far, as text with its terminators. */
+  get text(): string {
+    return Buffer.concat(this.bytes).toString();
+  }
+
+  /** Waits until the server has ended the connection; what it said is in `received`. */
+  whenEnded(ms?: number): Promise<void> {
+    return until(() => this.ended, "the end of the connection", ms);
+  }
+
+  /** Takes what has been received and not taken yet. */
+  rest(): Message[] {
+    return this.received.splice(0);
+  }
+
   /** Waits until the server has answered everything sent before: what it pushed before that is in `received`. */
   async settle(): Promise<void> {
     const { errno } = await this.ask({ msgId: MsgId.heartbeat });
