@@ -1,0 +1,294 @@
+// The SDK: a client that stays logged in. Connects, logs in, sends with acknowledgement, tells what arrives; after a
+// break it reconnects, resumes with its token and sends again what was not acknowledged.
+//
+//   const client = new ChatClient({ host: "127.0.0.1", port: 6000 });
+//   client.on("message", ({ name, msg }) => console.log(name, msg)); // before the log-in: stored ones follow at once
+//   await client.login({ name: "ann", password: "secret1", confirm: true });
+//   const { conv, seq } = await client.send(2, "hello"); // resolves when it is stored
+//   await client.close();
+import { ChatError, Errno, type JsonObject, type Message, MsgId } from "../protocol.ts";
+import { retryAfterMs } from "./backoff.ts";
+import { Connector, type ConnectorOptions } from "./connector.ts";
+import { ClientError, Emitter, type Events, eventOf, type LoggedIn } from "./events.ts";
+import { Inbox } from "./inbox.ts";
+import type { Address } from "./link.ts";
+import { type Ack, Outbox, PASSING } from "./outbox.ts";
+import { Requests } from "./requests.ts";
+
+interface Options extends ConnectorOptions {
+  /** Sends that are not acknowledged, and likewise requests that are not answered; beyond, they are refused. */
+  maxOutstanding: number;
+}
+export type ClientOptions = Address & Partial<Options>;
+
+const DEFAULTS = {
+  connectTimeoutMs: 10_000,
+  // The server answers everything within 30 s.
+  requestTimeoutMs: 35_000,
+  heartbeatMs: 30_000,
+  silenceMs: 15_000,
+  retryMinMs: 200,
+  retryMaxMs: 15_000,
+  maxOutstanding: 10_000,
+};
+
+/** (`id` or `name`) and `password`, or `id` and `token`. */
+export interface Login {
+  id?: number;
+  name?: string;
+  password?: string;
+  token?: string;
+  device?: string;
+  takeover?: boolean;
+  /** Messages count as delivered when their events have been told. Else: when the kernel has taken them. */
+  confirm?: boolean;
+}
+
+/** Who is logged in, and stays so over reconnects. */
+interface Account {
+  id: number;
+  token: string;
+  password: string | undefined;
+  device: string;
+  confirm: boolean;
+}
+
+const CHANGE_PASSWORD = 1026;
+
+export class ChatClient {
+  private readonly options: Options;
+  private readonly events = new Emitter<Events>();
+  private readonly connector: Connector;
+  private readonly requests: Requests;
+  private readonly outbox: Outbox;
+  private readonly inbox: Inbox;
+  private account: Account | null = null;
+  /** The server knows this connection as `account`'s. */
+  private loggedIn = false;
+  private closing: Promise<void> | null = null;
+  /** Our last byte is on its way. */
+  private finished = false;
+
+  constructor(options: ClientOptions) {
+    this.options = { ...DEFAULTS, ...options };
+    const connector = new Connector(this.options, {
+      isKept: () => this.account !== null,
+      onConnected: () => this.handleConnected(),
+      onPush: (message) => this.handlePush(message),
+      onLost: (reason, retryInMs) => this.handleLost(reason, retryInMs),
+    });
+    this.connector = connector;
+    this.requests = new Requests(connector, this.options, (request, answer) => this.note(request, answer));
+    this.outbox = new Outbox(
+      this.options.maxOutstanding,
+      (asked, text) => connector.write(asked, text),
+      () => connector.succeeded(),
+    );
+    this.inbox = new Inbox((conv, seq) => connector.ask(MsgId.confirm, { conv, seq }, () => undefined));
+  }
+
+  /** The id of who is logged in, also while the connection is away; null where nobody is. */
+  get userId(): number | null {
+    return this.account?.id ?? null;
+  }
+
+  /** Somebody is logged in, and the connection stands. */
+  get isOnline(): boolean {
+    return this.loggedIn;
+  }
+
+  /** Messages sent and not acknowledged. */
+  get outstanding(): number {
+    return this.outbox.size;
+  }
+
+  /** Calls `listener` for each event of this name; returns the function that ends it. */
+  on<Name extends keyof Events>(name: Name, listener: (event: Events[Name]) => void): () => void {
+    return this.events.on(name, listener);
+  }
+
+  /** Connects now; what needs a connection does so by itself. Throws ClientError "unreachable". */
+  async connect(): Promise<void> {
+    if (this.closing !== null) throw closedError();
+    await this.connector.connect();
+  }
+
+  /** Makes an account; resolves with its id. */
+  async register(name: string, password: string): Promise<number> {
+    return (await this.request(MsgId.register, { name, password })).id as number;
+  }
+
+  /** Logs in, and stays so over reconnects until `logout`, `close` or the event `ended`. */
+  async login(fields: Login): Promise<LoggedIn> {
+    return (await this.request(MsgId.login, { ...fields })) as LoggedIn;
+  }
+
+  /** Logs out when everything sent is acknowledged. `revoke` voids all tokens of the user. */
+  async logout(revoke = false): Promise<void> {
+    await within(this.options.requestTimeoutMs, this.outbox.whenEmpty());
+    await this.request(MsgId.logout, revoke ? { revoke } : {});
+  }
+
+  /**
+   * Sends to a user. Resolves once, when the message is stored, however often the connection breaks meanwhile. `mid` is
+   * the sender's own id of the message. Rejects with the server's ChatError where it refuses the message for good, with
+   * ClientError "full" where too many wait, "closed" where the client is closed or logged out before the answer.
+   */
+  send(toid: number, msg: string, mid: string = crypto.randomUUID()): Promise<Ack> {
+    return this.post({ msgId: MsgId.chat, toid, msg, mid });
+  }
+
+  /** Sends to a group; as `send`. */
+  sendGroup(groupid: number, msg: string, mid: string = crypto.randomUUID()): Promise<Ack> {
+    return this.post({ msgId: MsgId.groupChat, groupid, msg, mid });
+  }
+
+  /**
+   * Any request; resolves with its answer. Rejects with the server's ChatError, or with a ClientError. It is never sent
+   * twice: where the connection breaks before the answer, whether it was done is unknown.
+   */
+  request(msgId: number, fields: JsonObject = {}): Promise<Message> {
+    const message = { msgId, ...fields, reqId: fields.reqId ?? this.connector.nextReqId() };
+    return this.ask(message, JSON.stringify(message));
+  }
+
+  /** A request as a text of JSON, sent as it stands; only a missing `reqId` is added. Rejects with SyntaxError too. */
+  async requestText(text: string): Promise<Message> {
+    const message: Message | null = JSON.parse(text);
+    if (message === null || !Number.isSafeInteger(message.msgId) || Array.isArray(message))
+      throw new SyntaxError("a request is a JSON object with an integer msgId");
+    if (message.reqId !== undefined && message.reqId !== null) return this.ask(message, text);
+    const reqId = this.connector.nextReqId();
+    return this.ask({ ...message, reqId }, `${text.slice(0, text.lastIndexOf("}"))},"reqId":${reqId}}`);
+  }
+
+  /**
+   * Waits until everything sent is acknowledged, at most `timeoutMs`, then ends the connection in good order. What is
+   * unanswered then rejects with ClientError "closed". Nothing of the client keeps the process alive afterwards.
+   */
+  close(timeoutMs = 5_000): Promise<void> {
+    this.closing ??= this.finish(timeoutMs);
+    return this.closing;
+  }
+
+  private async finish(timeoutMs: number): Promise<void> {
+    await within(timeoutMs, this.outbox.whenEmpty());
+    this.inbox.confirmNow();
+    this.finished = true;
+    this.outbox.suspend();
+    this.failAll(closedError());
+    // What was asked is answered after our FIN.
+    await this.connector.stop();
+    this.inbox.disconnected();
+    this.loggedIn = false;
+  }
+
+  private async post(message: Message & { msg: string; mid: string }): Promise<Ack> {
+    if (this.closing !== null) throw closedError();
+    if (this.account === null) throw new ChatError(Errno.notLoggedIn, "log in before sending");
+    return this.outbox.add({ ...message, reqId: this.connector.nextReqId() });
+  }
+
+  private async ask(message: Message, text: string): Promise<Message> {
+    if (this.closing !== null) throw closedError();
+    const isReady = this.connector.isConnected && this.loggedIn === (this.account !== null);
+    const answer = this.requests.ask(message, text, isReady);
+    // Else the lost connection is on its way back.
+    if (this.account === null) this.connector.connect().catch((error) => this.requests.fail(error));
+    return answer;
+  }
+
+  /** What a successful request changes about who is logged in. */
+  private note({ msgId, device, password, newpassword, confirm }: Message, answer: Message): void {
+    if (this.finished) return;
+    if (msgId === MsgId.login) {
+      const fields = { device: textOf(device) ?? "", password: textOf(password), confirm: confirm === true };
+      this.begin(answer as LoggedIn, fields, false);
+    } else if (msgId === MsgId.logout) this.forget(new ClientError("closed", "logged out before the answer came"));
+    else if (msgId === CHANGE_PASSWORD && this.account !== null)
+      Object.assign(this.account, { password: textOf(newpassword), token: textOf(answer.token) ?? "" });
+  }
+
+  private handleConnected(): void {
+    if (this.account !== null) this.resume(this.account, this.account.token !== "");
+    else this.requests.writeWaiting();
+  }
+
+  /** Logs in again, in place of the session that the server may still hold for us. */
+  private resume({ id, token, password, device, confirm }: Account, byToken: boolean): void {
+    const proof = byToken ? { token } : { password };
+    this.connector.ask(MsgId.login, { id, ...proof, device, confirm, takeover: true }, (answer) => {
+      // Where the connection broke, another one is on its way; and a log-out may have come in between.
+      if (answer === null || this.account === null || this.finished) return;
+      const errno = answer.errno as number;
+      if (errno === Errno.ok) this.begin(answer as LoggedIn, { password, device, confirm }, true);
+      else if (errno === Errno.badCredentials && byToken && password !== undefined) this.resume(this.account, false);
+      else if (PASSING.includes(errno)) this.connector.lose(String(answer.errmsg), retryAfterMs(answer.retryAfterMs));
+      else this.end(errno, String(answer.errmsg));
+    });
+  }
+
+  private begin(login: LoggedIn, fields: Omit<Account, "id" | "token">, resumed: boolean): void {
+    if (this.account?.id !== login.id || this.account.device !== fields.device) this.inbox.forget();
+    this.account = { ...fields, id: login.id, token: login.token };
+    this.loggedIn = true;
+    this.events.emit("online", { login, resumed });
+    this.outbox.open();
+    this.requests.writeWaiting();
+  }
+
+  private handlePush(push: Message): void {
+    const confirms = this.account?.confirm === true;
+    // What cannot be confirmed any more comes again at the next log-in.
+    if (this.finished && confirms) return;
+    if (!this.inbox.take(push, confirms)) return;
+    this.events.emit(eventOf(push), push as never);
+    if (push.msgId !== MsgId.notice || this.finished) return;
+    if (push.errno === Errno.replaced) this.end(Errno.replaced, String(push.errmsg));
+    else this.connector.lose(String(push.errmsg), retryAfterMs(push.retryAfterMs));
+  }
+
+  private handleLost(reason: string, retryInMs: number | null): void {
+    const tell = this.loggedIn || this.account === null;
+    this.loggedIn = false;
+    this.inbox.disconnected();
+    // Before what is in flight comes back, so that it waits for the next connection.
+    this.outbox.suspend();
+    if (tell) this.events.emit("offline", { reason, retryInMs });
+  }
+
+  /** The session cannot be resumed. */
+  private end(errno: number, errmsg: string): void {
+    this.forget(new ChatError(errno, errmsg));
+    this.connector.lose(errmsg);
+    this.events.emit("ended", { errno, errmsg });
+  }
+
+  /** Nobody is logged in any more: what waits for an answer fails with `error`. */
+  private forget(error: Error): void {
+    this.account = null;
+    this.loggedIn = false;
+    this.outbox.suspend();
+    this.failAll(error);
+  }
+
+  /** What is written is told by the connection. */
+  private failAll(error: Error): void {
+    this.outbox.fail(error);
+    this.requests.fail(error);
+  }
+}
+
+const textOf = (value: unknown): string | undefined => (typeof value === "string" ? value : undefined);
+
+const closedError = (): ClientError => new ClientError("closed", "the client is closed");
+
+/** Waits for `work`, but no longer than `ms`. */
+async function within(ms: number, work: Promise<void>): Promise<void> {
+  let timer: Timer | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([work, late]);
+  clearTimeout(timer);
+}

@@ -1,0 +1,132 @@
+// What a user of the SDK sees beside ChatClient: what arrives unasked, and how things fail.
+import { type Message, MsgId } from "../protocol.ts";
+
+export type State = "online" | "offline";
+export type Friend = { id: number; name: string; state: State };
+export type Member = Friend & { role: string };
+export type Group = { id: number; groupname: string; groupdesc: string; count: number; users: Member[] };
+
+/** The answer to a log-in. */
+export interface LoggedIn extends Message {
+  id: number;
+  name: string;
+  token: string;
+  friends: Friend[];
+  groups: Group[];
+  /** Stored messages that follow. */
+  offline: number;
+}
+
+/** A row of a conversation's log, as every member sees it. */
+interface Row extends Message {
+  /** Who sent or did it. */
+  id: number;
+  name: string;
+  time: string;
+  /** Milliseconds since 1970 UTC. */
+  ts: number;
+  conv: string;
+  seq: number;
+}
+
+export interface DirectMessage extends Row {
+  fromid: number;
+  toid: number;
+  msg: string;
+  mid?: string;
+}
+
+export interface GroupMessage extends Row {
+  groupid: number;
+  msg: string;
+  mid?: string;
+}
+
+/** `id` has put `friendId` on their list. */
+export interface FriendAdded extends Row {
+  friendId: number;
+  msg: string;
+}
+
+/** A member came (1007), left (1017), was removed (1018) or given a role (1020), or the group was dissolved (1019). */
+export interface GroupChanged extends Row {
+  groupid: number;
+  userid: number;
+  role?: string;
+}
+
+export interface Presence extends Message {
+  id: number;
+  state: State;
+}
+
+export interface Events {
+  message: DirectMessage;
+  groupMessage: GroupMessage;
+  friendAdded: FriendAdded;
+  groupChanged: GroupChanged;
+  presence: Presence;
+  /** The server's last word on a connection; what follows from it is told by `offline` or `ended`. */
+  notice: Message & { errno: number; errmsg: string };
+  /** Any other push. */
+  push: Message;
+  /** Logged in: by the caller, or again after the connection broke (`resumed`). Comes before what was stored. */
+  online: { login: LoggedIn; resumed: boolean };
+  /** The connection is gone. `retryInMs` is null where nobody was logged in: then the next request connects. */
+  offline: { reason: string; retryInMs: number | null };
+  /** The session is over and is not resumed: taken over (errno 21), or the log-in is no longer valid (errno 3). */
+  ended: { errno: number; errmsg: string };
+}
+
+const EVENT_OF: Record<number, keyof Events> = {
+  [MsgId.chat]: "message",
+  [MsgId.groupChat]: "groupMessage",
+  [MsgId.addFriend]: "friendAdded",
+  [MsgId.joinGroup]: "groupChanged",
+  1017: "groupChanged",
+  1018: "groupChanged",
+  1019: "groupChanged",
+  1020: "groupChanged",
+  [MsgId.presence]: "presence",
+  [MsgId.notice]: "notice",
+};
+
+/** The name of the event that a push is. */
+export const eventOf = (push: Message): keyof Events => EVENT_OF[push.msgId] ?? "push";
+
+/** Why something failed without an answer of the server (that would be a ChatError). */
+export class ClientError extends Error {
+  constructor(
+    /**
+     * unreachable: no connection could be made. lost: it broke before the answer came, so whether the request was
+     * done is unknown. timeout: no answer in time. full: too much waits already. closed: by `close` or `logout`.
+     */
+    readonly code: "unreachable" | "lost" | "timeout" | "full" | "closed",
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+export class Emitter<Of> {
+  private readonly listeners = new Map<keyof Of, Set<(event: never) => void>>();
+
+  /** Calls `listener` for every event of this name; returns the function that ends it. */
+  on<Name extends keyof Of>(name: Name, listener: (event: Of[Name]) => void): () => void {
+    const listeners = this.listeners.get(name) ?? new Set();
+    this.listeners.set(name, listeners.add(listener));
+    return () => listeners.delete(listener);
+  }
+
+  /** What a listener throws is an uncaught exception of its own, and stops nothing here. */
+  emit<Name extends keyof Of>(name: Name, event: Of[Name]): void {
+    for (const listener of this.listeners.get(name) ?? [])
+      try {
+        (listener as (event: Of[Name]) => void)(event);
+      } catch (error) {
+        queueMicrotask(() => {
+          throw error;
+        });
+      }
+  }
+}

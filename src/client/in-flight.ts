@@ -1,0 +1,50 @@
+// What was asked on a connection and is not answered yet. Answers come in the order of the requests.
+import { type Message, MsgId } from "../protocol.ts";
+
+export interface Asked {
+  /** As it was sent. */
+  readonly message: Message;
+  /** Called at most once: with the answer, whatever its errno, or with null where the connection broke before it came. */
+  settle(answer: Message | null): void;
+}
+
+const ANSWERS = new Set<number>([MsgId.registered, MsgId.loggedIn, MsgId.answer]);
+/** Requests that the server answers without finishing anything else first. */
+const QUICK = new Set<number>([MsgId.chat, MsgId.groupChat, MsgId.confirm, MsgId.heartbeat]);
+
+/** Whether a message answers a request, as against a push. */
+export const isAnswer = ({ msgId }: Message): boolean => ANSWERS.has(msgId);
+
+export class InFlight {
+  private waiting: { asked: Asked; at: number }[] = [];
+
+  add(asked: Asked): void {
+    this.waiting.push({ asked, at: performance.now() });
+  }
+
+  /** The request that `answer` belongs to, which is in flight no more. */
+  take({ reqId }: Message): Asked | undefined {
+    // An answer that names no request (errno 15 and 18) is to the oldest one.
+    const at = reqId === undefined ? 0 : this.waiting.findIndex(({ asked }) => asked.message.reqId === reqId);
+    return at < 0 ? undefined : this.waiting.splice(at, 1)[0]?.asked;
+  }
+
+  /** Forgets everything; each is told that no answer will come. */
+  break(): void {
+    const waiting = this.waiting;
+    this.waiting = [];
+    for (const { asked } of waiting) asked.settle(null);
+  }
+
+  /** Whether the oldest request has waited for longer than such requests take, with no sign of life since `progressAt`. */
+  isOverdue(progressAt: number, quickMs: number, slowMs: number): boolean {
+    const oldest = this.waiting[0];
+    if (oldest === undefined) return false;
+    const limit = QUICK.has(oldest.asked.message.msgId) ? quickMs : slowMs;
+    return performance.now() - Math.max(oldest.at, progressAt) > limit;
+  }
+
+  get size(): number {
+    return this.waiting.length;
+  }
+}

@@ -1,0 +1,56 @@
+// Rows that the server pushes: each is passed on once, and confirmed where the session confirms.
+import type { Message } from "../protocol.ts";
+
+/** Rows that arrive within this time are confirmed together. */
+const CONFIRM_AFTER_MS = 50;
+/** Conversations whose last seq is kept; the one longest without a message goes first. */
+const MAX_CONVERSATIONS = 100_000;
+/** Read up to: as the peer's request, no row of the log. */
+const READ = 1022;
+
+export class Inbox {
+  /** The last seq passed on, by conversation. */
+  private readonly seen = new Map<string, number>();
+  /** What this connection was pushed and has not confirmed. */
+  private readonly unconfirmed = new Map<string, number>();
+  private timer: Timer | null = null;
+
+  constructor(private readonly confirm: (conv: string, seq: number) => void) {}
+
+  /** Takes a push; false where it was passed on before. A conversation's rows come in ascending seq. */
+  take({ msgId, conv, seq }: Message, confirms: boolean): boolean {
+    if (typeof conv !== "string" || typeof seq !== "number" || msgId === READ) return true;
+    if (confirms) {
+      // Also what was seen before: the server that pushed it does not know.
+      this.unconfirmed.set(conv, seq);
+      this.timer ??= setTimeout(() => this.confirmNow(), CONFIRM_AFTER_MS);
+    }
+    if (seq <= (this.seen.get(conv) ?? 0)) return false;
+    this.seen.delete(conv);
+    this.seen.set(conv, seq);
+    if (this.seen.size > MAX_CONVERSATIONS) this.seen.delete(this.seen.keys().next().value!);
+    return true;
+  }
+
+  confirmNow(): void {
+    this.stopTimer();
+    for (const [conv, seq] of this.unconfirmed) this.confirm(conv, seq);
+    this.unconfirmed.clear();
+  }
+
+  /** The connection is gone: what it was pushed and is not confirmed comes again. */
+  disconnected(): void {
+    this.stopTimer();
+    this.unconfirmed.clear();
+  }
+
+  /** Somebody else, or another device, is logged in from now on. */
+  forget(): void {
+    this.seen.clear();
+  }
+
+  private stopTimer(): void {
+    if (this.timer !== null) clearTimeout(this.timer);
+    this.timer = null;
+  }
+}

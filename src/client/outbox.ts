@@ -1,0 +1,167 @@
+// Messages sent and not acknowledged yet. Each is written again, with the same mid and in order, until the server has
+// acknowledged it or refused it for good.
+import { ChatError, Errno, invalid, type JsonObject, MAX_FRAME_BYTES, type Message } from "../protocol.ts";
+import { Backoff, retryAfterMs } from "./backoff.ts";
+import { ClientError } from "./events.ts";
+import type { Asked } from "./in-flight.ts";
+
+/** An acknowledged message: it is stored, as `seq` of `conv`. */
+export interface Ack {
+  mid: string;
+  conv: string;
+  seq: number;
+  time: string;
+  ts: number;
+}
+
+interface Send {
+  /** Its place in the order of sending. */
+  order: number;
+  asked: Asked;
+  text: string;
+  resolve(ack: Ack): void;
+  reject(error: Error): void;
+}
+
+/** Written and not answered at once: enough to fill the server's batches, little to write again. */
+const WINDOW_SENDS = 512;
+const WINDOW_TEXT = 1024 * 1024;
+/** Failures that pass: the same request is worth another try. */
+export const PASSING: unknown[] = [Errno.unavailable, Errno.rateLimited, Errno.shuttingDown];
+
+export class Outbox {
+  /** Logged in: messages may be written. Else they wait. */
+  private isOpen = false;
+  private readonly all = new Set<Send>();
+  /** Those to be written (again), by their order once `sorted`. */
+  private unwritten: Send[] = [];
+  private sorted = true;
+  private written = 0;
+  private writtenText = 0;
+  private sent = 0;
+  /** While it runs, nothing is written: the server asked to wait. */
+  private pause: Timer | null = null;
+  private readonly backoff = new Backoff(200, 5_000);
+  private emptyWaiters: (() => void)[] = [];
+
+  constructor(
+    private readonly limit: number,
+    private readonly write: (asked: Asked, text: string) => void,
+    /** Told of every acknowledgement. */
+    private readonly onAck: () => void,
+  ) {}
+
+  get size(): number {
+    return this.all.size;
+  }
+
+  /** Takes a message, with its `mid` and a fresh `reqId`. Rejects where it can never be sent, or too many wait. */
+  add(message: Message & { msg: string; mid: string }): Promise<Ack> {
+    if (this.all.size >= this.limit) return Promise.reject(tooMany(this.limit));
+    // JSON would carry it, but the server refuses what is no text.
+    if (!message.msg.isWellFormed()) return Promise.reject(invalid("msg", "a lone surrogate is no character"));
+    const text = JSON.stringify(message);
+    if (Buffer.byteLength(text) > MAX_FRAME_BYTES) return Promise.reject(tooLarge());
+    const { promise, resolve, reject } = Promise.withResolvers<Ack>();
+    const asked: Asked = { message, settle: (answer) => this.settle(send, answer) };
+    const send: Send = { order: this.sent++, asked, text, resolve, reject };
+    this.all.add(send);
+    this.unwritten.push(send);
+    this.pump();
+    return promise;
+  }
+
+  /** Logged in: what waits is written. */
+  open(): void {
+    this.isOpen = true;
+    this.pump();
+  }
+
+  /** Not logged in any more. What is in flight is broken by its connection. */
+  suspend(): void {
+    this.isOpen = false;
+  }
+
+  /** Gives everything up. */
+  fail(error: Error): void {
+    const all = [...this.all];
+    this.unwritten = [];
+    this.endPause();
+    for (const send of all) this.remove(send);
+    for (const send of all) send.reject(error);
+  }
+
+  /** Resolves when nothing waits for its acknowledgement. */
+  whenEmpty(): Promise<void> {
+    if (this.all.size === 0) return Promise.resolve();
+    return new Promise((resolve) => this.emptyWaiters.push(resolve));
+  }
+
+  private pump(): void {
+    if (!this.isOpen || this.pause !== null) return;
+    if (!this.sorted) this.unwritten.sort((a, b) => a.order - b.order);
+    this.sorted = true;
+    let count = 0;
+    while (count < this.unwritten.length && this.written < WINDOW_SENDS && this.writtenText < WINDOW_TEXT) {
+      const { asked, text } = this.unwritten[count++]!;
+      this.written++;
+      this.writtenText += text.length;
+      this.write(asked, text);
+    }
+    this.unwritten.splice(0, count);
+  }
+
+  private settle(send: Send, answer: Message | null): void {
+    this.written--;
+    this.writtenText -= send.text.length;
+    // Given up meanwhile.
+    if (!this.all.has(send)) return;
+    if (answer === null) this.putBack(send);
+    else if (answer.errno === Errno.ok) {
+      this.backoff.reset();
+      this.remove(send);
+      const { conv, seq, time, ts } = answer as unknown as Ack;
+      send.resolve({ mid: send.asked.message.mid as string, conv, seq, time, ts });
+      this.onAck();
+    } else if (PASSING.includes(answer.errno)) {
+      this.putBack(send);
+      // Later ones wait too: they must not be stored before it.
+      this.pause ??= setTimeout(() => this.endPause(), this.backoff.next(retryAfterMs(answer.retryAfterMs)));
+    } else {
+      this.remove(send);
+      send.reject(errorOf(answer));
+    }
+    this.pump();
+  }
+
+  private putBack(send: Send): void {
+    this.unwritten.push(send);
+    this.sorted = false;
+  }
+
+  private remove(send: Send): void {
+    this.all.delete(send);
+    if (this.all.size > 0) return;
+    const waiters = this.emptyWaiters;
+    this.emptyWaiters = [];
+    for (const resolve of waiters) resolve();
+  }
+
+  private endPause(): void {
+    if (this.pause !== null) clearTimeout(this.pause);
+    this.pause = null;
+    this.pump();
+  }
+}
+
+/** The failure that an answer tells. */
+export function errorOf(answer: Message): ChatError {
+  const { msgId: _, ack: __, reqId: ___, errno, errmsg, ...extra } = answer;
+  return new ChatError(errno as number, typeof errmsg === "string" ? errmsg : `error ${errno}`, extra as JsonObject);
+}
+
+export const tooMany = (limit: number): ClientError =>
+  new ClientError("full", `${limit} already wait for their answers: await some of them before sending more`);
+
+export const tooLarge = (): ChatError =>
+  new ChatError(Errno.tooLarge, `message too large: no frame holds more than ${MAX_FRAME_BYTES} bytes`);
