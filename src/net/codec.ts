@@ -1,6 +1,7 @@
 // Bytes <-> messages, in the three framings that the first byte tells apart (PROTOCOL.md, section 1).
 // Pure: knows no socket. Pull-based, so that what its reader does not take yet stays bytes.
 import { Errno, type JsonObject, type Message, reqId } from "../protocol.ts";
+import { PartialFrame } from "./partial-frame.ts";
 
 /** What a peer sent instead of a message. Errno 15 is the end of the stream; after errno 18 the next message follows. */
 export class Fault {
@@ -41,9 +42,8 @@ export class Decoder {
 
   private chunk: Buffer = EMPTY;
   private at = 0;
-  /** Earlier bytes of the unfinished frame, the first `restBytes` of a buffer that doubles: many tiny chunks cost no more. */
-  private rest: Buffer = EMPTY;
-  private restBytes = 0;
+  /** Bytes of the unfinished frame from earlier chunks. */
+  private readonly partial: PartialFrame;
   /** Length framing: bytes of the header seen (0 to 4) and its value so far. */
   private headerSeen = 0;
   private need = 0;
@@ -58,11 +58,13 @@ export class Decoder {
   private first = true;
   private ended = false;
 
-  constructor(private readonly maxFrameBytes: number) {}
+  constructor(private readonly maxFrameBytes: number) {
+    this.partial = new PartialFrame(maxFrameBytes);
+  }
 
   /** Bytes received and not yet returned as messages. */
   get bufferedBytes(): number {
-    return this.restBytes + this.chunk.length - this.at;
+    return this.partial.length + this.chunk.length - this.at;
   }
 
   /** Takes the next bytes of the stream. The chunk is kept until it is consumed and must not change. */
@@ -85,7 +87,7 @@ export class Decoder {
     return result;
   }
 
-  /** Gives up waiting for the first object's terminator; the following `next` returns that object. */
+  /** Gives up waiting for the first object's terminator and returns that object; null where none is held. */
   releaseHeld(): Message | Fault | null {
     const held = this.held;
     this.held = null;
@@ -102,8 +104,7 @@ export class Decoder {
     this.holding = false;
     this.chunk = EMPTY;
     this.at = 0;
-    this.dropRest();
-    this.closers = NO_CLOSERS;
+    this.partial.drop();
   }
 
   private nextLength(): Message | Fault | null {
@@ -119,7 +120,7 @@ export class Decoder {
     this.headerSeen = 0;
     this.need = 0;
     if (length === 0) return new Fault(Errno.badJson, "empty frame: a JSON object was expected");
-    return this.parse(this.at + length - this.restBytes);
+    return this.parse(this.at + length - this.partial.length);
   }
 
   private nextText(): Message | Fault | null {
@@ -153,8 +154,7 @@ export class Decoder {
           } else if (++this.discarded > maxFrameBytes) return this.tooLarge();
           break;
         default:
-          if ((this.bomSeen === 1 || this.bomSeen === 2) && byte !== BOM[this.bomSeen])
-            return this.malformed(i, "an unfinished byte-order mark");
+          if (this.bomSeen % 3 > 0 && byte !== BOM[this.bomSeen]) return this.malformed(i, "half a byte-order mark");
           if (byte === OPEN_OBJECT) {
             this.scan = "object";
             this.closers = [CLOSE_OBJECT];
@@ -174,7 +174,7 @@ export class Decoder {
     this.scan = "between";
     this.closers = NO_CLOSERS;
     this.bomSeen = 3;
-    if (this.restBytes + end - this.at > this.maxFrameBytes) return this.tooLarge();
+    if (this.partial.length + end - this.at > this.maxFrameBytes) return this.tooLarge();
     const result = this.parse(end);
     // A line that is not JSON is one error: its remains must not be taken for the next object.
     if (result instanceof Fault && result.malformed) this.discard(0);
@@ -190,13 +190,13 @@ export class Decoder {
 
   /** The text is malformed at `at`. What counts for its limit begins with its object: blanks before it do not. */
   private malformed(at: number, what: string): Fault {
-    const before = this.scan === "between" ? 0 : this.restBytes + at - this.at;
+    const before = this.scan === "between" ? 0 : this.partial.length + at - this.at;
     // In several chunks the limit is met before this byte is seen; so it is in one.
     if (before > this.maxFrameBytes) return this.tooLarge();
     this.at = at;
     this.discard(before);
+    this.partial.drop();
     this.bomSeen = 3;
-    this.dropRest();
     this.first = false;
     return new Fault(Errno.badJson, `not a message: ${what}`, true);
   }
@@ -223,43 +223,21 @@ export class Decoder {
     if (byte === NUL || byte === LF) this.setTerminator(byte);
   }
 
-  /** Moves an unfinished frame's bytes out of the chunk, so that a short rest does not keep a large chunk alive. */
+  /** Takes an unfinished frame's bytes out of the chunk, which is done with. */
   private keepRest(): void {
-    if (this.at < this.chunk.length) this.append(this.chunk.length);
+    if (this.at < this.chunk.length) this.partial.add(this.chunk, this.at, this.chunk.length);
     this.chunk = EMPTY;
     this.at = 0;
   }
 
-  /** Moves the chunk's bytes up to `end` behind the rest. Together they are never more than a frame. */
-  private append(end: number): void {
-    const bytes = this.restBytes + end - this.at;
-    if (bytes > this.rest.length) {
-      const room = Math.max(bytes, Math.min(2 * this.rest.length, this.maxFrameBytes));
-      const grown = Buffer.allocUnsafeSlow(room);
-      this.rest.copy(grown, 0, 0, this.restBytes);
-      this.rest = grown;
-    }
-    this.chunk.copy(this.rest, this.restBytes, this.at, end);
-    this.restBytes = bytes;
-    this.at = end;
-  }
-
-  private dropRest(): void {
-    this.rest = EMPTY;
-    this.restBytes = 0;
-  }
-
   /** Consumes the frame that ends before `end` of the chunk. */
   private parse(end: number): Message | Fault {
-    if (this.restBytes === 0) {
-      const start = this.at;
-      this.at = end;
-      return parseMessage(this.chunk, start, end);
-    }
-    this.append(end);
-    const { rest, restBytes } = this;
-    this.dropRest();
-    return parseMessage(rest, 0, restBytes);
+    const start = this.at;
+    this.at = end;
+    if (this.partial.length === 0) return parseMessage(this.chunk, start, end);
+    this.partial.add(this.chunk, start, end);
+    const bytes = this.partial.take();
+    return parseMessage(bytes, 0, bytes.length);
   }
 }
 
@@ -306,10 +284,7 @@ function echoedReqId(message: JsonObject): string | number | undefined {
   }
 }
 
-/**
- * Writes `text` framed into `out` from `at` on and returns the end. `out` must have room for 3 bytes a character
- * and 4 more.
- */
+/** Writes `text` framed into `out` from `at` on; returns the end. Needs room for 3 bytes a character and 4 more. */
 export function encode(text: string, framing: Framing, out: Buffer, at: number): number {
   if (framing === "length") {
     const bytes = out.write(text, at + 4, "utf8");
