@@ -44,7 +44,8 @@ export async function openConversations(tx: Tx, keys: ConvKey[]): Promise<Map<st
   return found;
 }
 
-async function findConversations(tx: Tx, keys: ConvKey[]): Promise<Map<string, Conversation>> {
+/** Those of the conversations that exist, by name. */
+export async function findConversations(tx: Tx, keys: ConvKey[]): Promise<Map<string, Conversation>> {
   const rows = tx.log.current(
     await tx.find<Conversation>("conversation", COLUMNS, ["kind", "lo", "hi"], keys.map(keyOf)),
   );

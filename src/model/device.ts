@@ -1,6 +1,7 @@
 // Devices: who owns a session, and up to where each conversation has been delivered.
 import type { LogRow, Tx } from "../db/db.ts";
-import { type Conversation, conversationsOf, convName } from "./conversation.ts";
+import { parseConv } from "../protocol.ts";
+import { type Conversation, conversationsOf, convName, findConversations } from "./conversation.ts";
 
 /** A conversation with rows that a device has not been delivered. */
 export type Behind = [conversation: number, conv: string, delivered: number, head: number];
@@ -181,6 +182,14 @@ async function merge(
     bytes += row[7].length;
   }
   return rows;
+}
+
+/** Up to where the device has been delivered the conversation `conv`, as its cursor says; 0 where it takes no part. */
+export async function deliveredOf(tx: Tx, [userId, device]: [number, number], conv: string): Promise<number> {
+  const log = (await findConversations(tx, [parseConv(conv)!])).get(conv);
+  if (log === undefined) return 0;
+  const [[delivered]] = (await resolve(tx, userId, device, [[log.id, null]])) as [Backlog["found"][0]];
+  return delivered;
 }
 
 /** Saves positions of devices, except of those that a later login owns. */

@@ -1,6 +1,6 @@
 // Everything the server asks of its store: each operation is one transaction. The SQL is in the files beside this one.
 import type { Store as StoreOf } from "../db/db.ts";
-import { backlog, openDevice, saveCursors } from "./device.ts";
+import { backlog, deliveredOf, openDevice, saveCursors } from "./device.ts";
 import { addFriend, friendsOf, listedBy } from "./friend.ts";
 import { createGroup, groupsOf, joinGroup, memberIds, membersPage } from "./group.ts";
 import { append } from "./message.ts";
@@ -13,6 +13,7 @@ export const operations = {
   createGroup,
   createUser,
   credentials,
+  deliveredOf,
   friendsOf,
   groupsOf,
   joinGroup,

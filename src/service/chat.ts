@@ -49,12 +49,18 @@ export function refuseTooLarge(text: string): void {
 }
 
 /** {"msgId":1011,"conv":"u:1-2","seq":9} -> {"msgId":1010,"ack":1011,"errno":0} */
-export function confirm(_: Context, { message }: Request, session: Session): Reply {
+export function confirm({ store }: Context, { message }: Request, session: Session): Reply | Promise<Reply> {
   const conv = field.conv(message);
   const seq = field.integer(message, "seq", 1, Number.MAX_SAFE_INTEGER);
+  const confirmed = (pushed: number): Reply => {
+    if (seq > pushed) throw invalid("seq", `above what was pushed to this device of ${conv}`);
+    return { fields: {} };
+  };
   const position = session.byConv.get(conv);
-  if (position === undefined || position.at === null || seq > position.pushed)
-    throw invalid("seq", `above what this session was sent of ${conv}`);
+  // Nothing of it is held here: it was pushed, and confirmed, in an earlier session or long ago.
+  if (position === undefined || position.at === null)
+    return store.deliveredOf([session.userId, session.deviceId], conv).then(confirmed);
+  const reply = confirmed(position.pushed);
   if (session.confirms) position.deliver(seq);
-  return { fields: {} };
+  return reply;
 }

@@ -74,6 +74,8 @@ export class Session {
   /** The store's id of the device, and the number of this log-in; 0 until it is claimed. */
   deviceId = 0;
   epoch = 0;
+  /** Above this many positions, some are dropped. */
+  private positionLimit = MAX_POSITIONS;
 
   constructor(
     readonly connection: Connection,
@@ -94,22 +96,23 @@ export class Session {
       position = new Position(this, conversation, conv);
       this.positions.set(conversation, position);
       this.byConv.set(conv, position);
-      if (this.positions.size > MAX_POSITIONS) this.forgetOldest();
+      if (this.positions.size > this.positionLimit) this.forgetSaved();
     }
     return position;
   }
 
-  /** Drops a position that its saved cursor can bring back. */
-  private forgetOldest(): void {
+  /** Drops positions that their saved cursors can bring back. Seldom, because it walks over all of them. */
+  private forgetSaved(): void {
     for (const [conversation, position] of this.positions) {
+      if (this.positions.size <= MAX_POSITIONS) break;
       const { at, saved, head } = position;
       if (at === null || saved !== at || head > at || this.behind.has(position)) continue;
       this.positions.delete(conversation);
       this.byConv.delete(position.conv);
-      return;
     }
+    this.positionLimit = this.positions.size + MAX_POSITIONS / 4;
   }
 }
 
-/** Positions a session holds; more only while they cannot be dropped. */
+/** Positions a session holds, and a quarter more; others only while they cannot be dropped. */
 const MAX_POSITIONS = 2_048;
