@@ -174,7 +174,7 @@ describe("answers", () => {
     const last = group.users.at(-1)!.id;
     const rest = await creator.ask({ msgId: 1015, groupid: groupid!, after: last });
     expect(rest).toMatchObject({ more: false });
-    expect((rest.users as []).length).toBe(3);
+    expect((rest.users as unknown[]).length).toBe(3);
     creator.close();
   });
 });
