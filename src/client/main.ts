@@ -1,2 +1,140 @@
-process.stderr.write("ChatClient: not built yet\n");
-process.exit(1);
+// Composition root of ./ChatClient: connect, then lines in and lines out until they end. Exit codes: 0 ended, 1 no
+// server, 2 wrong arguments.
+import { createInterface } from "node:readline";
+import { Errno } from "../protocol.ts";
+import { type Options, readOptions, UsageError } from "./cli.ts";
+import { ChatClient } from "./client.ts";
+import { type Context, changesUser, runLine } from "./commands.ts";
+import { logInByDialogue, MENU, registerByDialogue } from "./dialogue.ts";
+import { Show } from "./show.ts";
+import { Terminal } from "./terminal.ts";
+
+/** Lines from a pipe wait this long for a lost connection. */
+const RECONNECT_WITHIN_MS = 60_000;
+
+async function main(): Promise<void> {
+  const options = readOptions(process.argv.slice(2), process.env);
+  if (options === null) return;
+  const client = new ChatClient(options);
+  const show = new Show(options.colours && process.stdout.isTTY === true);
+  // Who reads what is shown may stop reading.
+  process.stdout.on("error", () => process.exit(0));
+  try {
+    await client.connect();
+  } catch (error) {
+    throw new StartError(`${(error as Error).message}: start the server, or give another HOST PORT`);
+  }
+  if (process.stdin.isTTY && process.stdout.isTTY) runTerminal(options, client, show);
+  else await runPipe(client, show);
+}
+
+/** Every line when the one before it is answered; then the end. */
+async function runPipe(client: ChatClient, show: Show): Promise<void> {
+  const print = (...lines: string[]) => {
+    for (const line of lines) process.stdout.write(`${line}\n`);
+  };
+  const context = { client, show, print };
+  tellEvents(context);
+  let late: Timer | undefined;
+  client.on("offline", () => {
+    late = setTimeout(() => fail(new StartError("the server has not come back")), RECONNECT_WITHIN_MS);
+  });
+  client.on("online", () => clearTimeout(late));
+  client.on("ended", () => clearTimeout(late));
+  for await (const line of createInterface({ input: process.stdin })) {
+    if (isQuit(line)) break;
+    await runLine(context, line);
+  }
+  await client.close();
+  process.stdin.destroy();
+}
+
+function runTerminal({ host, port }: Options, client: ChatClient, show: Show): void {
+  /** Done when what the last line has begun lets the next one mean what it says. */
+  let turn: Promise<void> = Promise.resolve();
+  const terminal = new Terminal({
+    onLine: (line) => {
+      turn = turn.then(() => handleLine(line));
+    },
+    onEnd: () => quit(),
+  });
+  const context = {
+    client,
+    show,
+    print: terminal.print.bind(terminal),
+    ask: terminal.ask.bind(terminal),
+  };
+  const showMenu = () => {
+    show.ownId = 0;
+    terminal.print(MENU);
+    terminal.setPrompt(show.prompt());
+  };
+
+  async function handleLine(line: string): Promise<void> {
+    if (isQuit(line)) return quit();
+    if (client.userId === null) {
+      const choice = line.trim();
+      if (choice === "1") await logInByDialogue(context);
+      else if (choice === "2") await registerByDialogue(context);
+      else if (choice === "3") return quit();
+      else await runLine(context, line);
+    } else if (changesUser(line)) {
+      await runLine(context, line);
+      if (client.userId === null) showMenu();
+    }
+    // What it asks may be answered later: what is typed meanwhile goes out behind it.
+    else runLine(context, line);
+  }
+
+  let quitting = false;
+  async function quit(): Promise<void> {
+    if (quitting) process.exit(0);
+    quitting = true;
+    if (client.outstanding > 0) terminal.print(show.notice("Sending what is not sent yet…"));
+    await client.close();
+    terminal.close();
+    process.exit(0);
+  }
+
+  for (const signal of ["SIGTERM", "SIGHUP"]) process.on(signal, quit);
+  tellEvents(context);
+  client.on("online", () => terminal.setPrompt(show.prompt()));
+  client.on("ended", showMenu);
+  terminal.print(`Connected to ${host} port ${port}.`);
+  showMenu();
+}
+
+/** Prints what arrives unasked. */
+function tellEvents({ client, show, print }: Context): void {
+  client.on("message", (event) => print(show.message(event)));
+  client.on("groupMessage", (event) => print(show.groupMessage(event)));
+  client.on("friendAdded", (event) => print(show.friendAdded(event)));
+  client.on("groupChanged", (event) => print(show.groupChanged(event)));
+  client.on("presence", (event) => print(show.presence(event)));
+  client.on("push", (event) => print(show.json(event)));
+  client.on("online", ({ login, resumed }) => {
+    const lines = show.login(login);
+    print(...(resumed ? [show.notice("Connected again.")] : lines));
+  });
+  client.on("offline", ({ reason, retryInMs }) => {
+    if (retryInMs !== null) print(show.notice(`No connection: ${reason}. Connecting again; what you send waits.`));
+  });
+  client.on("ended", ({ errno, errmsg }) =>
+    print(
+      show.notice(errno === Errno.replaced ? "Logged out: you have logged in elsewhere." : `Logged out: ${errmsg}`),
+    ),
+  );
+}
+
+const isQuit = (line: string): boolean => /^\s*(quit|exit)\s*$/i.test(line);
+
+/** Why the client cannot start or go on, in one line. */
+class StartError extends Error {}
+
+function fail(error: unknown): never {
+  const isExpected = error instanceof UsageError || error instanceof StartError;
+  process.stderr.write(`ChatClient: ${isExpected ? error.message : (error as Error).stack}\n`);
+  process.exit(error instanceof UsageError ? 2 : 1);
+}
+
+main().catch(fail);

@@ -1,0 +1,58 @@
+// Log-in and registration by questions, on a terminal.
+import { ChatError, Errno } from "../protocol.ts";
+import type { ChatClient, Login } from "./client.ts";
+import type { Show } from "./show.ts";
+
+export interface Asking {
+  client: ChatClient;
+  show: Show;
+  print(...lines: string[]): void;
+  /** Asks on the terminal; null where the user gives up. */
+  ask(question: string, hidden?: boolean): Promise<string | null>;
+}
+
+export const MENU = "1 log in   2 register   3 quit   (or a command, or a request as JSON: see help)";
+
+export async function logInByDialogue(asking: Asking): Promise<void> {
+  const who = (await asking.ask("Your id or name: "))?.trim();
+  if (!who) return;
+  const password = await asking.ask("Password: ", true);
+  if (!password) return;
+  const byName = { name: who, password };
+  if (!/^[1-9]\d{0,14}$/.test(who)) return logIn(asking, byName);
+  // A name may be all digits too.
+  await logIn(asking, { id: Number(who), password }, byName);
+}
+
+export async function registerByDialogue(asking: Asking): Promise<void> {
+  const { client, show, print, ask } = asking;
+  const name = (await ask("A name, of up to 50 characters: "))?.trim();
+  if (!name) return;
+  const password = await ask("A password, of at least 6 characters: ", true);
+  if (!password) return;
+  const again = await ask("The password again: ", true);
+  if (again === null) return;
+  if (again !== password) return print(show.notice("These are two different passwords: nothing is registered."));
+  try {
+    const id = await client.register(name, password);
+    print(`Registered: your id is ${id}. Others write to you and add you by it.`);
+    await logIn(asking, { id, password });
+  } catch (error) {
+    print(show.error(error));
+  }
+}
+
+/** Logs in; with other fields where these are wrong; and in place of another session where the user says so. */
+async function logIn(asking: Asking, fields: Login, otherwise?: Login): Promise<void> {
+  const { client, show, print, ask } = asking;
+  try {
+    // Messages count as delivered when they have been shown.
+    await client.login({ ...fields, confirm: true });
+  } catch (error) {
+    const errno = error instanceof ChatError ? error.errno : Errno.ok;
+    if (errno === Errno.badCredentials && otherwise !== undefined) return logIn(asking, otherwise);
+    if (errno !== Errno.alreadyOnline || fields.takeover) return print(show.error(error));
+    const answer = await ask("You are logged in elsewhere. End that session? (y/n) ");
+    if (answer?.trim().toLowerCase().startsWith("y")) await logIn(asking, { ...fields, takeover: true });
+  }
+}

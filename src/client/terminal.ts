@@ -1,0 +1,158 @@
+// Line editing on a terminal: what is printed meanwhile appears above the line being typed, which stays as it is.
+import { clearScreenDown, createInterface, cursorTo, type Interface, moveCursor } from "node:readline";
+import { Writable } from "node:stream";
+
+export interface TerminalEvents {
+  onLine(line: string): void;
+  /** Ctrl-D or Ctrl-C on an empty line, or the terminal has gone. */
+  onEnd(): void;
+}
+
+/** A question on the line, and who waits for its answer. */
+interface Question {
+  prompt: string;
+  /** What is typed is not shown. */
+  hidden: boolean;
+  answer(text: string | null): void;
+}
+
+export class Terminal {
+  private readonly line: Interface & { history?: string[]; prevRows?: number };
+  private question: Question | null = null;
+  private prompt = "> ";
+  private unprinted: string[] = [];
+  private closed = false;
+
+  constructor(private readonly events: TerminalEvents) {
+    this.line = createInterface({
+      input: process.stdin,
+      output: this.makeOutput(),
+      terminal: true,
+      historySize: 500,
+    });
+    this.line.on("line", (text) => this.take(text));
+    this.line.on("SIGINT", () => this.interrupt());
+    this.line.on("close", () => {
+      if (this.closed) return;
+      this.closed = true;
+      this.question?.answer(null);
+      process.stdout.write("\n");
+      this.events.onEnd();
+    });
+  }
+
+  /** Prints lines. Those of one turn of the loop appear together. */
+  print(...lines: string[]): void {
+    if (this.unprinted.length === 0) setImmediate(() => this.flush());
+    this.unprinted.push(...lines);
+  }
+
+  /** From now on the line to be typed on starts with `prompt`. */
+  setPrompt(prompt: string): void {
+    this.prompt = prompt;
+    this.show();
+  }
+
+  /** Asks on the line; null where that was interrupted. A hidden answer is neither shown nor kept. */
+  async ask(prompt: string, hidden = false): Promise<string | null> {
+    this.flush();
+    const { promise, resolve } = Promise.withResolvers<string | null>();
+    if (this.closed) return null;
+    this.question = { prompt, hidden, answer: resolve };
+    this.show();
+    const answer = await promise;
+    this.question = null;
+    this.show();
+    return answer;
+  }
+
+  close(): void {
+    this.flush();
+    if (this.closed) return;
+    this.closed = true;
+    this.erase();
+    this.line.close();
+  }
+
+  private take(text: string): void {
+    const { question } = this;
+    if (question === null) {
+      this.events.onLine(text);
+      return this.show();
+    }
+    if (question.hidden) process.stdout.write("\n");
+    // Neither passwords nor names: the history is for lines.
+    this.line.history?.shift();
+    question.answer(text);
+  }
+
+  private interrupt(): void {
+    const { question } = this;
+    if (question !== null) {
+      this.clearLine();
+      process.stdout.write("\n");
+      question.answer(null);
+    } else if (this.line.line !== "") {
+      this.clearLine();
+      this.show();
+    } else this.line.close();
+  }
+
+  private clearLine(): void {
+    // Ctrl-E and Ctrl-U.
+    this.line.write(null, { ctrl: true, name: "e" });
+    this.line.write(null, { ctrl: true, name: "u" });
+  }
+
+  private flush(): void {
+    const lines = this.unprinted;
+    this.unprinted = [];
+    if (lines.length === 0) return;
+    if (!this.closed) this.erase();
+    process.stdout.write(`${lines.join("\n")}\n`);
+    this.show();
+  }
+
+  /** Takes the line being typed, with its prompt, off the screen. */
+  private erase(): void {
+    const { rows } = this.line.getCursorPos();
+    const hidden = this.question?.hidden === true;
+    if (rows > 0 && !hidden) moveCursor(process.stdout, 0, -rows);
+    cursorTo(process.stdout, 0);
+    clearScreenDown(process.stdout);
+  }
+
+  /** Puts the line being typed onto the screen, where the cursor stands in an empty row. */
+  private show(): void {
+    if (this.closed) return;
+    const { question } = this;
+    if (question?.hidden) {
+      cursorTo(process.stdout, 0);
+      clearScreenDown(process.stdout);
+      process.stdout.write(question.prompt);
+      return;
+    }
+    this.line.setPrompt(question?.prompt ?? this.prompt);
+    // Else readline goes up by the rows that the line took where it stood before.
+    this.line.prevRows = 0;
+    this.line.prompt(true);
+  }
+
+  /** Standard output, but for what is typed as a hidden answer. */
+  private makeOutput(): Writable {
+    const output = new Writable({
+      decodeStrings: false,
+      write: (chunk, _encoding, done) => {
+        if (this.question?.hidden !== true) process.stdout.write(chunk);
+        done();
+      },
+    });
+    // readline asks for these, to know where a long line wraps.
+    Object.defineProperties(output, {
+      columns: { get: () => process.stdout.columns },
+      isTTY: { value: true },
+    });
+    process.stdout.on("resize", () => output.emit("resize"));
+    return output;
+  }
+}
