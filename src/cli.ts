@@ -69,10 +69,15 @@ const anyText = (value: string, help: string, otherwise: string): Flag<string> =
   parse: (text) => text || undefined,
 });
 
+/** The default of what is not set. */
+const NONE = "none";
+
 /** In the order of the help. The variable of `maxFrame` is CHAT_MAX_FRAME, its flag --max-frame. */
 const FLAGS = {
   host: anyText("ADDRESS", "address to listen on", "0.0.0.0"),
   data: anyText("FILE", "the embedded database", "$STATE_DIRECTORY/chat.db, else ~/.local/share/chatserver/chat.db"),
+  tlsCert: anyText("FILE", "certificate (PEM) for TLS, read again when it changes", NONE),
+  tlsKey: anyText("FILE", "its key (PEM)", NONE),
   maxFrame: bytes("largest message from a client", DEFAULT_MAX_FRAME_BYTES, 1024, MAX_FRAME_BYTES),
   maxConnections: count("connections at once", 100_000, 1, 1_000_000),
   maxInFlight: count("unanswered requests of one connection", 1024, 1, 65_536),
@@ -96,6 +101,8 @@ const FLAGS = {
 type Flags = { [Name in keyof typeof FLAGS]: (typeof FLAGS)[Name] extends Flag<infer T> ? T : never };
 export type Options = Flags & {
   port: number;
+  /** Both of --tls-cert and --tls-key, or null. */
+  tls: { certificate: string; key: string } | null;
   /** Variables that look like options and are none. */
   strayVariables: string[];
 };
@@ -136,9 +143,15 @@ export function readOptions(argv: string[], env: Record<string, string | undefin
     names.map((name) => [name, read(name, given[name], env[variable(name)], FLAGS[name] as Flag<string | number>)]),
   ) as unknown as Flags;
   if (given.data === undefined && !env.CHAT_DATA) flags.data = defaultDatabase(env);
+  const { tlsCert: certificate, tlsKey: key } = flags;
+  if ((certificate === NONE) !== (key === NONE))
+    throw new UsageError(
+      `${certificate === NONE ? "--tls-key" : "--tls-cert"}: TLS takes both --tls-cert and --tls-key`,
+    );
+  const tls = certificate === NONE ? null : { certificate, key };
   const known = new Set(["CHAT_PORT", ...names.map(variable)]);
   const strayVariables = Object.keys(env).filter((name) => name.startsWith("CHAT_") && !known.has(name));
-  return { ...flags, port, strayVariables };
+  return { ...flags, port, tls, strayVariables };
 }
 
 /** A flag wins over its variable; an empty variable counts as not set. */

@@ -6,11 +6,15 @@ import { openSqliteStore } from "./db/sqlite.ts";
 import { createLog } from "./log.ts";
 import { operations } from "./model/store.ts";
 import { Server } from "./net/server.ts";
+import { readTls, tlsChangedAt } from "./net/tls.ts";
 import { Service } from "./service/service.ts";
 import { StartError } from "./start-error.ts";
 
 /** Files that the server needs beside its connections. */
 const RESERVED_FILES = 64;
+
+/** How often the certificate's files are looked at. */
+const TLS_CHECK_MS = 5_000;
 
 async function main(): Promise<void> {
   const options = readOptions(process.argv.slice(2), process.env);
@@ -49,6 +53,7 @@ async function main(): Promise<void> {
       highWaterBytes: options.highWater,
       loginTimeoutMs: options.loginTimeout * 1000,
       idleTimeoutMs: options.idleTimeout * 1000,
+      tls: options.tls === null ? null : readTls(options.tls),
     },
     service,
     service.overload,
@@ -61,8 +66,26 @@ async function main(): Promise<void> {
   log.info(
     `limits: ${maxConnections} connections, ${options.maxFrame} bytes a message, ${options.maxInFlight} requests in flight`,
   );
+  if (options.tls !== null) log.info(`TLS: certificate ${options.tls.certificate}`);
   log.info(`listening on ${options.host}:${server.port}`);
   service.warmUp();
+
+  if (options.tls !== null) {
+    const files = options.tls;
+    let seenAt = tlsChangedAt(files);
+    const renew = () => {
+      const changedAt = tlsChangedAt(files);
+      if (changedAt === 0 || changedAt === seenAt || draining > 0) return;
+      seenAt = changedAt;
+      try {
+        server.replaceTls(readTls(files));
+        log.info("new connections get the renewed certificate");
+      } catch (error) {
+        log.error(`the certificate stays as it was: ${(error as Error).message}`);
+      }
+    };
+    setInterval(renew, TLS_CHECK_MS);
+  }
 
   let draining = 0;
   const drain = async (signal: string) => {

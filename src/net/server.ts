@@ -3,6 +3,7 @@ import type { TCPSocketListener } from "bun";
 import { setBacklog } from "../libc.ts";
 import { StartError } from "../start-error.ts";
 import { Connection, type ConnectionEvents, type ConnectionLimits } from "./connection.ts";
+import type { TlsKeys } from "./tls.ts";
 
 export interface ServerOptions extends ConnectionLimits {
   host: string;
@@ -11,6 +12,8 @@ export interface ServerOptions extends ConnectionLimits {
   maxConnections: number;
   loginTimeoutMs: number;
   idleTimeoutMs: number;
+  /** Null: plain TCP. */
+  tls: TlsKeys | null;
 }
 
 /** Connections that the kernel may queue for us: a burst of connects must not lose any. */
@@ -25,7 +28,7 @@ const SCAN_MS = 1_000;
 export class Server {
   private readonly connections = new Set<Connection>();
   private readonly refused = new Set<Connection>();
-  private readonly listener: TCPSocketListener<Connection>;
+  private listener: TCPSocketListener<Connection>;
   private readonly scanTimer: Timer;
 
   /** Listens. Connections above the limit get `overload` for their events. Throws StartError. */
@@ -34,24 +37,7 @@ export class Server {
     private readonly events: ConnectionEvents,
     private readonly overload: ConnectionEvents,
   ) {
-    try {
-      this.listener = Bun.listen<Connection>({
-        hostname: options.host,
-        port: options.port,
-        allowHalfOpen: true,
-        socket: {
-          open: (socket) => this.accept(socket),
-          data: (socket, chunk) => socket.data.handleData(chunk),
-          end: (socket) => socket.data.handleEnd(),
-          drain: (socket) => socket.data.handleDrain(),
-          close: (socket) => this.remove(socket.data),
-          error: (socket) => socket.data.terminate(),
-        },
-      });
-    } catch (error) {
-      throw new StartError(explain(options, error as Error & { code?: string }));
-    }
-    setBacklog((this.listener as unknown as { fd: number }).fd, BACKLOG);
+    this.listener = this.listen(options.port, options.tls);
     this.scanTimer = setInterval(() => this.scan(), SCAN_MS);
   }
 
@@ -67,10 +53,42 @@ export class Server {
     return this.connections.values();
   }
 
+  /** New connections get these keys; those that are there keep theirs. */
+  replaceTls(tls: TlsKeys): void {
+    const { port } = this;
+    // The runtime's listener cannot change them.
+    this.listener.stop(false);
+    this.listener = this.listen(port, tls);
+  }
+
   /** Takes no more connections; those that are there stay. */
   stopListening(): void {
     this.listener.stop(false);
     clearInterval(this.scanTimer);
+  }
+
+  private listen(port: number, tls: TlsKeys | null): TCPSocketListener<Connection> {
+    const { options } = this;
+    try {
+      const listener = Bun.listen<Connection>({
+        hostname: options.host,
+        port,
+        ...(tls === null ? {} : { tls }),
+        allowHalfOpen: true,
+        socket: {
+          open: (socket) => this.accept(socket),
+          data: (socket, chunk) => socket.data.handleData(chunk),
+          end: (socket) => socket.data.handleEnd(),
+          drain: (socket) => socket.data.handleDrain(),
+          close: (socket) => this.remove(socket.data),
+          error: (socket) => socket.data.terminate(),
+        },
+      });
+      setBacklog((listener as unknown as { fd: number }).fd, BACKLOG);
+      return listener;
+    } catch (error) {
+      throw new StartError(explain(options, error as Error & { code?: string }));
+    }
   }
 
   private accept(socket: Bun.Socket<Connection>): void {

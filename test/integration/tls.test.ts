@@ -1,0 +1,133 @@
+// TLS: the same protocol behind it, answers after a half-close, large backlogs, and a certificate that is renewed.
+// The keys beside this file are made for these tests.
+import { afterAll, expect, test } from "bun:test";
+import { copyFileSync, utimesSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { connect, type TLSSocket } from "node:tls";
+import { Decoder, encode, Fault } from "../../src/net/codec.ts";
+import { type JsonObject, type Message, MsgId } from "../../src/protocol.ts";
+import { CHAT_SERVER, CHEAP_PASSWORDS, startServer, temporaryFolder, until } from "../harness.ts";
+
+const KEYS = resolve(import.meta.dir, "tls");
+const folder = temporaryFolder();
+const [certificate, key] = [join(folder, "cert.pem"), join(folder, "key.pem")];
+
+function install(name: string): void {
+  copyFileSync(join(KEYS, `${name}.pem`), certificate);
+  copyFileSync(join(KEYS, `${name}.key.pem`), key);
+}
+
+install("first");
+const server = await startServer(join(folder, "chat.db"), [
+  ...CHEAP_PASSWORDS,
+  ...["--tls-cert", certificate, "--tls-key", key],
+]);
+afterAll(() => server.stop());
+
+/** A client over TLS that keeps what it receives. */
+class Peer {
+  readonly received: Message[] = [];
+  ended = false;
+  private readonly decoder = new Decoder(16 * 1024 * 1024);
+
+  private constructor(readonly socket: TLSSocket) {
+    socket.on("data", (chunk) => {
+      this.decoder.push(chunk);
+      for (let next = this.decoder.next(); next !== null; next = this.decoder.next())
+        if (!(next instanceof Fault)) this.received.push(next);
+    });
+    socket.on("end", () => {
+      this.ended = true;
+    });
+    socket.on("error", () => undefined);
+  }
+
+  static connect(): Promise<Peer> {
+    return new Promise((resolve, reject) => {
+      const socket = connect({ host: "127.0.0.1", port: server.port, rejectUnauthorized: false, allowHalfOpen: true });
+      const peer = new Peer(socket);
+      socket.once("secureConnect", () => resolve(peer));
+      socket.once("error", reject);
+    });
+  }
+
+  send(...messages: JsonObject[]): void {
+    for (const message of messages) {
+      const text = JSON.stringify(message);
+      const out = Buffer.alloc(text.length * 3 + 4);
+      this.socket.write(out.subarray(0, encode(text, "length", out, 0)));
+    }
+  }
+
+  async ask(message: JsonObject): Promise<Message> {
+    const reqId = crypto.randomUUID();
+    this.send({ ...message, reqId });
+    await until(() => this.received.some((each) => each.reqId === reqId), `the answer to ${message.msgId}`);
+    return this.received.find((each) => each.reqId === reqId)!;
+  }
+}
+
+async function user(name: string): Promise<{ peer: Peer; id: number }> {
+  const peer = await Peer.connect();
+  const { id } = await peer.ask({ msgId: MsgId.register, name, password: "secret1" });
+  return { peer, id: id as number };
+}
+
+test("log-in and chat", async () => {
+  const [ann, bob] = [await user("ann"), await user("bob")];
+  for (const { peer, id } of [ann, bob])
+    expect((await peer.ask({ msgId: MsgId.login, id, password: "secret1" })).errno).toBe(0);
+  expect((await ann.peer.ask({ msgId: MsgId.chat, toid: bob.id, msg: "hello" })).seq).toBe(1);
+  await until(() => bob.peer.received.some((each) => each.msg === "hello"), "the message");
+});
+
+test("a backlog of megabytes arrives whole and in order, and requests before a half-close are answered", async () => {
+  const [cat, dan] = [await user("cat"), await user("dan")];
+  await cat.peer.ask({ msgId: MsgId.login, id: cat.id, password: "secret1" });
+  const texts = Array.from({ length: 200 }, (_, i) => `${i} ${"x".repeat(30_000)}`);
+  cat.peer.send(...texts.map((msg, i) => ({ msgId: MsgId.chat, toid: dan.id, msg, mid: `m${i}` })));
+  cat.peer.socket.end();
+  await until(() => cat.peer.received.filter((each) => each.ack === MsgId.chat).length === 200, "200 answers");
+  await until(() => cat.peer.ended, "the server's end");
+  await dan.peer.ask({ msgId: MsgId.login, id: dan.id, password: "secret1" });
+  await until(() => dan.peer.received.filter((each) => each.msgId === MsgId.chat).length === 200, "the backlog");
+  expect(dan.peer.received.filter((each) => each.msgId === MsgId.chat).map((each) => each.msg)).toEqual(texts);
+});
+
+test("a plain connection to the TLS port is closed, and others go on", async () => {
+  const closed = Promise.withResolvers<void>();
+  const plain = await Bun.connect({
+    hostname: "127.0.0.1",
+    port: server.port,
+    socket: { data: () => undefined, close: () => closed.resolve(), end: () => closed.resolve() },
+  });
+  plain.write('{"msgId":1012}\n');
+  await closed.promise;
+  expect((await (await Peer.connect()).ask({ msgId: MsgId.heartbeat })).errno).toBe(0);
+});
+
+test("a renewed certificate is served to new connections, and old ones live on", async () => {
+  const old = await Peer.connect();
+  expect(old.socket.getPeerCertificate().subject.CN).toBe("first.chatserver.test");
+  install("renewed");
+  const later = new Date(Date.now() + 60_000);
+  for (const file of [certificate, key]) utimesSync(file, later, later);
+  await until(
+    async () => (await Peer.connect()).socket.getPeerCertificate().subject.CN === "renewed.chatserver.test",
+    "the renewed certificate",
+    30_000,
+  );
+  expect((await old.ask({ msgId: MsgId.heartbeat })).errno).toBe(0);
+});
+
+test("keys that do not fit are refused at start, in one line", async () => {
+  for (const [flags, code, word] of [
+    [["--tls-cert", certificate], 2, "--tls-key"],
+    [["--tls-cert", certificate, "--tls-key", join(KEYS, "first.key.pem")], 1, "--tls-key"],
+    [["--tls-cert", join(folder, "none.pem"), "--tls-key", key], 1, "none.pem"],
+  ] as const) {
+    const child = Bun.spawnSync([CHAT_SERVER, "0", "--data", join(folder, "other.db"), ...flags]);
+    expect([child.exitCode, child.stderr.toString().trim().split("\n").length]).toEqual([code, 1]);
+    expect(child.stderr.toString()).toContain(word);
+  }
+});
