@@ -73,16 +73,14 @@ export class Wire {
   /** Takes the first message that fits out of `received`, waiting for it. */
   async next(fits: (message: Message) => boolean = () => true, what = "a message", ms = 10_000): Promise<Message> {
     let found = -1;
-    await until(
-      () => {
-        found = this.received.findIndex(fits);
-        if (found < 0 && this.closed)
-          throw new Error(`closed before ${what} came; received ${JSON.stringify(this.received)}`);
-        return found >= 0;
-      },
-      `${what}; received ${JSON.stringify(this.received).slice(0, 2000)}`,
-      ms,
-    );
+    const isThere = () => {
+      found = this.received.findIndex(fits);
+      if (found < 0 && this.closed) throw new Error(`closed before ${what} came`);
+      return found >= 0;
+    };
+    await until(isThere, what, ms).catch((error: Error) => {
+      throw new Error(`${error.message}; received ${JSON.stringify(this.received).slice(0, 2000)}`);
+    });
     return this.received.splice(found, 1)[0]!;
   }
 
