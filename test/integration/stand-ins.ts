@@ -40,6 +40,8 @@ export const LOGIN = { msgId: 1003, errno: 0, id: 1, name: "a", token: "t", frie
 /** Answers as it is told to, with the real codec. */
 export class FakeServer {
   readonly received: Message[] = [];
+  /** Everything that came in, as it came. */
+  bytes: Buffer = Buffer.alloc(0);
   private readonly listener;
 
   constructor(handle: (message: Message, reply: (message: JsonObject) => void, hangUp: () => void) => void) {
@@ -52,6 +54,7 @@ export class FakeServer {
         },
         data: (socket, chunk) => {
           const decoder = socket.data;
+          this.bytes = Buffer.concat([this.bytes, chunk]);
           decoder.push(chunk);
           for (let next = decoder.next(); next !== null; next = decoder.next()) {
             if (next instanceof Fault) throw new Error(next.errmsg);

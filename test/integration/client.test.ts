@@ -1,0 +1,325 @@
+// ./ChatClient as people use it: lines from a pipe, lines on a terminal, and what it says when something is wrong.
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { join } from "node:path";
+import { MsgId } from "../../src/protocol.ts";
+import { CHAT_CLIENT, CHEAP_PASSWORDS, type RunningServer, startServer, temporaryFolder, until } from "../harness.ts";
+import { login, register, type User } from "../wire.ts";
+import { FakeServer, LOGIN } from "./stand-ins.ts";
+
+let server: RunningServer;
+/** Clients that still run, ended with the test process. */
+const running = new Set<Bun.Subprocess>();
+
+beforeAll(async () => {
+  server = await startServer(join(temporaryFolder(), "chat.db"));
+});
+
+afterAll(async () => {
+  for (const client of running) client.kill("SIGKILL");
+  await server.stop();
+});
+
+const environment = (extra: Record<string, string> = {}) => ({ PATH: process.env.PATH, TERM: "xterm", ...extra });
+
+/** Runs the client with `lines` on a pipe, to its end. */
+async function pipe(port: number, lines: string, args = ["127.0.0.1", String(port)]) {
+  const client = Bun.spawn([CHAT_CLIENT, ...args], {
+    stdin: Buffer.from(lines),
+    stdout: "pipe",
+    stderr: "pipe",
+    env: environment(),
+    cwd: temporaryFolder(),
+  });
+  running.add(client);
+  const [out, err, code] = await Promise.all([client.stdout.text(), client.stderr.text(), client.exited]);
+  running.delete(client);
+  return { out, lines: out.split("\n").slice(0, -1), err, code };
+}
+
+const logInLine = ({ id, password }: User): string => `{"msgId":1002,"id":${id},"password":"${password}"}\n`;
+
+/** A message's line, whenever it was sent. */
+const TIME = String.raw`\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\]`;
+const line = (text: string): RegExp => new RegExp(`^${TIME} ${text.replace(/[()[\]|]/g, "\\$&")}$`, "m");
+
+test("the seven lines of the starting system, typed as they are", async () => {
+  const registered = await pipe(server.port, '{"msgId":1000,"name":"123","password":"123456"}\n');
+  expect(registered.lines).toEqual([expect.stringMatching(/^Registered: your id is \d+\.$/)]);
+  const a = Number(/\d+/.exec(registered.out)![0]);
+  const other = await register(server.port, "123456");
+  const b = other.id;
+  const first = await pipe(
+    server.port,
+    [
+      `{"msgId":1002,"id":${a},"password":"123456"}`,
+      `{"msgId":1004,"fromid":${a},"toid":${b},"msg":"hello"}`,
+      `{"msgId":1005,"id":${a},"friendId":${b},"msg":"add friend"}`,
+      `{"msgId":1006,"id":${a},"groupname":"zhys","groupdesc":"zhy group"}`,
+      "",
+    ].join("\n"),
+  );
+  expect([first.err, first.code]).toEqual(["", 0]);
+  expect(first.out).toContain(`Logged in as 123 (${a}).`);
+  expect(first.out).toMatch(line(`sent to user ${b}`));
+  expect(first.out).toContain(`${other.name} (${b}) is on your list now, and offline.`);
+  const groupid = Number(/^#(\d+) zhys is made/m.exec(first.out)![1]);
+  const second = await pipe(
+    server.port,
+    [
+      `{"msgId":1002,"id":${b},"password":"123456"}`,
+      `{"msgId":1007,"id":${b},"groupid":${groupid}}`,
+      // The last line need not end.
+      `{"msgId":1008,"id":${b},"groupid":${groupid},"msg":"hello group"}`,
+    ].join("\n"),
+  );
+  expect(second.out).toContain("2 stored messages follow:");
+  expect(second.out).toMatch(line(`123 (${a}): hello`));
+  expect(second.out).toMatch(line(`123 (${a}) put you on their list: add friend (addfriend:${a} adds them to yours)`));
+  expect(second.out).toContain(`You are in #${groupid} zhys now, with 2 members.`);
+  expect(second.out).toMatch(line(`sent to #${groupid} zhys`));
+  const third = await pipe(server.port, `{"msgId":1002,"id":${a},"password":"123456"}\n`);
+  expect(third.out).toMatch(line(`#${groupid} zhys · ${other.name} (${b}) joined`));
+  expect(third.out).toMatch(line(`#${groupid} zhys · ${other.name} (${b}): hello group`));
+});
+
+test("the starting client's commands", async () => {
+  const ann = await register(server.port);
+  const bob = await register(server.port);
+  const wire = await login(server.port, bob);
+  const { out, code, err } = await pipe(
+    server.port,
+    `${logInLine(ann)}${[
+      `chat:${bob.id}:see: you at 10:30`,
+      `addfriend:${bob.id}:it is me: ann`,
+      "creategroup:hikers:on foot: slowly\r",
+      "friends",
+      "groups",
+      "help",
+      "loginout",
+    ].join("\n")}\n`,
+  );
+  expect([code, err]).toEqual([0, ""]);
+  expect((await wire.push(MsgId.chat)).msg).toBe("see: you at 10:30");
+  expect((await wire.push(MsgId.addFriend)).msg).toBe("it is me: ann");
+  expect(out).toContain(`Friends:\n  ${bob.name} (${bob.id}) online\n`);
+  expect(out).toMatch(/^Groups:\n {2}#\d+ hikers: on foot: slowly \(1 member\)$/m);
+  expect(out).toMatch(/^ {2}groupchat:ID:MESSAGE +write to a group$/m);
+  expect(out).toEndWith("Logged out.\n");
+  const groupid = Number(/#(\d+) hikers/.exec(out)![1]);
+  const joined = await pipe(
+    server.port,
+    `${logInLine(ann)}groupchat:${groupid}:hi: all\naddgroup:${groupid}\nquit\nchat`,
+  );
+  expect(joined.out).toMatch(line(`sent to #${groupid} hikers`));
+  expect(joined.lines.at(-1)).toBe(`error 13 ALREADY_DONE: groupid: you are in group ${groupid} already`);
+  wire.close();
+});
+
+test("what is wrong is said in a line, and the next line is taken", async () => {
+  const ann = await register(server.port);
+  const { lines } = await pipe(
+    server.port,
+    `chat:1:too early\n\n{"msgId":1004,"toid":1,"msg":"x"}\n{"msgId":\n{"a":1}\n${logInLine(ann)}${[
+      "hello",
+      "chat:bob:hi",
+      "addgroup",
+      '{"msgId":1004,"toid":"bob","msg":"x"}',
+      "chat:999999:anybody?",
+      '{"msgId":1012}',
+    ].join("\n")}`,
+  );
+  expect(lines).toEqual([
+    'Log in first: 1, or {"msgId":1002,"id":YOUR_ID,"password":"YOUR_PASSWORD"}',
+    "error 10 NOT_LOGGED_IN: msgId: log in (1002) before request 1004",
+    expect.stringMatching(/^Not sent, as it is no request: /),
+    "Not sent, as it is no request: a request is a JSON object with an integer msgId",
+    `Logged in as ${ann.name} (${ann.id}).`,
+    expect.stringContaining("No friends yet"),
+    expect.stringContaining("No groups yet"),
+    'There is no command "hello": help lists them.',
+    "Usage: chat:ID:MESSAGE",
+    "Usage: addgroup:ID",
+    "error 14 INVALID_FIELD: toid: a positive integer",
+    expect.stringMatching(/^error 12 NOT_FOUND: toid: /),
+    expect.stringMatching(/^\{"msgId":1010,"ack":1012,"reqId":\d+,"errno":0,/),
+  ]);
+});
+
+test("a request typed as JSON is sent as it stands, with a reqId at most", async () => {
+  const fake = new FakeServer(({ msgId, reqId }, reply) =>
+    reply({ ...LOGIN, msgId: msgId === 1002 ? 1003 : 1010, reqId }),
+  );
+  const odd = '{ "msgId": 4711, "n": 12345678901234567890, "s": "\\u00e9}", "reqId": "mine" }';
+  await pipe(fake.port, `${odd}\n  {"msgId":4712,"a":[{}] }  \n`);
+  expect(fake.bytes.toString()).toContain(odd);
+  expect(fake.bytes.toString()).toMatch(/\{"msgId":4712,"a":\[\{\}\] ,"reqId":\d+\}/);
+  fake.stop();
+});
+
+test("nothing that arrives can do anything to a terminal", async () => {
+  const evil = await register(server.port);
+  const ann = await register(server.port);
+  const wire = await login(server.port, evil);
+  await wire.ask({ msgId: MsgId.chat, toid: ann.id, msg: "a\u001b[2Jb\u0007c\r\nd\u009b31me\u202ef\u007f", mid: "1" });
+  await wire.ask({ msgId: MsgId.createGroup, groupname: "g\u009b2J", groupdesc: "\u001b]0;title\u0007" });
+  const { out } = await pipe(server.port, logInLine(ann));
+  expect(out).toContain("a␛[2Jb␇c␍␊d\ufffd31me\ufffdf␡\n");
+  const groups = await pipe(server.port, `{"msgId":1009}\n${logInLine(evil).replace("}", ',"takeover":true}')}`);
+  expect(groups.out).toContain("g\ufffd2J: ␛]0;title␇");
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what must not come out
+  for (const text of [out, groups.out]) expect(text).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/);
+  wire.close();
+});
+
+test("no server, and wrong arguments: one line that says what to do", async () => {
+  const nobody = await pipe(1, "");
+  expect(nobody).toMatchObject({ out: "", code: 1 });
+  expect(nobody.err).toBe(
+    "ChatClient: 127.0.0.1 port 1 cannot be reached: nothing listens there: start the server, or give another HOST PORT\n",
+  );
+  for (const args of [["6000"], ["127.0.0.1", "0"], ["127.0.0.1", "x"], ["127.0.0.1", "6000", "7"], ["--colour"]]) {
+    const { out, err, code } = await pipe(0, "", args);
+    expect([args, out, code]).toEqual([args, "", 2]);
+    expect(err).toMatch(/^ChatClient: [^\n]+\n$/);
+  }
+  expect(await pipe(0, "", ["--version"])).toMatchObject({ out: expect.stringMatching(/^ChatClient \S+ \(/), code: 0 });
+  expect(await pipe(0, "", ["--help"])).toMatchObject({ out: expect.stringContaining("HOST"), code: 0 });
+});
+
+/** The client on a terminal of 60 columns. */
+class Typist {
+  /** All that has come to the terminal. */
+  shown = "";
+  private readonly client;
+
+  constructor(port: number, extra: Record<string, string> = {}) {
+    this.client = Bun.spawn([CHAT_CLIENT, "127.0.0.1", String(port)], {
+      env: environment(extra),
+      terminal: {
+        cols: 60,
+        rows: 24,
+        data: (_, chunk) => {
+          this.shown += Buffer.from(chunk).toString("latin1");
+        },
+      },
+    });
+    running.add(this.client);
+    this.client.exited.then(() => running.delete(this.client));
+  }
+
+  get exited(): Promise<number> {
+    return this.client.exited;
+  }
+
+  /** Types as keys do, Enter at the end unless said otherwise. */
+  type(text: string, enter = "\r"): void {
+    this.client.terminal!.write(text + enter);
+  }
+
+  /** Waits for `text` behind everything that was shown up to now, or behind `from`. */
+  async sees(text: string | RegExp, from = 0): Promise<number> {
+    let at = -1;
+    await until(
+      () => {
+        const shown = this.shown.slice(from);
+        at = typeof text === "string" ? shown.indexOf(text) : shown.search(text);
+        return at >= 0;
+      },
+      `${text} on the terminal, which shows ${JSON.stringify(this.shown.slice(from))}`,
+    );
+    return from + at;
+  }
+
+  /** Answers a question when it stands there. */
+  async answers(question: string, text: string): Promise<void> {
+    await this.sees(question);
+    this.type(text);
+  }
+}
+
+test("on a terminal: register and log in by questions, chat, log out", async () => {
+  const ann = new Typist(server.port);
+  const name = `ann${process.pid}`;
+  await ann.sees("1 log in");
+  ann.type("2");
+  await ann.answers("A name, of up to", name);
+  await ann.answers("A password, of at least", "s3cret-word");
+  await ann.answers("The password again: ", "s3cret-word");
+  const welcome = await ann.sees("Logged in as ");
+  expect(ann.shown).not.toContain("s3cret");
+  await ann.sees("No groups yet", welcome);
+  const id = Number(/your id is (\d+)/.exec(ann.shown)![1]);
+  // Somebody writes while a line is being typed: it appears above, and the line stays.
+  const bob = await register(server.port);
+  const wire = await login(server.port, bob);
+  const typed = `chat:${bob.id}:half typed, and longer than the sixty columns of this terminal`;
+  ann.type(typed, "");
+  await ann.sees("of this terminal");
+  await wire.ask({ msgId: MsgId.chat, toid: id, msg: "are you there", mid: "1" });
+  const arrived = await ann.sees("are you there");
+  await ann.sees(typed.slice(0, 30), arrived);
+  ann.type(" yes");
+  expect((await wire.push(MsgId.chat)).msg).toBe("half typed, and longer than the sixty columns of this terminal yes");
+  await ann.sees("sent to ", arrived);
+  const before = ann.shown.length;
+  ann.type("loginout");
+  await ann.sees("Logged out.", before);
+  await ann.sees("1 log in", before);
+  // Neither is the password in the history.
+  for (let i = 0; i < 5; i++) ann.type("\u001b[A", "");
+  ann.type("\u0003", "");
+  ann.type("3");
+  expect(await ann.exited).toBe(0);
+  expect(ann.shown).not.toContain("s3cret");
+  wire.close();
+});
+
+test("on a terminal: a session elsewhere is taken over when the user says so, and that one says it", async () => {
+  const { id, name, password } = await register(server.port);
+  const first = new Typist(server.port, { NO_COLOR: "1" });
+  await first.sees("1 log in");
+  first.type("1");
+  await first.answers("Your id or name: ", name);
+  await first.answers("Password: ", password);
+  await first.sees(`Logged in as ${name} (${id})`);
+  const second = new Typist(server.port);
+  await second.sees("1 log in");
+  second.type("1");
+  await second.answers("Your id or name: ", String(id));
+  await second.answers("Password: ", password);
+  await second.answers("End that session? (y/n) ", "y");
+  await first.sees("Logged out: you have logged in elsewhere.");
+  await second.sees(/Logged in as /);
+  // Colours, but for those who want none.
+  expect(second.shown).toContain("\u001b[36m");
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: colours are control sequences
+  expect(first.shown).not.toMatch(/\u001b\[\d*m/);
+  second.type("\u0004", "");
+  expect(await second.exited).toBe(0);
+  first.type("quit");
+  expect(await first.exited).toBe(0);
+});
+
+test("a connection that breaks is told once, and once when it is back; what is typed meanwhile is sent", async () => {
+  const data = join(temporaryFolder(), "chat.db");
+  const before = await startServer(data);
+  const { port } = before;
+  const ann = await register(port);
+  const bob = await register(port);
+  const typist = new Typist(port);
+  await typist.sees("1 log in");
+  typist.type(logInLine(ann).trim());
+  await typist.sees("Logged in as");
+  await before.stop("SIGKILL");
+  await typist.sees("No connection");
+  typist.type(`chat:${bob.id}:sent in between`);
+  const after = await startServer(data, CHEAP_PASSWORDS, port);
+  await typist.sees("sent to", await typist.sees("Connected again."));
+  expect(typist.shown.match(/No connection/g)!.length).toBe(1);
+  const wire = await login(port, bob);
+  expect((await wire.push(MsgId.chat)).msg).toBe("sent in between");
+  typist.type("quit");
+  expect(await typist.exited).toBe(0);
+  wire.close();
+  await after.stop();
+});
