@@ -5,25 +5,53 @@ import { clock } from "./protocol.ts";
 
 const LEVELS = { error: 0, warn: 1, info: 3, debug: 4 };
 const COLOURS = { error: "red", warn: "yellow", info: "green", debug: "gray" } as const;
+/** What may wait for a reader of the log that does not keep up, in characters; lines beyond are counted and dropped. */
+const MAX_WAITING = 1_048_576;
 
 export function createLog(level: keyof typeof LEVELS): ConsolaInstance {
-  const log = createConsola({
+  const output = new LogStream(process.stdout);
+  const errors = new LogStream(process.stderr);
+  return createConsola({
     level: LEVELS[level],
     throttle: 0,
     reporters: [
       {
         log({ type, args, date }) {
-          const stream = type === "error" || type === "warn" ? process.stderr : process.stdout;
-          const word = type.toUpperCase().padEnd(5);
-          const shown = stream.isTTY ? styleText(COLOURS[type as keyof typeof COLOURS] ?? "white", word) : word;
-          const line = args.join(" ").replaceAll("\n", " | ");
-          stream.write(`${clock(date.getTime())} ${shown} ${line}\n`);
+          const stream = type === "error" || type === "warn" ? errors : output;
+          stream.write(date.getTime(), type, args.join(" ").replaceAll("\n", " | "));
         },
       },
     ],
   });
-  // A log that nobody reads any more must not end the server.
-  process.stdout.on("error", () => undefined);
-  process.stderr.on("error", () => undefined);
-  return log;
+}
+
+/** One of the process's outputs. It never blocks, and the runtime would keep without a limit what nobody reads. */
+class LogStream {
+  private waiting = 0;
+  private dropped = 0;
+
+  constructor(private readonly stream: NodeJS.WriteStream) {
+    // A reader that is gone and a full disk must not end the server.
+    stream.on("error", () => undefined);
+  }
+
+  write(time: number, type: string, text: string): void {
+    if (this.waiting > MAX_WAITING) {
+      this.dropped++;
+      return;
+    }
+    if (this.dropped > 0) this.send(time, "warn", `${this.dropped} lines dropped here: the log is not read in time`);
+    this.dropped = 0;
+    this.send(time, type, text);
+  }
+
+  private send(time: number, type: string, text: string): void {
+    const word = type.toUpperCase().padEnd(5);
+    const shown = this.stream.isTTY ? styleText(COLOURS[type as keyof typeof COLOURS] ?? "white", word) : word;
+    const line = `${clock(time)} ${shown} ${text}\n`;
+    this.waiting += line.length;
+    this.stream.write(line, () => {
+      this.waiting -= line.length;
+    });
+  }
 }

@@ -12,6 +12,10 @@ import { StartError } from "./start-error.ts";
 
 /** Files that the server needs beside its connections. */
 const RESERVED_FILES = 64;
+/** A second signal this soon is the first one's echo: a terminal's Ctrl-C may reach the server twice. Later: now. */
+const ECHO_MS = 500;
+/** The connections' share of the time to drain; the rest is the store's. */
+const DRAIN_SHARE = 0.8;
 
 /** How often the certificate's files are looked at. */
 const TLS_CHECK_MS = 5_000;
@@ -22,15 +26,20 @@ async function main(): Promise<void> {
   const log = createLog(options.logLevel);
   process.on("uncaughtException", (error) => log.error(`bug: ${error.stack}`));
   process.on("unhandledRejection", (error) => log.error(`bug: ${error instanceof Error ? error.stack : error}`));
+  /** Since when it drains, performance.now(). */
+  let stopping: number | null = null;
+  // There is nothing to drain yet.
+  let stop = (_signal: string): unknown => process.exit(0);
+  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"]) process.on(signal, () => stop(signal));
   // What the database holds is nobody else's.
   process.umask(0o077);
 
   const file = resolve(options.data);
   const store = await openSqliteStore(file, operations, new URL("./store-worker.ts", import.meta.url));
-  const secret = await store.setting(
-    "token_secret",
-    Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("hex"),
-  );
+  const fresh = Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("hex");
+  const secret = await store.setting("token_secret", fresh).catch((error: Error) => {
+    throw new StartError(`${file} cannot be written (${error.message}): check its disk, or give --data another path`);
+  });
   const service = new Service(
     store,
     secret,
@@ -75,7 +84,7 @@ async function main(): Promise<void> {
     let seenAt = tlsChangedAt(files);
     const renew = () => {
       const changedAt = tlsChangedAt(files);
-      if (changedAt === 0 || changedAt === seenAt || draining > 0) return;
+      if (changedAt === 0 || changedAt === seenAt || stopping !== null) return;
       seenAt = changedAt;
       try {
         server.replaceTls(readTls(files));
@@ -87,27 +96,24 @@ async function main(): Promise<void> {
     setInterval(renew, TLS_CHECK_MS);
   }
 
-  let draining = 0;
-  const drain = async (signal: string) => {
-    if (draining > 0) {
-      // A terminal's Ctrl-C may reach the server twice at once; later it means: now.
-      if (performance.now() - draining > 500) process.exit(1);
+  stop = async (signal) => {
+    if (stopping !== null) {
+      if (performance.now() - stopping > ECHO_MS) process.exit(1);
       return;
     }
-    draining = performance.now();
+    stopping = performance.now();
+    const limitMs = options.drainTimeout * 1000;
     log.info(`${signal}: draining ${server.size} connections`);
     server.stopListening();
-    const inTime = await within(options.drainTimeout * 1000, service.drain(server));
-    if (!inTime) log.warn(`not drained within ${options.drainTimeout} s: closing`);
-    await within(2_000, store.close());
+    const drained = service.drain(server, limitMs * DRAIN_SHARE).then(async (inTime) => {
+      if (!inTime) log.warn(`not drained within ${options.drainTimeout} s: closing`);
+      await store.close();
+    });
+    await Promise.race([drained, Bun.sleep(limitMs)]);
     log.info("stopped");
     process.exit(0);
   };
-  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"]) process.on(signal, () => drain(signal));
 }
-
-const within = (ms: number, work: Promise<unknown>): Promise<boolean> =>
-  Promise.race([work.then(() => true), Bun.sleep(ms).then(() => false)]);
 
 /** How many files this process may open; where the system does not say, as many as it likes. */
 function maxFiles(): number {

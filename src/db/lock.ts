@@ -1,14 +1,18 @@
 // One server per database file: a lock beside it that the kernel releases when its holder ends, however it ends.
-import { closeSync, ftruncateSync, openSync, readFileSync, writeSync } from "node:fs";
+import { closeSync, ftruncateSync, openSync, readFileSync, realpathSync, statSync, writeSync } from "node:fs";
 import { lockFile } from "../libc.ts";
 import { StartError } from "../start-error.ts";
 
 /**
- * Locks `file` until the returned function is called or this process ends, and notes who holds it.
- * Throws StartError where another process does.
+ * Makes the file `file` where there is none, locks it until the returned function is called or this process ends, and
+ * notes who holds it. Throws StartError where another process does, and the system's error where it cannot be opened.
  */
 export function lockDatabase(file: string): () => void {
-  const path = `${file}.lock`;
+  const there = statSync(file, { throwIfNoEntry: false });
+  if (there !== undefined && !there.isFile()) throw new StartError(`${file} is not a file: give --data another path`);
+  closeSync(openSync(file, "a", 0o600));
+  // Whatever links lead to it, it is one file.
+  const path = `${realpathSync(file)}.lock`;
   const fd = openSync(path, "a+", 0o600);
   if (!lockFile(fd)) {
     const holder = readFileSync(path, "utf8").trim();

@@ -5,6 +5,8 @@ import { StartError } from "../start-error.ts";
 
 /** Numbered from 1, in order; `user_version` says how many of them a file has seen. */
 const MIGRATIONS: string[] = [initial];
+/** "Chat": marks a file as a ChatServer's, in its header. */
+const APPLICATION_ID = 0x43686174;
 
 /** Throws StartError with what to do where the file cannot be used. */
 export function openDatabase(file: string): Database {
@@ -12,6 +14,7 @@ export function openDatabase(file: string): Database {
   try {
     db = new Database(file, { create: true, readwrite: true });
     db.run("PRAGMA busy_timeout = 5000");
+    refuseStrange(db, file);
     const { journal_mode } = db.query("PRAGMA journal_mode = WAL").get() as { journal_mode: string };
     if (journal_mode !== "wal")
       throw new StartError(`${file}: write-ahead logging is not possible on this file system`);
@@ -20,31 +23,44 @@ export function openDatabase(file: string): Database {
     db.run("PRAGMA temp_store = MEMORY");
     db.run("PRAGMA wal_autocheckpoint = 2000");
     db.run("PRAGMA journal_size_limit = 67108864");
-    migrate(db, file);
+    migrate(db);
     probe(db);
     return db;
   } catch (error) {
     db?.close();
-    throw error instanceof StartError ? error : new StartError(explain(file, error as Error & { code?: string }));
+    throw unusable(file, error as Error);
   }
 }
 
-function migrate(db: Database, file: string): void {
-  const { user_version: seen } = db.query("PRAGMA user_version").get() as { user_version: number };
-  if (seen > MIGRATIONS.length)
-    throw new StartError(
-      `${file} was written by a newer ChatServer (schema ${seen}): run that version, or restore a backup`,
-    );
+/** A fault of the file `file`, as one line that says what to do. */
+export const unusable = (file: string, error: Error): StartError =>
+  error instanceof StartError ? error : new StartError(explain(file, error));
+
+const seenBy = (db: Database): number =>
+  (db.query("PRAGMA user_version").get() as { user_version: number }).user_version;
+
+/** Before anything is written: what is not ours stays as it is. */
+function refuseStrange(db: Database, file: string): void {
+  const { application_id } = db.query("PRAGMA application_id").get() as { application_id: number };
   const { tables } = db.query("SELECT count(*) AS tables FROM sqlite_schema").get() as { tables: number };
-  if (seen === 0 && tables > 0) throw new StartError(`${file} is another program's database: give --data another path`);
-  for (let version = seen; version < MIGRATIONS.length; version++)
+  if (application_id !== APPLICATION_ID && (application_id !== 0 || tables > 0))
+    throw new StartError(`${file} is another program's database: give --data another path`);
+  if (seenBy(db) > MIGRATIONS.length)
+    throw new StartError(
+      `${file} was written by a newer ChatServer (schema ${seenBy(db)}): run that version, or restore a backup`,
+    );
+}
+
+function migrate(db: Database): void {
+  for (let version = seenBy(db); version < MIGRATIONS.length; version++)
     db.transaction(() => {
       db.run(MIGRATIONS[version]!);
+      db.run(`PRAGMA application_id = ${APPLICATION_ID}`);
       db.run(`PRAGMA user_version = ${version + 1}`);
     }).immediate();
 }
 
-/** Reads the newest row of each table, so that a truncated or damaged file is noticed at start. */
+/** Reads a row of each table and the newest of the growing ones: most truncated or damaged files are noticed at start. */
 function probe(db: Database): void {
   const tables = db.query("SELECT name FROM sqlite_schema WHERE type = 'table'").all() as { name: string }[];
   for (const { name } of tables) db.query(`SELECT * FROM ${name} LIMIT 1`).all();
@@ -54,11 +70,13 @@ function probe(db: Database): void {
 
 function explain(file: string, { code = "", message }: Error & { code?: string }): string {
   if (code === "SQLITE_NOTADB") return `${file} is not a database: give --data another path, or restore a backup`;
-  if (code.startsWith("SQLITE_CORRUPT"))
+  // Without a code it is what was read that does not make sense.
+  if (code.startsWith("SQLITE_CORRUPT") || code === "")
     return `${file} is damaged: restore a backup, or salvage it with "sqlite3 ${file} .recover"`;
   if (code.startsWith("SQLITE_CANTOPEN") || code.startsWith("SQLITE_READONLY"))
     return `${file} cannot be opened for writing: check the path and its permissions, or give --data another path`;
   if (code === "SQLITE_FULL") return `${file}: the disk is full: free some space, or give --data another path`;
   if (code.startsWith("SQLITE_BUSY")) return `${file} is locked by another program: close it and start again`;
-  return `${file}: ${message} (${code || "no code"})`;
+  if (code.startsWith("SQLITE_IOERR")) return `${file} cannot be read or written (${code}): check its disk`;
+  return `${file}: ${message} (${code})`;
 }

@@ -4,7 +4,7 @@ import type { Database } from "bun:sqlite";
 import { ChatError } from "../protocol.ts";
 import type { Operations } from "./db.ts";
 import type { Failure, Reply, Request, StartReply } from "./sqlite.ts";
-import { openDatabase } from "./sqlite-migrate.ts";
+import { openDatabase, unusable } from "./sqlite-migrate.ts";
 import { SqliteTx } from "./sqlite-tx.ts";
 
 declare const self: Worker;
@@ -50,7 +50,7 @@ function open(file: string): StartReply {
     tx.log.replay();
     return { error: null };
   } catch (error) {
-    return { error: (error as Error).message };
+    return { error: unusable(file, error as Error).message };
   }
 }
 

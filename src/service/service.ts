@@ -86,13 +86,19 @@ export class Service implements ConnectionEvents {
 
   /**
    * Ends all sessions, in the order in which nothing is lost: what was taken is committed and acknowledged, pushing
-   * stops, positions are saved, then the notice and FIN. Listening and reading must have stopped.
+   * stops, positions are saved, then the notice and FIN. Listening and reading must have stopped. After `ms` it goes on
+   * without what it waits for, and settles with false.
    */
-  async drain(connections: Iterable<Connection>): Promise<void> {
+  async drain(connections: Iterable<Connection>, ms: number): Promise<boolean> {
     const all = [...connections];
+    const end = performance.now() + ms;
+    const settled = async (left: (connection: Connection) => boolean): Promise<boolean> => {
+      while (all.some(left) && performance.now() < end) await Bun.sleep(5);
+      return !all.some(left);
+    };
     const { sessions, committer } = this.context;
     for (const connection of all) connection.stopReading();
-    while (all.some((connection) => connection.state === "open" && connection.busy)) await Bun.sleep(5);
+    const answered = await settled((connection) => connection.state === "open" && connection.busy);
     sessions.delivery.stop();
     sessions.presence.stop();
     await sessions.cursors.saveAll();
@@ -100,11 +106,12 @@ export class Service implements ConnectionEvents {
       connection.finish(
         notice(Errno.shuttingDown, "the server is shutting down: connect again", { retryAfterMs: RETRY_AFTER_MS }),
       );
-    while (all.some((connection) => connection.state !== "closed")) await Bun.sleep(5);
+    const closed = await settled((connection) => connection.state !== "closed");
     // Once more: what the kernels took meanwhile must not be pushed again.
     await sessions.cursors.saveAll();
     sessions.cursors.stop();
     committer.stop();
+    return answered && closed;
   }
 
   private run(handler: Handler, request: Request): ReturnType<Handler["run"]> {
