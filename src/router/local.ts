@@ -22,10 +22,6 @@ export class LocalRouter<Session extends Located> {
     return this.byUser.get(userId)?.values() ?? [];
   }
 
-  isOnline(userId: number): boolean {
-    return this.byUser.has(userId);
-  }
-
   /** Registers a session in place of the one that its device may have. */
   add(session: Session): void {
     let devices = this.byUser.get(session.userId);

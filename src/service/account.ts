@@ -3,7 +3,7 @@ import * as field from "../protocol.ts";
 import { ChatError, Errno, invalid, type JsonObject } from "../protocol.ts";
 import type { Context, Reply, Request } from "./handler.ts";
 import { legacyLogin } from "./legacy.ts";
-import { friend, group } from "./render.ts";
+import { friend, group, type State } from "./render.ts";
 import type { Session } from "./session.ts";
 import { refuseEnded } from "./sessions.ts";
 import { issueToken, readToken } from "./token.ts";
@@ -40,7 +40,7 @@ export async function login(context: Context, request: Request, current: Session
   try {
     const friends = await store.friendsOf(user.id);
     const groups = await store.groupsOf(user.id);
-    const { stateOf } = sessions.presence;
+    const stateOf = (id: number): State => (id === user.id ? "online" : sessions.presence.stateOf(id));
     const token = issueToken(
       context.secret,
       { userId: user.id, tokenEpoch: user.tokenEpoch },

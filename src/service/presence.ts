@@ -23,7 +23,8 @@ export class Presence {
     private readonly log: Log,
   ) {}
 
-  readonly stateOf = (userId: number): State => (this.router.isOnline(userId) ? "online" : "offline");
+  /** As it has been told: who has not got the answer to a log-in is not online yet, and may never be. */
+  readonly stateOf = (userId: number): State => (this.shown.has(userId) ? "online" : "offline");
 
   /** From now on nobody is told. */
   stop(): void {
