@@ -201,7 +201,8 @@ test("a fold that is rolled back is done again by the next one", async () => {
     db.run("COMMIT");
     folder.committed();
     expect(await seqs()).toEqual(all);
-    expect(await log.append([row(101, "m7")])).toBe(false);
+    // One that is folded first, and one that is last.
+    for (const mid of ["m7", "m99"]) expect(await log.append([row(101, mid)])).toBe(false);
   }
   expect(log.size).toBe(0);
   expect(db.query("SELECT count(*) AS count FROM journal").get()).toEqual({ count: 0 });
