@@ -2,6 +2,7 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { cac } from "cac";
+import { Networks } from "./net/networks.ts";
 import { DEFAULT_MAX_FRAME_BYTES, MAX_FRAME_BYTES } from "./protocol.ts";
 
 declare const BUILD_VERSION: string;
@@ -18,7 +19,7 @@ export const LOG_LEVELS = ["error", "warn", "info", "debug"] as const;
 type Parse<T> = (text: string) => T | undefined;
 
 interface Flag<T> {
-  /** Placeholder of the value in the help. */
+  /** Placeholder of the value in the help; "": the flag alone says yes. */
   value: string;
   help: string;
   /** As it would be written; the default of `data` depends on the environment. */
@@ -69,6 +70,14 @@ const anyText = (value: string, help: string, otherwise: string): Flag<string> =
   parse: (text) => text || undefined,
 });
 
+const yesOrNo = (help: string): Flag<boolean> => ({
+  value: "",
+  help,
+  otherwise: "no",
+  allowed: "1, true or yes, or 0, false or no",
+  parse: (text) => (/^(1|true|yes)$/i.test(text) ? true : /^(0|false|no)$/i.test(text) ? false : undefined),
+});
+
 /** The default of what is not set. */
 const NONE = "none";
 
@@ -78,6 +87,14 @@ const FLAGS = {
   data: anyText("FILE", "the embedded database", "$STATE_DIRECTORY/chat.db, else ~/.local/share/chatserver/chat.db"),
   tlsCert: anyText("FILE", "certificate (PEM) for TLS, read again when it changes", NONE),
   tlsKey: anyText("FILE", "its key (PEM)", NONE),
+  proxyProtocol: yesOrNo("require a PROXY protocol header (1 or 2) on every connection, for the client's address"),
+  trustProxy: {
+    value: "NETWORKS",
+    help: "networks whose PROXY headers are believed; --proxy-protocol closes the connections from others",
+    otherwise: "127.0.0.0/8,::1/128",
+    allowed: "a list of networks or addresses, such as 10.0.0.0/8,fd00::/8",
+    parse: (text) => Networks.parse(text),
+  } satisfies Flag<Networks>,
   maxFrame: bytes("largest message from a client", DEFAULT_MAX_FRAME_BYTES, 1024, MAX_FRAME_BYTES),
   maxConnections: count("connections at once", 100_000, 1, 1_000_000),
   maxInFlight: count("unanswered requests of one connection", 1024, 1, 65_536),
@@ -120,14 +137,20 @@ export function readOptions(argv: string[], env: Record<string, string | undefin
   const names = Object.keys(FLAGS) as (keyof typeof FLAGS)[];
   for (const name of names) {
     const { value, help, otherwise } = FLAGS[name];
-    command.option(`--${kebab(name)} <${value}>`, `${help} (default ${otherwise}; $${variable(name)})`);
+    command.option(
+      `--${kebab(name)}${value === "" ? "" : ` <${value}>`}`,
+      `${help} (default ${otherwise}; $${variable(name)})`,
+    );
   }
   cli.option("-v, --version", "Print the version");
   cli.help((sections) => sections.filter(({ title }) => title !== "Commands" && !title?.startsWith("For more info")));
   let given: Record<string, unknown>;
   let args: readonly string[];
   try {
-    ({ options: given, args } = cli.parse(["", "", ...argv], { run: false }));
+    // The parser would take what follows a flag with a hyphen for its value.
+    const alone = new Set(names.filter((name) => FLAGS[name].value === "").map((name) => `--${kebab(name)}`));
+    const spelledOut = argv.map((arg) => (alone.has(arg) ? `${arg}=true` : arg));
+    ({ options: given, args } = cli.parse(["", "", ...spelledOut], { run: false }));
     if (given.version) process.stdout.write(`ChatServer ${VERSION}\n`);
     if (given.help || given.version) return null;
     command.checkUnknownOptions();
@@ -140,7 +163,7 @@ export function readOptions(argv: string[], env: Record<string, string | undefin
     ...count("", 6000, 0, 65_535),
   });
   const flags = Object.fromEntries(
-    names.map((name) => [name, read(name, given[name], env[variable(name)], FLAGS[name] as Flag<string | number>)]),
+    names.map((name) => [name, read(name, given[name], env[variable(name)], FLAGS[name] as Flag<unknown>)]),
   ) as unknown as Flags;
   if (given.data === undefined && !env.CHAT_DATA) flags.data = defaultDatabase(env);
   const { tlsCert: certificate, tlsKey: key } = flags;
@@ -149,6 +172,8 @@ export function readOptions(argv: string[], env: Record<string, string | undefin
       `${certificate === NONE ? "--tls-key" : "--tls-cert"}: TLS takes both --tls-cert and --tls-key`,
     );
   const tls = certificate === NONE ? null : { certificate, key };
+  if (tls !== null && flags.proxyProtocol)
+    throw new UsageError("--proxy-protocol: its header comes before TLS, so let the proxy end TLS, without --tls-cert");
   const known = new Set(["CHAT_PORT", ...names.map(variable)]);
   const strayVariables = Object.keys(env).filter((name) => name.startsWith("CHAT_") && !known.has(name));
   return { ...flags, port, tls, strayVariables };

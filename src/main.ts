@@ -52,6 +52,7 @@ async function main(): Promise<void> {
     log,
   );
   const maxConnections = Math.min(options.maxConnections, maxFiles() - RESERVED_FILES);
+  const onRefused = (address: string, reason: string) => log.debug(`connection from ${address} closed: ${reason}`);
   const server = new Server(
     {
       host: options.host,
@@ -63,6 +64,7 @@ async function main(): Promise<void> {
       loginTimeoutMs: options.loginTimeout * 1000,
       idleTimeoutMs: options.idleTimeout * 1000,
       tls: options.tls === null ? null : readTls(options.tls),
+      proxy: options.proxyProtocol ? { trusted: options.trustProxy, onRefused } : null,
     },
     service,
     service.overload,
@@ -76,6 +78,7 @@ async function main(): Promise<void> {
     `limits: ${maxConnections} connections, ${options.maxFrame} bytes a message, ${options.maxInFlight} requests in flight`,
   );
   if (options.tls !== null) log.info(`TLS: certificate ${options.tls.certificate}`);
+  if (options.proxyProtocol) log.info(`client addresses: from the PROXY headers of ${options.trustProxy}`);
   log.info(`listening on ${options.host}:${server.port}`);
   service.warmUp();
 

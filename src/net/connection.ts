@@ -3,7 +3,9 @@
 import type { Socket } from "bun";
 import { Errno, MAX_PROTOCOL_ERRORS, type Message } from "../protocol.ts";
 import { Decoder, Fault, type Framing } from "./codec.ts";
+import type { Networks } from "./networks.ts";
 import { type Mark, Output } from "./output.ts";
+import { ProxyFault, ProxyHeader } from "./proxy.ts";
 
 /** What connections do with what arrives: the service, as far as the network part sees it. */
 export interface ConnectionEvents {
@@ -27,6 +29,15 @@ export interface ConnectionLimits {
   maxInFlight: number;
   /** Output above this: the connection is not read and nothing is pushed to it. */
   highWaterBytes: number;
+  /** Not null: every connection begins with a proxy's header, or is closed without an answer. */
+  proxy: ProxyLimits | null;
+}
+
+export interface ProxyLimits {
+  /** Where a header is accepted from. */
+  trusted: Networks;
+  /** Told of each connection that is closed for want of a good header. */
+  onRefused(address: string, reason: string): void;
 }
 
 /** Output above the high-water mark by this much (answers to what was read before): the connection is closed. */
@@ -59,6 +70,10 @@ export class Connection {
   /** Set by the owner: silence ends the connection after the idle timeout. */
   heartbeats = false;
 
+  /** Comes before the first message; null: none does, or it has come. */
+  private proxyHeader: ProxyHeader | null;
+  /** As the proxy says; "" where it is the socket's. */
+  private clientAddress = "";
   private readonly decoder: Decoder;
   private readonly output: Output;
   /** Answers by slot, from `firstSlot` on; null while the request is under way, "" where it gets no answer. */
@@ -87,6 +102,7 @@ export class Connection {
     private readonly events: ConnectionEvents,
     private readonly limits: ConnectionLimits,
   ) {
+    this.proxyHeader = limits.proxy === null ? null : new ProxyHeader();
     this.decoder = new Decoder(limits.maxFrameBytes);
     this.output = new Output(socket);
   }
@@ -95,8 +111,13 @@ export class Connection {
     return this.decoder.framing;
   }
 
+  /** The client's, also behind a proxy. */
   get remoteAddress(): string {
-    return this.socket.remoteAddress;
+    return this.clientAddress || this.socket.remoteAddress;
+  }
+
+  get awaitsProxyHeader(): boolean {
+    return this.proxyHeader !== null && this.state === "open";
   }
 
   /** Whether a push would be taken now. */
@@ -187,8 +208,16 @@ export class Connection {
   handleData(chunk: Buffer): void {
     if (this.state !== "open") return;
     this.inputAt = performance.now();
-    this.decoder.push(chunk);
+    const input = this.proxyHeader === null ? chunk : this.takeProxyHeader(this.proxyHeader, chunk);
+    if (input === null) return;
+    this.decoder.push(input);
     this.pump();
+  }
+
+  /** Ends a connection of which nobody trusted says whose it is: at once, because no framing is known to answer in. */
+  refuseProxy(reason: string): void {
+    this.limits.proxy?.onRefused(this.remoteAddress, reason);
+    this.terminate();
   }
 
   /** FIN: the peer sends no more, and may still read. */
@@ -196,6 +225,7 @@ export class Connection {
     this.peerEnded = true;
     if (this.state === "lingering") this.end();
     else if (this.state === "open") {
+      if (this.awaitsProxyHeader) return this.refuseProxy("it ended before its PROXY header");
       if (this.decoder.holding) this.releaseHeld();
       this.pump();
     }
@@ -286,6 +316,16 @@ export class Connection {
       this.halfCloseTold = true;
       this.events.onHalfClose(this);
     }
+  }
+
+  /** Null while the header is not complete, and where it is refused; else what follows it. */
+  private takeProxyHeader(header: ProxyHeader, chunk: Buffer): Buffer | null {
+    const result = header.push(chunk);
+    if (result instanceof ProxyFault) this.refuseProxy(result.reason);
+    if (result === null || result instanceof ProxyFault) return null;
+    this.proxyHeader = null;
+    this.clientAddress = result.address ?? "";
+    return result.rest;
   }
 
   private take(next: Message | Fault): void {

@@ -23,6 +23,8 @@ const KEEPALIVE_MS = 60_000;
 const MAX_REFUSED = 256;
 /** How long a refused connection has to send the byte that tells how it wants to be answered. */
 const REFUSED_WAIT_MS = 1_000;
+/** How long a proxy's header may take; a lost packet's repetition must fit in. */
+const PROXY_HEADER_WAIT_MS = 5_000;
 const SCAN_MS = 1_000;
 
 export class Server {
@@ -95,6 +97,9 @@ export class Server {
     const full = this.connections.size >= this.options.maxConnections;
     const connection = new Connection(socket, full ? this.overload : this.events, this.options);
     socket.data = connection;
+    const { proxy } = this.options;
+    if (proxy !== null && !proxy.trusted.has(socket.remoteAddress))
+      return connection.refuseProxy(`it is none of the trusted proxies (${proxy.trusted})`);
     if (full && this.refused.size >= MAX_REFUSED) return connection.terminate();
     (full ? this.refused : this.connections).add(connection);
     socket.setNoDelay(true);
@@ -113,8 +118,11 @@ export class Server {
     const { loginTimeoutMs, idleTimeoutMs } = this.options;
     for (const connection of this.connections) {
       const silentMs = now - connection.inputAt;
+      const anonymousMs = now - (connection.anonymousSince ?? now);
       if (connection.isStalled(now)) connection.terminate();
-      else if (now - (connection.anonymousSince ?? now) > loginTimeoutMs && !connection.busy) connection.finish();
+      else if (connection.awaitsProxyHeader && anonymousMs > PROXY_HEADER_WAIT_MS)
+        connection.refuseProxy(`no PROXY header within ${PROXY_HEADER_WAIT_MS} ms`);
+      else if (anonymousMs > loginTimeoutMs && !connection.busy) connection.finish();
       else if (connection.heartbeats && silentMs > idleTimeoutMs && connection.writable) connection.finish();
     }
     for (const connection of this.refused) if (now - connection.inputAt > REFUSED_WAIT_MS) connection.finish();

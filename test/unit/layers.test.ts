@@ -12,7 +12,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   "sql.d.ts": [],
   "libc.ts": [],
   "log.ts": ["protocol.ts"],
-  "cli.ts": ["protocol.ts"],
+  "cli.ts": ["protocol.ts", "net"],
   net: ["protocol.ts", "start-error.ts", "libc.ts"],
   db: ["protocol.ts", "start-error.ts", "libc.ts"],
   model: ["protocol.ts", "db"],

@@ -1,0 +1,125 @@
+// The header by which a proxy in front tells whose connection it passes on: the PROXY protocol, versions 1 (a line of
+// text) and 2 (binary), after https://www.haproxy.org/download/2.9/doc/proxy-protocol.txt . Pure: bytes in, address out.
+import { isIPv4, isIPv6 } from "node:net";
+
+/** Why a connection did not begin with a header, for the log. */
+export class ProxyFault {
+  constructor(readonly reason: string) {}
+}
+
+export interface ProxyResult {
+  /** The client's; null where the proxy speaks for itself or does not know: the connection's own address counts. */
+  address: string | null;
+  /** What follows the header in the chunk that completed it. */
+  rest: Buffer;
+}
+
+const TEXT_START = Buffer.from("PROXY ");
+const UNKNOWN_START = Buffer.from("PROXY UNKNOWN ");
+/** The longest line of version 1, with its CR LF. */
+export const MAX_TEXT_BYTES = 107;
+const CR_LF = Buffer.from("\r\n");
+const LF = 0x0a;
+
+const SIGNATURE = Buffer.from("0d0a0d0a000d0a515549540a", "hex");
+const FIXED_BYTES = 16;
+/** A header of version 2 with what it has beside the addresses (TLVs, skipped): room for a client's certificate. */
+export const MAX_BINARY_BYTES = 4096;
+const LOCAL = 0x20;
+const PROXY = 0x21;
+const TCP4 = 0x11;
+const TCP6 = 0x21;
+
+/**
+ * Reads the header of one connection, in any pieces. What cannot become a header is a fault at once. What version 2 has
+ * beyond its addresses is counted, not kept.
+ */
+export class ProxyHeader {
+  private readonly start = Buffer.alloc(MAX_TEXT_BYTES);
+  private taken = 0;
+
+  /** Takes the next bytes of the stream. Null: the header is not complete yet. Not to be called after a result. */
+  push(chunk: Buffer): ProxyResult | ProxyFault | null {
+    const { start, taken } = this;
+    chunk.copy(start, Math.min(taken, start.length));
+    const seen = start.subarray(0, taken + chunk.length);
+    const size = sizeOf(seen);
+    if (size instanceof ProxyFault) return size;
+    this.taken += chunk.length;
+    if (size === null || this.taken < size) return null;
+    const address = start[0] === SIGNATURE[0] ? binaryAddress(seen) : textAddress(seen.toString("latin1", 0, size - 2));
+    return address instanceof ProxyFault ? address : { address, rest: chunk.subarray(size - taken) };
+  }
+}
+
+/** The header's length in bytes; null while it cannot be known. */
+function sizeOf(seen: Buffer): number | null | ProxyFault {
+  if (isStart(seen, TEXT_START)) return textSize(seen);
+  if (isStart(seen, SIGNATURE)) return binarySize(seen);
+  return new ProxyFault("no PROXY header");
+}
+
+/** Whether the bytes begin like this, as far as they go. */
+function isStart(seen: Buffer, start: Buffer): boolean {
+  const length = Math.min(seen.length, start.length);
+  return seen.compare(start, 0, length, 0, length) === 0;
+}
+
+function textSize(seen: Buffer): number | null | ProxyFault {
+  const end = seen.indexOf(CR_LF);
+  if (end >= 0) return end + CR_LF.length;
+  if (seen.length >= MAX_TEXT_BYTES) return new ProxyFault(`no line end within ${MAX_TEXT_BYTES} bytes`);
+  // Whatever an unknown protocol's line holds is to be ignored.
+  if (seen.includes(LF) && !isStart(seen, UNKNOWN_START)) return new ProxyFault("a line feed alone ends no PROXY line");
+  return null;
+}
+
+function binarySize(seen: Buffer): number | null | ProxyFault {
+  const command = seen[12];
+  if (command !== undefined && command !== LOCAL && command !== PROXY)
+    return new ProxyFault(`version and command 0x${command.toString(16)} of a binary PROXY header are none`);
+  if (seen.length < FIXED_BYTES) return null;
+  const size = FIXED_BYTES + seen.readUInt16BE(14);
+  return size <= MAX_BINARY_BYTES ? size : new ProxyFault(`a PROXY header of ${size} bytes is too long`);
+}
+
+/** The client's address of a line without its end. */
+function textAddress(line: string): string | null | ProxyFault {
+  if (/^PROXY UNKNOWN(?: |$)/.test(line)) return null;
+  const match = /^PROXY (TCP[46]) (\S+) (\S+) (\d{1,5}) (\d{1,5})$/.exec(line);
+  if (match === null) return new ProxyFault("a malformed PROXY line");
+  const [, family, source, destination, ...ports] = match as unknown as [string, string, string, string, string];
+  const isAddress = family === "TCP4" ? isIPv4 : isPlainIPv6;
+  if (!isAddress(source) || !isAddress(destination))
+    return new ProxyFault(`a PROXY line without two ${family} addresses`);
+  if (!ports.every((port) => String(Number(port)) === port && Number(port) <= 65_535))
+    return new ProxyFault("a PROXY line with a wrong port");
+  return family === "TCP4" ? source : canonicalIPv6(source);
+}
+
+/** The client's address of a header whose fixed part and addresses are there. */
+function binaryAddress(seen: Buffer): string | null | ProxyFault {
+  if (seen[12] === LOCAL) return null;
+  const family = seen[13]!;
+  const length = seen.readUInt16BE(14);
+  if (family === TCP4 && length >= 12) return seen.subarray(16, 20).join(".");
+  if (family === TCP6 && length >= 36) {
+    const groups = Array.from({ length: 8 }, (_, i) => seen.readUInt16BE(16 + 2 * i).toString(16));
+    return canonicalIPv6(groups.join(":"));
+  }
+  if (family === TCP4 || family === TCP6) return new ProxyFault("a binary PROXY header without room for its addresses");
+  // Unspecified: the family or the protocol, or both, of those that exist.
+  if (family === 0x00 || family === 0x01 || family === 0x02 || family === 0x10 || family === 0x20) return null;
+  return new ProxyFault(`a binary PROXY header of the address family 0x${family.toString(16)}, which is not TCP`);
+}
+
+const isPlainIPv6 = (text: string): boolean => isIPv6(text) && !text.includes("%");
+
+/** One spelling for each address, so that they can be compared; an IPv4 address in an IPv6 one is given as such. */
+function canonicalIPv6(text: string): string {
+  const address = new URL(`http://[${text}]`).hostname.slice(1, -1);
+  const mapped = /^::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})$/.exec(address);
+  if (mapped === null) return address;
+  const [high, low] = [Number.parseInt(mapped[1]!, 16), Number.parseInt(mapped[2]!, 16)];
+  return [high >> 8, high & 255, low >> 8, low & 255].join(".");
+}
