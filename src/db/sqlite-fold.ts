@@ -1,10 +1,10 @@
 // Folding: what the journal holds goes into the tables `run` and `mid`, conversation by conversation, so that rows
 // which are neighbours there cost one page together: in transactions of its own, between the others.
 import type { LogRow, Value } from "./db.ts";
-import type { SqliteLog } from "./sqlite-log.ts";
+import { type SqliteLog, weight } from "./sqlite-log.ts";
 import type { SqliteTx } from "./sqlite-tx.ts";
 
-/** Rows that may be in the journal alone before folding begins: the more, the more of a conversation are folded at once. */
+/** What may be in the journal alone before folding begins, in rows by weight: the more, the more of a conversation goes at once. */
 const KEEP_ROWS = 8_192;
 /** Rows in one run: what is read and parsed to get at one of them. */
 const RUN_ROWS = 32;
@@ -41,19 +41,21 @@ export class Folder {
     return (this.cycle !== null || this.log.size >= KEEP_ROWS) && performance.now() >= this.pausedUntil;
   }
 
-  /** Folds about `rows` rows inside the transaction under way. */
+  /** Folds about `rows` rows (by weight) inside the transaction under way. */
   fold(rows: number): void {
     this.cycle ??= this.begin();
     const { left, upTo } = this.cycle;
     for (let budget = rows; left.length > 0 && budget > 0; ) {
       const [conversation, seq] = left.at(-1)!;
       const tail = this.log.tails.get(conversation)!;
-      const count = Math.min(tail.length, Math.max(RUN_ROWS, budget));
+      let count = 0;
+      let weighed = 0;
+      while (count < tail.length && (count < RUN_ROWS || weighed < budget)) weighed += weight(tail[count++]!);
       this.move(conversation, tail.slice(0, count));
       this.moved.push([conversation, count]);
       if (tail[count - 1]![1] < seq) break;
       left.pop();
-      budget -= count + CONVERSATION_COST;
+      budget -= weighed + CONVERSATION_COST;
     }
     if (left.length > 0) return;
     this.sql.prepare("DELETE FROM journal WHERE id <= ?").run(upTo);

@@ -9,12 +9,15 @@ const RUNS_PER_READ = 8;
 
 type MidKey = [conversation: number, sender: number, mid: string];
 
+/** What a row weighs, in rows: long texts cost memory and pages. */
+export const weight = (row: LogRow): number => 1 + (row[7].length >> 9);
+
 const midKey = (conversation: number, sender: number, mid: string): string => `${conversation}/${sender}/${mid}`;
 
 export class SqliteLog implements Log {
   /** Rows that are in the journal alone, by conversation: each list ascending without gaps, and not empty. */
   readonly tails = new Map<number, LogRow[]>();
-  /** Rows in `tails`. */
+  /** What the rows in `tails` weigh. */
   size = 0;
   /** The rows in `tails` that have a mid, and some that are folded already: since the last fold began, and before. */
   private mids = new Map<string, LogRow>();
@@ -104,7 +107,7 @@ export class SqliteLog implements Log {
       tail.pop();
       if (tail.length === 0) this.tails.delete(row[0]);
       if (row[5] !== null) this.mids.delete(midKey(row[0], row[3], row[5]));
-      this.size--;
+      this.size -= weight(row);
     }
   }
 
@@ -122,9 +125,9 @@ export class SqliteLog implements Log {
   /** The first `count` rows of a conversation's tail are in the tables now. */
   drop(conversation: number, count: number): void {
     const tail = this.tails.get(conversation)!;
+    for (let i = 0; i < count; i++) this.size -= weight(tail[i]!);
     if (tail.length === count) this.tails.delete(conversation);
     else tail.splice(0, count);
-    this.size -= count;
   }
 
   /** A fold of all rows begins: at its end their mids are in the table. */
@@ -141,7 +144,7 @@ export class SqliteLog implements Log {
     const tail = this.tails.get(row[0]);
     if (tail === undefined) this.tails.set(row[0], [row]);
     else tail.push(row);
-    this.size++;
+    this.size += weight(row);
   }
 
   /** Notes the rows' mids; false, and none is noted, where one is known already. */
