@@ -20,7 +20,7 @@ export type Store<O extends Operations> = {
   close(): Promise<void>;
 };
 
-/** One transaction. Everything done through it is committed, or nothing. */
+/** One transaction. Everything done through it is committed, or nothing. It may be run again from its start. */
 export interface Tx {
   /** Rows of one statement. `IN (?)` takes an array. */
   all<Row>(sql: string, params?: (Value | Value[])[]): Promise<Row[]>;
@@ -28,10 +28,14 @@ export interface Tx {
   run(sql: string, params?: Value[]): Promise<{ changes: number; id: number }>;
   /** Rows whose `by` columns equal one of `keys`, in any order. */
   find<Row>(table: string, columns: string[], by: string[], keys: Value[][]): Promise<Row[]>;
+  /** As `find`; nobody else changes these rows before the transaction has ended. */
+  lock<Row>(table: string, columns: string[], by: string[], keys: Value[][]): Promise<Row[]>;
   /** Inserts `rows`; with `ignore`, passes over those whose key exists. */
   insert(table: string, columns: string[], rows: Value[][], onConflict?: "ignore"): Promise<void>;
   /** Inserts rows of (key columns…, number), or raises the number of the row that exists; never lowers it. */
   raise(table: string, columns: string[], rows: Value[][]): Promise<void>;
+  /** Those of `boots` that belong to other servers alive now: none where nobody shares the store. */
+  alive(boots: string[]): Promise<Set<string>>;
   readonly log: Log;
 }
 
@@ -47,13 +51,38 @@ export type LogRow = [
   body: string,
 ];
 
+/** What names a conversation; `lo` and `hi` are its two users, or the group and 0. */
+export type LogKey = [kind: number, lo: number, hi: number];
+
+export interface Conversation {
+  id: number;
+  /** 0: of two users. 1: of a group. */
+  kind: number;
+  lo: number;
+  hi: number;
+  last_seq: number;
+  /** Grows with each change of a group's members. */
+  member_ver: number;
+}
+
 /** The conversations' rows. Apart from the tables, because their layout decides what a commit costs. */
 export interface Log {
-  /** Conversations as read from their table, with `last_seq` as it is: the table may be behind the log. */
+  /** The conversations that exist of these. Their `last_seq` and `member_ver` may be old: see `lock`. */
+  named(keys: LogKey[]): Promise<Conversation[]>;
+  /** Makes conversations, unless they exist. May commit them at once: to be called before the transaction writes. */
+  create(keys: LogKey[]): Promise<void>;
+  /**
+   * What `named` gave, up to date, and those that are gone left out. Nobody else appends to them or changes their members
+   * until the transaction has ended: writers decide after this. To be called once, before the transaction writes.
+   */
+  lock(conversations: Conversation[]): Promise<Conversation[]>;
+  /** For readers: conversations as read from their table, with `last_seq` as it is: the table may be behind the log. */
   current<Row extends { id: number; last_seq: number }>(rows: Row[]): Row[];
+  /** The members of a locked group change: raises `member_ver`, also in `conversation`. */
+  changeMembers(conversation: Conversation): Promise<void>;
   /**
    * Appends rows that follow their conversations' `last_seq` without gaps, and moves that on. False where the `mid` of one is stored already,
-   * or twice among them: then none is appended.
+   * or twice among them: then none is appended. The conversations must be locked.
    */
   append(rows: LogRow[]): Promise<boolean>;
   /** Rows with seq > `after`, ascending: at most `limit`, and at least one but not many over `bytes` of text. */
@@ -62,4 +91,43 @@ export interface Log {
   countOf(device: number, conversation: number, after: number): Promise<number>;
   /** The rows stored under these (conversation, sender, mid). */
   byMid(keys: [conversation: number, sender: number, mid: string][]): Promise<LogRow[]>;
+}
+
+/** How far a conversation's log reached when a batch was committed. */
+export type Head = [conversation: number, conv: string, lastSeq: number, memberVersion: number];
+
+/** What a store adds that several servers (instances) share. */
+export interface Shared {
+  /** Names this start of this server; another one after `restart`. */
+  readonly boot: string;
+  /**
+   * Whether the others still count this boot as alive: the lease was confirmed less than its time ago, by this machine's
+   * monotonic clock, counted from when the confirmation was asked for. A comparison of two numbers: ask before every
+   * action that only a living boot may take.
+   */
+  leaseValid(): boolean;
+  /**
+   * Called once for each boot that has lost its lease, as the store learns it (others have taken it over, or the database
+   * was away for too long): all calls are rejected then until `restart`. The store may learn it later than `leaseValid`.
+   */
+  onLost(callback: () => void): void;
+  /**
+   * Starts over as a new boot; to be called when the lease is lost or too old. What the old one still has under way
+   * changes nothing any more. Rejects with StoreError where the database is away: call it again.
+   */
+  restart(): Promise<void>;
+  /** Called with boots of others that were found dead and are fenced now, by this instance or another one. */
+  onDead(callback: (boots: string[]) => void): void;
+  /**
+   * Whether the boot of another instance has ended, though its lease may last: its process has no connection to the
+   * database any more. It is fenced then, and `onDead` is called. A paused process is not found by this.
+   */
+  checkDead(boot: string): Promise<boolean>;
+  /** The instances alive now, this one among them. */
+  instances(): Promise<{ boot: string; address: string }[]>;
+  /**
+   * What other boots (and this one, where a call had been rejected already) have committed since the last call: a
+   * conversation's newest head. `all`: more than could be told, compare the heads of all sessions.
+   */
+  readCommits(): Promise<{ heads: Head[]; all: boolean }>;
 }

@@ -1,8 +1,11 @@
 // The conversations' log in the embedded database, laid out for what a commit costs: the pages it touches. A commit
 // appends its rows to the journal as one record and touches nothing else; what is there is kept in memory too, until
 // it is folded, in large sorted portions, into the tables that are read (`run`, `mid`; see sqlite-fold.ts).
-import type { Log, LogRow } from "./db.ts";
+import type { Conversation, Log, LogKey, LogRow } from "./db.ts";
 import type { SqliteTx } from "./sqlite-tx.ts";
+
+const COLUMNS = ["id", "kind", "lo", "hi", "last_seq", "member_ver"];
+const KEY = ["kind", "lo", "hi"];
 
 /** Runs read at once. */
 const RUNS_PER_READ = 8;
@@ -44,6 +47,24 @@ export class SqliteLog implements Log {
         this.keep(row);
         if (row[5] !== null) this.mids.set(midKey(row[0], row[3], row[5]), row);
       }
+  }
+
+  named(keys: LogKey[]): Promise<Conversation[]> {
+    return this.sql.find("conversation", COLUMNS, KEY, keys);
+  }
+
+  create(keys: LogKey[]): Promise<void> {
+    return this.sql.insert("conversation", KEY, keys, "ignore");
+  }
+
+  /** What `named` read in this transaction is so still: nobody else writes to this database. */
+  async lock(conversations: Conversation[]): Promise<Conversation[]> {
+    return this.current(conversations);
+  }
+
+  async changeMembers(conversation: Conversation): Promise<void> {
+    conversation.member_ver++;
+    await this.sql.run("UPDATE conversation SET member_ver = member_ver + 1 WHERE id = ?", [conversation.id]);
   }
 
   current<Row extends { id: number; last_seq: number }>(rows: Row[]): Row[] {

@@ -41,6 +41,15 @@ export class SqliteTx implements Tx {
     return found;
   }
 
+  /** Nobody else writes to this database. */
+  lock<Row>(table: string, columns: string[], by: string[], keys: Value[][]): Promise<Row[]> {
+    return this.find(table, columns, by, keys);
+  }
+
+  async alive(): Promise<Set<string>> {
+    return new Set();
+  }
+
   /** Looks up many keys by one statement: a fifth of the cost of one by one. */
   private finder(table: string, columns: string[], by: string[], count: number): Statement {
     const name = `${count} ${table} ${columns} ${by}`;

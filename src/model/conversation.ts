@@ -1,15 +1,6 @@
 // Conversations: the logs of two users or of a group, made when something is first written to them.
-import type { Tx } from "../db/db.ts";
+import type { Conversation, LogKey, Tx } from "../db/db.ts";
 import { ChatError, type ConvKey, Errno } from "../protocol.ts";
-
-export interface Conversation {
-  id: number;
-  kind: number;
-  lo: number;
-  hi: number;
-  last_seq: number;
-  member_ver: number;
-}
 
 const COLUMNS = ["id", "kind", "lo", "hi", "last_seq", "member_ver"];
 const KINDS = { u: 0, g: 1 };
@@ -17,50 +8,47 @@ const KINDS = { u: 0, g: 1 };
 export const convName = ({ kind, lo, hi }: { kind: number; lo: number; hi: number }): string =>
   kind === KINDS.u ? `u:${lo}-${hi}` : `g:${lo}`;
 
-const keyOf = ({ kind, lo, hi }: ConvKey): [number, number, number] => [KINDS[kind], lo, hi];
+export const keyOf = ({ kind, lo, hi }: ConvKey): LogKey => [KINDS[kind], lo, hi];
 
 /**
- * The conversations that `keys` name, by name. Direct ones between existing users are made where they are missing;
- * what still lacks then (no such user, no such group) is absent from the result.
+ * The conversations that `keys` name, by name, locked for writing to them. Direct ones between existing users are made
+ * where they are missing; what still lacks then (no such user, no such group) is absent from the result.
  */
 export async function openConversations(tx: Tx, keys: ConvKey[]): Promise<Map<string, Conversation>> {
-  const found = await findConversations(tx, keys);
-  const missing = keys.filter((key) => key.kind === "u" && !found.has(nameOfKey(key)));
-  if (missing.length === 0) return found;
-  const ids = [...new Set(missing.flatMap(({ lo, hi }) => [lo, hi]))];
-  const users = new Set(
-    (
-      await tx.find<{ id: number }>(
-        "user",
-        ["id"],
-        ["id"],
-        ids.map((id) => [id]),
-      )
-    ).map(({ id }) => id),
-  );
-  const possible = missing.filter(({ lo, hi }) => users.has(lo) && users.has(hi));
-  await tx.insert("conversation", ["kind", "lo", "hi"], possible.map(keyOf), "ignore");
-  for (const [name, conversation] of await findConversations(tx, possible)) found.set(name, conversation);
-  return found;
+  let found = await tx.log.named(keys.map(keyOf));
+  if (found.length < keys.length) {
+    const names = new Set(found.map(convName));
+    const missing = keys.filter((key) => key.kind === "u" && !names.has(nameOfKey(key)));
+    if (missing.length > 0) found = found.concat(await createDirect(tx, missing));
+  }
+  return new Map((await tx.log.lock(found)).map((row) => [convName(row), row]));
 }
 
-/** Those of the conversations that exist, by name. */
-export async function findConversations(tx: Tx, keys: ConvKey[]): Promise<Map<string, Conversation>> {
-  const rows = tx.log.current(
-    await tx.find<Conversation>("conversation", COLUMNS, ["kind", "lo", "hi"], keys.map(keyOf)),
-  );
-  return new Map(rows.map((row) => [convName(row), row]));
+async function createDirect(tx: Tx, keys: ConvKey[]): Promise<Conversation[]> {
+  const ids = [...new Set(keys.flatMap(({ lo, hi }) => [lo, hi]))].map((id) => [id]);
+  const users = new Set((await tx.find<{ id: number }>("user", ["id"], ["id"], ids)).map(({ id }) => id));
+  const possible = keys.filter(({ lo, hi }) => users.has(lo) && users.has(hi)).map(keyOf);
+  await tx.log.create(possible);
+  return tx.log.named(possible);
 }
 
 const nameOfKey = ({ kind, lo, hi }: ConvKey): string => convName({ kind: KINDS[kind], lo, hi });
 
-/** The log of a group. Throws errno 12 where there is no such group. */
-export async function groupLog(tx: Tx, groupId: number): Promise<Conversation> {
-  const rows = await tx.find<Conversation>("conversation", COLUMNS, ["kind", "lo", "hi"], [[KINDS.g, groupId, 0]]);
-  const [row] = tx.log.current(rows);
-  if (row === undefined) throw new ChatError(Errno.notFound, `groupid: there is no group ${groupId}`);
+/** The log of a group, locked for writing to it. Throws errno 12 where there is no such group. */
+export async function lockGroup(tx: Tx, groupId: number): Promise<Conversation> {
+  const [row] = await tx.log.lock(await tx.log.named([[KINDS.g, groupId, 0]]));
+  if (row === undefined) throw noGroup(groupId);
   return row;
 }
+
+/** The id of a group's log. Throws errno 12 where there is no such group. */
+export async function groupLog(tx: Tx, groupId: number): Promise<number> {
+  const [row] = await tx.log.named([[KINDS.g, groupId, 0]]);
+  if (row === undefined) throw noGroup(groupId);
+  return row.id;
+}
+
+const noGroup = (groupId: number) => new ChatError(Errno.notFound, `groupid: there is no group ${groupId}`);
 
 /** Everything that is written to a user: their direct conversations and their groups, with the user's join there. */
 export async function conversationsOf(tx: Tx, userId: number): Promise<(Conversation & { join_seq: number })[]> {

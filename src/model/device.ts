@@ -1,7 +1,7 @@
 // Devices: who owns a session, and up to where each conversation has been delivered.
-import type { LogRow, Tx } from "../db/db.ts";
-import { parseConv } from "../protocol.ts";
-import { type Conversation, conversationsOf, convName, findConversations } from "./conversation.ts";
+import type { Conversation, LogRow, Tx } from "../db/db.ts";
+import { ChatError, Errno, parseConv } from "../protocol.ts";
+import { conversationsOf, convName, keyOf } from "./conversation.ts";
 
 /** A conversation with rows that a device has not been delivered. */
 export type Behind = [conversation: number, conv: string, delivered: number, head: number];
@@ -9,6 +9,8 @@ export type Behind = [conversation: number, conv: string, delivered: number, hea
 export interface OpenedDevice {
   id: number;
   epoch: number;
+  /** The other boot, still alive, that the device was online at: its session is to be ended. "" where there is none. */
+  from: string;
   /** Oldest next row first. */
   behind: Behind[];
   /** Rows that follow: those in `behind` that the device has not sent itself. */
@@ -36,30 +38,54 @@ const EXACT_COUNT_LIMIT = 10_000;
 const PAGE_CONVERSATIONS = 32;
 
 /**
- * Claims (user, device) for a login: the higher epoch owns. A device's first login makes it, with the cursors of the
- * user's most advanced device, so that what nobody has received arrives and what is older does not.
+ * Claims (user, device) for a login at `boot`: the higher epoch owns. A device's first login makes it, with the cursors
+ * of the user's most advanced device, so that what nobody has received arrives and what is older does not. Throws errno
+ * 2 where the device is online at another boot, unless `takeover` is set.
  */
-export async function openDevice(tx: Tx, userId: number, name: string, boot: string): Promise<OpenedDevice> {
-  const known = await tx.find<{ id: number; epoch: number }>(
+export async function openDevice(
+  tx: Tx,
+  userId: number,
+  name: string,
+  boot: string,
+  takeover = true,
+): Promise<OpenedDevice> {
+  const columns = ["id", "epoch", "boot"];
+  const [known] = await tx.lock<{ id: number; epoch: number; boot: string }>(
     "device",
-    ["id", "epoch"],
+    columns,
     ["user_id", "name"],
     [[userId, name]],
   );
-  let { id, epoch } = known[0] ?? { id: 0, epoch: 1 };
-  if (id === 0) {
-    id = (await tx.run("INSERT INTO device (user_id, name, epoch, boot) VALUES (?, ?, 1, ?)", [userId, name, boot])).id;
-    await tx.run(
-      `INSERT INTO cursor (device, conversation, seq)
-       SELECT ?, c.conversation, max(c.seq) FROM device d JOIN cursor c ON c.device = d.id WHERE d.user_id = ?
-       GROUP BY c.conversation`,
-      [id, userId],
-    );
-  } else {
-    epoch++;
-    await tx.run("UPDATE device SET epoch = ?, boot = ? WHERE id = ?", [epoch, boot, id]);
+  if (known === undefined) {
+    const id = await createDevice(tx, userId, name, boot);
+    return { id, epoch: 1, from: "", ...(await findBehind(tx, userId, id)) };
   }
-  return { id, epoch, ...(await findBehind(tx, userId, id)) };
+  const others = known.boot === "" || known.boot === boot ? [] : [known.boot];
+  const from = (await tx.alive(others)).has(known.boot) ? known.boot : "";
+  if (from !== "" && !takeover)
+    throw new ChatError(
+      Errno.alreadyOnline,
+      "you are online on this device already: log in with takeover to end that session",
+    );
+  const { id } = known;
+  const epoch = known.epoch + 1;
+  await tx.run("UPDATE device SET epoch = ?, boot = ? WHERE id = ?", [epoch, boot, id]);
+  return { id, epoch, from, ...(await findBehind(tx, userId, id)) };
+}
+
+async function createDevice(tx: Tx, userId: number, name: string, boot: string): Promise<number> {
+  const { id } = await tx.run("INSERT INTO device (user_id, name, epoch, boot) VALUES (?, ?, 1, ?)", [
+    userId,
+    name,
+    boot,
+  ]);
+  await tx.run(
+    "INSERT INTO `cursor` (device, conversation, seq) " +
+      "SELECT ?, c.conversation, max(c.seq) FROM device d JOIN `cursor` c ON c.device = d.id WHERE d.user_id = ? " +
+      "GROUP BY c.conversation",
+    [id, userId],
+  );
+  return id;
 }
 
 async function findBehind(tx: Tx, userId: number, device: number): Promise<{ behind: Behind[]; offline: number }> {
@@ -186,7 +212,7 @@ async function merge(
 
 /** Up to where the device has been delivered the conversation `conv`, as its cursor says; 0 where it takes no part. */
 export async function deliveredOf(tx: Tx, [userId, device]: [number, number], conv: string): Promise<number> {
-  const log = (await findConversations(tx, [parseConv(conv)!])).get(conv);
+  const [log] = await tx.log.named([keyOf(parseConv(conv)!)]);
   if (log === undefined) return 0;
   const [[delivered]] = (await resolve(tx, userId, device, [[log.id, null]])) as [Backlog["found"][0]];
   return delivered;
@@ -197,7 +223,7 @@ export async function saveCursors(
   tx: Tx,
   saves: [device: number, epoch: number, cursors: CursorOf[]][],
 ): Promise<void> {
-  const devices = await tx.find<{ id: number; epoch: number }>(
+  const devices = await tx.lock<{ id: number; epoch: number }>(
     "device",
     ["id", "epoch"],
     ["id"],

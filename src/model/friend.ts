@@ -16,9 +16,9 @@ export async function addFriend(
   const name = await nameOf(tx, friendId, "friendId");
   if ((await tx.find("friend", ["user_id"], ["user_id", "friend_id"], [[userId, friendId]])).length > 0)
     throw new ChatError(Errno.alreadyDone, `friendId: ${friendId} is on your list already`);
-  await tx.insert("friend", ["user_id", "friend_id"], [[userId, friendId]]);
   const conv = directConv(userId, friendId);
   const { id, last_seq } = (await openConversations(tx, [parseConv(conv)!])).get(conv)!;
+  await tx.insert("friend", ["user_id", "friend_id"], [[userId, friendId]]);
   const seq = last_seq + 1;
   const row: LogRow = [id, seq, MsgId.addFriend, userId, device, null, ts, JSON.stringify({ msg })];
   await tx.log.append([row]);

@@ -1,7 +1,7 @@
 // Groups and their members. A group's log is its conversation, which counts the changes of its membership.
 import type { LogRow, Tx } from "../db/db.ts";
 import { ChatError, Errno, GROUP_MEMBERS_SHOWN, MsgId } from "../protocol.ts";
-import { groupLog } from "./conversation.ts";
+import { groupLog, lockGroup } from "./conversation.ts";
 
 export type Member = [id: number, name: string, role: string];
 
@@ -31,15 +31,16 @@ export async function joinGroup(
   [userId, device, groupId]: [number, number, number],
   ts: number,
 ): Promise<{ group: Group; row: LogRow; version: number }> {
-  const { id, last_seq, member_ver } = await groupLog(tx, groupId);
+  const log = await lockGroup(tx, groupId);
+  const { id, last_seq } = log;
   if ((await tx.find("member", ["role"], ["conversation", "user_id"], [[id, userId]])).length > 0)
     throw new ChatError(Errno.alreadyDone, `groupid: you are in group ${groupId} already`);
   const seq = last_seq + 1;
   await tx.insert("member", ["conversation", "user_id", "role", "join_seq"], [[id, userId, "normal", seq - 1]]);
-  await tx.run("UPDATE conversation SET member_ver = member_ver + 1 WHERE id = ?", [id]);
+  await tx.log.changeMembers(log);
   const row: LogRow = [id, seq, MsgId.joinGroup, userId, device, null, ts, JSON.stringify({ userid: userId })];
   await tx.log.append([row]);
-  return { group: await describe(tx, id, groupId, GROUP_MEMBERS_SHOWN), row, version: member_ver + 1 };
+  return { group: await describe(tx, id, groupId, GROUP_MEMBERS_SHOWN), row, version: log.member_ver };
 }
 
 export async function groupsOf(tx: Tx, userId: number): Promise<Group[]> {
@@ -75,7 +76,7 @@ export async function membersPage(
   after: number,
   limit: number,
 ): Promise<Member[]> {
-  const { id } = await groupLog(tx, groupId);
+  const id = await groupLog(tx, groupId);
   if ((await tx.find("member", ["role"], ["conversation", "user_id"], [[id, userId]])).length === 0)
     throw notMember(groupId);
   return page(tx, id, after, limit);

@@ -1,7 +1,7 @@
 // Messages: how a batch is appended to its conversations, and how what a device lacks is read back.
-import type { LogRow, Tx } from "../db/db.ts";
+import type { Conversation, LogRow, Tx } from "../db/db.ts";
 import { Errno, parseConv } from "../protocol.ts";
-import { type Conversation, openConversations } from "./conversation.ts";
+import { openConversations } from "./conversation.ts";
 import { notMember } from "./group.ts";
 
 /** A batch of chat messages in columns, because that crosses threads cheapest. */

@@ -4,24 +4,29 @@ import { backlog, deliveredOf, openDevice, saveCursors } from "./device.ts";
 import { addFriend, friendsOf, listedBy } from "./friend.ts";
 import { createGroup, groupsOf, joinGroup, memberIds, membersPage } from "./group.ts";
 import { append } from "./message.ts";
+import { closeDevices, devicesOf, headsOf, replacedAmong } from "./online.ts";
 import { createUser, credentials, rehash, revokeTokens, setting } from "./user.ts";
 
 export const operations = {
   addFriend,
   append,
   backlog,
+  closeDevices,
   createGroup,
   createUser,
   credentials,
+  devicesOf,
   deliveredOf,
   friendsOf,
   groupsOf,
+  headsOf,
   joinGroup,
   listedBy,
   memberIds,
   membersPage,
   openDevice,
   rehash,
+  replacedAmong,
   revokeTokens,
   saveCursors,
   setting,

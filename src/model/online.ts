@@ -1,0 +1,44 @@
+// Who is online where, as the logins have committed it: what counts when there is nobody else to ask.
+import type { Tx } from "../db/db.ts";
+
+export interface OnlineDevice {
+  userId: number;
+  device: string;
+  epoch: number;
+  boot: string;
+}
+
+/** The devices of these users that are online, at `boot` (the caller's own) or at another that is alive. */
+export async function devicesOf(tx: Tx, userIds: number[], boot: string): Promise<OnlineDevice[]> {
+  const columns = ["user_id AS userId", "name AS device", "epoch", "boot"];
+  const ids = [...new Set(userIds)].map((id) => [id]);
+  const devices = await tx.find<OnlineDevice>("device", columns, ["user_id"], ids);
+  const others = new Set(devices.map((device) => device.boot));
+  others.delete("");
+  others.delete(boot);
+  const alive = others.size > 0 ? await tx.alive([...others]) : others;
+  return devices.filter((device) => device.boot === boot || alive.has(device.boot));
+}
+
+/** Devices whose sessions have ended, except those that a later login owns. */
+export async function closeDevices(tx: Tx, closed: [device: number, epoch: number][]): Promise<void> {
+  const inOrder = [...closed].sort((a, b) => a[0] - b[0]);
+  await Promise.all(
+    inOrder.map((key) => tx.run("UPDATE device SET boot = '' WHERE id = ? AND epoch = ? AND boot <> ''", key)),
+  );
+}
+
+/** Those of these logins whose device a later login owns. */
+export async function replacedAmong(tx: Tx, logins: [device: number, epoch: number][]): Promise<number[]> {
+  const ids = logins.map(([device]) => [device]);
+  const rows = await tx.find<{ id: number; epoch: number }>("device", ["id", "epoch"], ["id"], ids);
+  const epochs = new Map(rows.map(({ id, epoch }) => [id, epoch]));
+  return logins.filter(([device, epoch]) => (epochs.get(device) ?? 0) > epoch).map(([device]) => device);
+}
+
+/** The newest head of each of these conversations: for who has missed too much of the commit log. */
+export async function headsOf(tx: Tx, conversations: number[]): Promise<[conversation: number, lastSeq: number][]> {
+  const ids = conversations.map((id) => [id]);
+  const rows = await tx.find<{ id: number; last_seq: number }>("conversation", ["id", "last_seq"], ["id"], ids);
+  return tx.log.current(rows).map(({ id, last_seq }) => [id, last_seq]);
+}
