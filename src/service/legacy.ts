@@ -5,7 +5,10 @@ import type { Delivery } from "./delivery.ts";
 import { pushOf } from "./render.ts";
 import type { Position, Session } from "./session.ts";
 
-/** Text of stored messages inside the answer, in characters: what is beyond follows as pushes. */
+/**
+ * Text of stored messages inside the answer, in characters: what is beyond follows as pushes. Within a string every
+ * quote is escaped once more, and the whole must fit a frame.
+ */
 const OFFLINE_TEXT = 1024 * 1024;
 
 const strings = (list: Json | undefined): string[] => (list as Json[]).map((each) => JSON.stringify(each));
@@ -37,21 +40,23 @@ async function takeOffline(delivery: Delivery, session: Session) {
   const events: string[] = [];
   const touched = new Set<Position>();
   let room = OFFLINE_TEXT;
-  const full = () => messages.length >= LEGACY_OFFLINE_MESSAGES || room <= 0;
-  while (session.behind.size > 0 && !full() && !session.ended) {
+  let full = false;
+  while (session.behind.size > 0 && !full && !session.ended) {
     const { rows, names } = await delivery.readPage(session);
     for (const row of rows) {
       const [conversation, seq, kind, sender, device] = row;
       const position = session.positions.get(conversation)!;
-      if (full()) break;
-      if (device === session.deviceId) position.skip(seq);
-      else {
-        const text = pushOf(row, position.conv, position.key, names.get(sender)!);
-        (kind === MsgId.chat || kind === MsgId.groupChat ? messages : events).push(text);
-        room -= text.length;
-        position.pass(seq);
-        touched.add(position);
+      if (device === session.deviceId) {
+        position.skip(seq);
+        continue;
       }
+      const text = pushOf(row, position.conv, position.key, names.get(sender)!);
+      full = messages.length >= LEGACY_OFFLINE_MESSAGES || text.length > room;
+      if (full) break;
+      (kind === MsgId.chat || kind === MsgId.groupChat ? messages : events).push(text);
+      room -= text.length;
+      position.pass(seq);
+      touched.add(position);
     }
     for (const position of session.behind) if (position.at! >= position.head) session.behind.delete(position);
     if (rows.length === 0) break;
