@@ -150,7 +150,6 @@ export class Decoder {
           if (byte === LF || byte === NUL) {
             this.setTerminator(byte);
             this.scan = "between";
-            this.at = i + 1;
           } else if (++this.discarded > maxFrameBytes) return this.tooLarge();
           break;
         default:

@@ -123,10 +123,15 @@ test("a byte-order mark is skipped where it leads, and nowhere else", () => {
       expect(words(decodeEveryWay(bytes(part, behind, '{"msgId":1}\n', HEALTHY)))).toBe(
         behind === "\n" ? "!18 1 9" : "!18 9",
       );
+  expect(words(decodeEveryWay(frame(bytes(BOM, BOM, '{"msgId":1,"s":"\uFFFD"}'))))).toBe("!18");
   expect(words(decodeEveryWay(bytes(frame(bytes(BOM, '{"msgId":1}')), frame(bytes(BOM, HEALTHY)))))).toBe("1 9");
 });
 
 test("a frame that is no object is an error, and the next one a message", () => {
+  expect(decodeEveryWay(bytes(frame(""), frame(HEALTHY)))).toMatchObject([
+    { fault: { errmsg: expect.stringMatching(/^empty frame/) } },
+    {},
+  ]);
   for (const json of [
     "[]",
     '[{"msgId":1}]',
@@ -141,6 +146,8 @@ test("a frame that is no object is an error, and the next one a message", () => 
     '{"msgId":1}\0',
   ])
     expect([json, words(decodeEveryWay(bytes(frame(json), frame(HEALTHY))))]).toEqual([json, "!18 9"]);
+  for (const json of ["[]", "null", "42"])
+    expect(decodeEveryWay(frame(json))).toMatchObject([{ fault: { errmsg: expect.stringContaining("object") } }]);
   expect(words(decodeEveryWay(bytes(frame(' {"msgId":1}\r\n'), frame(HEALTHY))))).toBe("1 9");
 });
 

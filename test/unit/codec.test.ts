@@ -165,6 +165,12 @@ describe("the terminator", () => {
     expect(words(decode([stream], 4096))).toBe("1 1 1 !18 1 !18 1 1 1 1");
   });
 
+  test("that ends discarded text is met at every cut", () => {
+    const stream = bytes(`${one}\nx y\0${one}`);
+    for (let cut = 1; cut < stream.length; cut++)
+      expect(decode(cutAt(stream, [cut]), 4096)[2]).toEqual({ message: { msgId: 1 }, framing: "nul" });
+  });
+
   test("is no longer waited for when the input has ended", () => {
     const decoder = new Decoder(4096);
     decoder.push(bytes(one));
