@@ -11,16 +11,60 @@ export const CHEAP_PASSWORDS = ["--password-memory", "1", "--password-time", "1"
 
 const READY_MS = 10_000;
 const folders = new Set<string>();
+/** Processes that are still running. */
+const started = new Set<Bun.Subprocess>();
 
-/** A temporary folder that goes when the process ends. */
+/** Ends what is still running and removes the temporary folders: at the end of all tests, or of the process. */
+export function cleanUp(): void {
+  for (const each of started) each.kill("SIGKILL");
+  for (const each of folders) rmSync(each, { recursive: true, force: true });
+}
+process.on("exit", cleanUp);
+
+/** A temporary folder that goes in the end. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), "chatserver-"));
-  if (folders.size === 0)
-    process.on("exit", () => {
-      for (const each of folders) rmSync(each, { recursive: true, force: true });
-    });
   folders.add(folder);
   return folder;
+}
+
+/** How a program is started where it matters. */
+export interface Surroundings {
+  /** A program before it that sets its surroundings up, such as `prlimit --fsize=1000`. */
+  prefix?: string[];
+  cwd?: string;
+  /** All of its environment. */
+  env?: Record<string, string | undefined>;
+}
+
+function spawn(command: string[], { prefix = [], cwd, env }: Surroundings) {
+  const program = Bun.spawn([...prefix, ...command], {
+    stdout: "pipe",
+    stderr: "pipe",
+    stdin: "ignore",
+    cwd,
+    env: env ?? { PATH: process.env.PATH, HOME: temporaryFolder() },
+  });
+  started.add(program);
+  program.exited.then(() => started.delete(program));
+  return program;
+}
+
+export interface Ended {
+  /** Null where a signal ended it. */
+  code: number | null;
+  output: string;
+  errors: string;
+}
+
+/** Runs a program that ends by itself; rejects where it has not done so after `ms`. */
+export async function runProgram(command: string[], surroundings: Surroundings = {}, ms = READY_MS): Promise<Ended> {
+  const program = spawn(command, surroundings);
+  const late = setTimeout(() => program.kill("SIGKILL"), ms);
+  const [output, errors] = await Promise.all([program.stdout.text(), program.stderr.text(), program.exited]);
+  clearTimeout(late);
+  if (program.signalCode === "SIGKILL") throw new Error(`${command} did not end:\n${output}${errors}`);
+  return { code: program.signalCode === null ? program.exitCode : null, output, errors };
 }
 
 export interface RunningServer {
@@ -34,14 +78,21 @@ export interface RunningServer {
 }
 
 /** Starts a server on the database `data`, with flags of its own; rejects with its log where it does not get ready. */
-export async function startServer(data: string, flags: string[] = CHEAP_PASSWORDS, port = 0): Promise<RunningServer> {
-  const server = Bun.spawn([CHAT_SERVER, String(port), "--host", "127.0.0.1", "--data", data, ...flags], {
-    stdout: "pipe",
-    stderr: "pipe",
-    stdin: "ignore",
-    env: { PATH: process.env.PATH, HOME: temporaryFolder() },
-  });
-  started.add(server);
+export function startServer(
+  data: string,
+  flags: string[] = CHEAP_PASSWORDS,
+  port = 0,
+  surroundings: Surroundings = {},
+): Promise<RunningServer> {
+  const command = [CHAT_SERVER, String(port), "--host", "127.0.0.1", "--data", data, ...flags];
+  return serverOf(spawn(command, surroundings));
+}
+
+/** The server that `command` starts, itself or by a program in between, once it listens. */
+export const startAs = (command: string[], surroundings: Surroundings = {}): Promise<RunningServer> =>
+  serverOf(spawn(command, surroundings));
+
+async function serverOf(program: ReturnType<typeof spawn>): Promise<RunningServer> {
   let log = "";
   const ready = Promise.withResolvers<number>();
   const read = async (stream: ReadableStream<Uint8Array<ArrayBuffer>>) => {
@@ -52,23 +103,21 @@ export async function startServer(data: string, flags: string[] = CHEAP_PASSWORD
       if (listening !== null) ready.resolve(Number(listening[1]));
     }
   };
-  const outputs = Promise.all([read(server.stdout), read(server.stderr)]);
-  const exited = server.exited.then(async () => {
+  const outputs = Promise.all([read(program.stdout), read(program.stderr)]);
+  const exited = program.exited.then(async () => {
     await outputs;
-    started.delete(server);
     ready.reject(new Error(`the server ended before it was ready:\n${log}`));
-    return server.signalCode === null ? server.exitCode : null;
+    return program.signalCode === null ? program.exitCode : null;
   });
   const late = setTimeout(() => ready.reject(new Error(`the server was not ready in time:\n${log}`)), READY_MS);
   try {
-    const listening = await ready.promise;
     return {
-      port: listening,
-      pid: server.pid,
+      port: await ready.promise,
+      pid: program.pid,
       log: () => log,
       exited,
       stop: (signal = "SIGTERM") => {
-        server.kill(signal);
+        program.kill(signal);
         return exited;
       },
     };
@@ -76,12 +125,6 @@ export async function startServer(data: string, flags: string[] = CHEAP_PASSWORD
     clearTimeout(late);
   }
 }
-
-/** Servers that are still running: ended with the test process, whatever happens to it. */
-const started = new Set<Bun.Subprocess>();
-process.on("exit", () => {
-  for (const server of started) server.kill("SIGKILL");
-});
 
 /** Waits until `condition` holds; rejects with `what` after `ms`. */
 export async function until(condition: () => unknown, what: string, ms = 10_000): Promise<void> {
