@@ -1,0 +1,206 @@
+// Throw-away MariaDB and Redis for tests: Debian's programs on free ports of 127.0.0.1, in temporary folders.
+import { writeFileSync } from "node:fs";
+import { createServer } from "node:net";
+import { join } from "node:path";
+import { createConnection } from "mysql2";
+import { temporaryFolder } from "./harness.ts";
+
+export interface RunningService {
+  port: number;
+  pid: number;
+  /** SIGSTOP and SIGCONT: a machine that hangs. */
+  pause(): void;
+  resume(): void;
+  /** Ends it at once, as a crash does. */
+  kill(): Promise<void>;
+  /** Starts it again on the same port and data. */
+  restart(): Promise<void>;
+  stop(): Promise<void>;
+}
+
+export interface RunningMariadb extends RunningService {
+  /** Of an account that may do what it likes in databases whose names begin with "chat". */
+  url: string;
+  /** Runs statements with all rights, and returns the rows of the last one. */
+  admin(sql: string): Promise<Record<string, unknown>[]>;
+  /** Makes an empty database and returns the URL to it. */
+  database(name?: string): Promise<string>;
+}
+
+export interface RunningRedis extends RunningService {
+  url: string;
+}
+
+const READY_MS = 20_000;
+const USER = "chat";
+const PASSWORD = "se:cr@t/%";
+
+/** Where a program is; throws with the package that has it. */
+function program(name: string, debianPackage: string): string {
+  const path = Bun.which(name, { PATH: `${process.env.PATH}:/usr/sbin:/usr/local/sbin` });
+  if (path === null) throw new Error(`${name} is missing: apt-get install ${debianPackage}`);
+  return path;
+}
+
+export function freePort(): Promise<number> {
+  const { promise, resolve, reject } = Promise.withResolvers<number>();
+  const probe = createServer().on("error", reject);
+  probe.listen(0, "127.0.0.1", () => {
+    const { port } = probe.address() as { port: number };
+    probe.close(() => resolve(port));
+  });
+  return promise;
+}
+
+const running = new Set<Bun.Subprocess>();
+process.on("exit", () => {
+  for (const each of running) each.kill("SIGKILL");
+});
+
+/** Runs `command` until it answers `ready`, and again after each restart. */
+async function startService(port: number, command: string[], ready: () => Promise<boolean>): Promise<RunningService> {
+  let child: Bun.Subprocess<"ignore", "pipe", "pipe">;
+  let output = "";
+  const collect = async (stream: ReadableStream<Uint8Array<ArrayBuffer>>) => {
+    for await (const chunk of stream) output = (output + new TextDecoder().decode(chunk)).slice(-20_000);
+  };
+  const start = async () => {
+    child = Bun.spawn(command, { stdin: "ignore", stdout: "pipe", stderr: "pipe" });
+    running.add(child);
+    collect(child.stdout);
+    collect(child.stderr);
+    const end = performance.now() + READY_MS;
+    while (!(await ready())) {
+      if (child.exitCode !== null || performance.now() > end)
+        throw new Error(`${command[0]} on port ${port} was not ready in time:\n${output}`);
+      await Bun.sleep(20);
+    }
+  };
+  const end = async (signal: NodeJS.Signals) => {
+    child.kill("SIGCONT");
+    child.kill(signal);
+    await child.exited;
+    running.delete(child);
+  };
+  await start();
+  return {
+    port,
+    get pid() {
+      return child.pid;
+    },
+    pause: () => child.kill("SIGSTOP"),
+    resume: () => child.kill("SIGCONT"),
+    kill: () => end("SIGKILL"),
+    restart: async () => {
+      if (child.exitCode === null && child.signalCode === null) await end("SIGTERM");
+      await start();
+    },
+    stop: () => end("SIGKILL"),
+  };
+}
+
+/** An empty MariaDB; `flags` as for mariadbd. */
+export async function startMariadb(flags: string[] = []): Promise<RunningMariadb> {
+  const folder = temporaryFolder();
+  const data = join(folder, "data");
+  const install = program("mariadb-install-db", "mariadb-server");
+  const server = program("mariadbd", "mariadb-server");
+  const asRoot = process.getuid?.() === 0 ? ["--user=root"] : [];
+  const made = Bun.spawnSync([
+    install,
+    "--no-defaults",
+    `--datadir=${data}`,
+    "--auth-root-authentication-method=normal",
+    "--skip-test-db",
+    "--innodb-log-file-size=16M",
+    ...asRoot,
+  ]);
+  if (made.exitCode !== 0) throw new Error(`mariadb-install-db failed:\n${made.stdout}\n${made.stderr}`);
+  const accounts = join(folder, "accounts.sql");
+  writeFileSync(
+    accounts,
+    `CREATE USER IF NOT EXISTS '${USER}'@'%' IDENTIFIED BY '${PASSWORD}';
+GRANT ALL ON \`chat%\`.* TO '${USER}'@'%';
+CREATE USER IF NOT EXISTS 'stranger'@'%' IDENTIFIED BY 'stranger';
+`,
+  );
+  const port = await freePort();
+  const admin = (sql: string) => query(port, sql);
+  const service = await startService(
+    port,
+    [
+      server,
+      "--no-defaults",
+      `--datadir=${data}`,
+      `--socket=${join(folder, "s")}`,
+      `--pid-file=${join(folder, "pid")}`,
+      `--port=${port}`,
+      "--bind-address=127.0.0.1",
+      `--init-file=${accounts}`,
+      "--innodb-buffer-pool-size=64M",
+      "--innodb-log-file-size=16M",
+      "--performance-schema=OFF",
+      "--skip-name-resolve",
+      ...asRoot,
+      ...flags,
+    ],
+    () =>
+      admin("SELECT 1").then(
+        () => true,
+        () => false,
+      ),
+  );
+  let databases = 0;
+  const database = async (name = `chat${++databases}`) => {
+    await admin(`CREATE DATABASE \`${name}\``);
+    return `mysql://${USER}:${encodeURIComponent(PASSWORD)}@127.0.0.1:${port}/${name}`;
+  };
+  // In place: `pid` is a getter.
+  return Object.assign(service, { url: await database("chat"), admin, database });
+}
+
+function query(port: number, sql: string): Promise<Record<string, unknown>[]> {
+  const { promise, resolve, reject } = Promise.withResolvers<Record<string, unknown>[]>();
+  const connection = createConnection({ host: "127.0.0.1", port, user: "root", multipleStatements: true });
+  connection.on("error", reject);
+  connection.query(sql, (error, rows) => {
+    connection.destroy();
+    if (error) return reject(error);
+    const last = Array.isArray(rows) ? rows.at(-1) : rows;
+    resolve((Array.isArray(last) ? last : rows) as Record<string, unknown>[]);
+  });
+  return promise;
+}
+
+/** An empty Redis that keeps nothing on disk; `flags` as for redis-server. */
+export async function startRedis(flags: string[] = []): Promise<RunningRedis> {
+  const server = program("redis-server", "redis-server");
+  const port = await freePort();
+  const nothingKept = ["--save", "", "--appendonly", "no", "--dir", temporaryFolder()];
+  const service = await startService(
+    port,
+    [server, "--port", String(port), "--bind", "127.0.0.1", ...nothingKept, ...flags],
+    () => answersPing(port),
+  );
+  return Object.assign(service, { url: `redis://127.0.0.1:${port}` });
+}
+
+async function answersPing(port: number): Promise<boolean> {
+  const { promise, resolve } = Promise.withResolvers<boolean>();
+  const socket = await Bun.connect({
+    hostname: "127.0.0.1",
+    port,
+    socket: {
+      data: (_, answer) => resolve(answer.toString().startsWith("+PONG")),
+      close: () => resolve(false),
+      error: () => resolve(false),
+    },
+  }).catch(() => null);
+  if (socket === null) return false;
+  socket.write("PING\r\n");
+  const late = setTimeout(() => resolve(false), 1_000);
+  const answered = await promise;
+  clearTimeout(late);
+  socket.end();
+  return answered;
+}
