@@ -71,7 +71,7 @@ export class Sessions {
       this.end(old);
     }
     try {
-      await this.handover(userId, device);
+      await this.handover(session);
       // A new device starts where its siblings stand.
       await this.cursors.save(this.router.of(userId));
       refuseEnded(session);
@@ -125,11 +125,15 @@ export class Sessions {
     this.leaving.set(key, { session, saved });
   }
 
-  /** Waits until the device's last session has saved its positions; one that cannot write on is cut off. */
-  private async handover(userId: number, device: string): Promise<void> {
+  /**
+   * Waits until the device's last session has saved its positions. One that cannot write on is cut off, unless it was on
+   * the same connection: then its output goes before the answer to this log-in anyway.
+   */
+  private async handover({ connection, userId, device }: Session): Promise<void> {
     const left = this.leaving.get(`${userId}/${device}`);
     if (left === undefined) return;
-    const cut = setTimeout(() => left.session.connection.terminate(), HANDOVER_MS);
+    const old = left.session.connection;
+    const cut = old === connection ? undefined : setTimeout(() => old.terminate(), HANDOVER_MS);
     await left.saved;
     clearTimeout(cut);
   }
