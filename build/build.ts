@@ -20,8 +20,10 @@ async function readCommit(): Promise<string> {
 
 async function compile(name: string, entries: string[], define: Record<string, string>): Promise<void> {
   const executable = join(root, "build", name);
-  // A running executable cannot be written to, but replaced.
-  const outfile = `${executable}.${process.pid}.bun-build`;
+  // A running executable cannot be written to, but replaced. The name of the file that is written becomes part of it,
+  // the folder's does not: the same sources give the same bytes.
+  const folder = `${executable}.${process.pid}.bun-build`;
+  const outfile = join(folder, name);
   // Dated to the start: what is edited meanwhile is newer, and built the next time.
   const started = new Date();
   try {
@@ -37,7 +39,7 @@ async function compile(name: string, entries: string[], define: Record<string, s
     await utimes(outfile, started, started);
     await rename(outfile, executable);
   } finally {
-    await rm(outfile, { force: true });
+    await rm(folder, { recursive: true, force: true });
   }
 }
 
