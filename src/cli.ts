@@ -138,7 +138,7 @@ export function readOptions(argv: string[], env: Record<string, string | undefin
   for (const name of names) {
     const { value, help, otherwise } = FLAGS[name];
     command.option(
-      `--${kebab(name)}${value === "" ? "" : ` <${value}>`}`,
+      `--${kebab(name)}${value === "" ? "[=no]" : ` <${value}>`}`,
       `${help} (default ${otherwise}; $${variable(name)})`,
     );
   }
@@ -147,21 +147,19 @@ export function readOptions(argv: string[], env: Record<string, string | undefin
   let given: Record<string, unknown>;
   let args: readonly string[];
   try {
-    // The parser would take what follows a flag with a hyphen for its value.
-    const alone = new Set(names.filter((name) => FLAGS[name].value === "").map((name) => `--${kebab(name)}`));
-    const spelledOut = argv.map((arg) => (alone.has(arg) ? `${arg}=true` : arg));
-    ({ options: given, args } = cli.parse(["", "", ...spelledOut], { run: false }));
+    ({ options: given, args } = cli.parse(["", "", ...markValues(argv)], { run: false }));
     if (given.version) process.stdout.write(`ChatServer ${VERSION}\n`);
     if (given.help || given.version) return null;
-    command.checkUnknownOptions();
     command.checkOptionValue();
   } catch (error) {
     throw new UsageError(`${(error as Error).message}: see --help`);
   }
-  if (args.length > 1) throw new UsageError(`unexpected "${args[1]}": only the port stands without a flag, see --help`);
-  const port = read("port", args[0], env.CHAT_PORT, {
-    ...count("", 6000, 0, 65_535),
-  });
+  const [portText, unexpected] = [...args, ...(given["--"] as string[])];
+  if (unexpected !== undefined)
+    throw new UsageError(
+      `unexpected ${JSON.stringify(unexpected.slice(MARK.length))}: only the port stands without a flag, see --help`,
+    );
+  const port = read("port", portText, env.CHAT_PORT, count("", 6000, 0, 65_535));
   const flags = Object.fromEntries(
     names.map((name) => [name, read(name, given[name], env[variable(name)], FLAGS[name] as Flag<unknown>)]),
   ) as unknown as Flags;
@@ -179,13 +177,33 @@ export function readOptions(argv: string[], env: Record<string, string | undefin
   return { ...flags, port, tls, strayVariables };
 }
 
+/** Before each value on its way through the parser, which would take 007 for 7 and an empty text for 0. */
+const MARK = "=";
+
+/** `argv` for the parser, which would also take --host.x for --host and pass over --constructor: exact flags only. */
+function markValues(argv: string[]): string[] {
+  const flags = Object.entries(FLAGS).map(([name, { value }]) => ({ flag: `--${kebab(name)}`, value }));
+  const known = new Set(["-h", "--help", "-v", "--version", ...flags.map(({ flag }) => flag)]);
+  const switches = new Set(flags.filter(({ value }) => value === "").map(({ flag }) => flag));
+  const end = [...argv, "--"].indexOf("--");
+  const marked = argv.slice(0, end).map((arg) => {
+    if (!arg.startsWith("-")) return MARK + arg;
+    const flag = arg.split("=", 1)[0]!;
+    if (!known.has(flag)) throw new Error(`unknown option ${JSON.stringify(flag)}`);
+    if (arg !== flag) return `${flag}=${MARK}${arg.slice(flag.length + 1)}`;
+    // The parser would take what follows for its value.
+    return switches.has(flag) ? `${flag}=${MARK}yes` : flag;
+  });
+  return [...marked, ...argv.slice(end, end + 1), ...argv.slice(end + 1).map((arg) => MARK + arg)];
+}
+
 /** A flag wins over its variable; an empty variable counts as not set. */
 function read<T>(name: string, flag: unknown, env: string | undefined, { allowed, otherwise, parse }: Flag<T>): T {
   const source = flag !== undefined ? (name === "port" ? "port" : `--${kebab(name)}`) : variable(name);
   if (Array.isArray(flag)) throw new UsageError(`${source}: given more than once`);
-  const text = flag !== undefined ? String(flag) : env || otherwise;
+  const text = flag !== undefined ? String(flag).slice(MARK.length) : env || otherwise;
   const value = parse(text);
-  if (value === undefined) throw new UsageError(`${source}: "${text}" is not ${allowed}`);
+  if (value === undefined) throw new UsageError(`${source}: ${JSON.stringify(text)} is not ${allowed}`);
   return value;
 }
 
