@@ -16,6 +16,8 @@ export class Wire {
   ended = false;
   /** The connection is gone. */
   closed = false;
+  /** Every read pauses the socket, until `resume`. */
+  stepping = false;
   private readonly decoder = new Decoder(16 * 1024 * 1024);
   private socket!: Socket<Wire>;
   private unsent = Buffer.alloc(0);
@@ -31,7 +33,10 @@ export class Wire {
       data: wire,
       allowHalfOpen: true,
       socket: {
-        data: (_, chunk) => wire.take(chunk),
+        data: (socket, chunk) => {
+          if (wire.stepping) socket.pause();
+          wire.take(chunk);
+        },
         drain: () => wire.writeRest(),
         end: () => {
           wire.ended = true;
