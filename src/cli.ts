@@ -133,7 +133,7 @@ const variable = (name: string): string => `CHAT_${kebab(name).replaceAll("-", "
  */
 export function readOptions(argv: string[], env: Record<string, string | undefined>): Options | null {
   const cli = cac("ChatServer");
-  const command = cli.command("[port]", "Serve chat on this port (default 6000, or $CHAT_PORT; 0: any free one)");
+  const command = cli.command("[port]", "").usage("[port] [options]");
   const names = Object.keys(FLAGS) as (keyof typeof FLAGS)[];
   for (const name of names) {
     const { value, help, otherwise } = FLAGS[name];
@@ -143,7 +143,12 @@ export function readOptions(argv: string[], env: Record<string, string | undefin
     );
   }
   cli.option("-v, --version", "Print the version");
-  cli.help((sections) => sections.filter(({ title }) => title !== "Commands" && !title?.startsWith("For more info")));
+  const portHelp = { title: "Port", body: "  the port to serve chat on; 0: any free one (default 6000; $CHAT_PORT)" };
+  cli.help((sections) =>
+    sections
+      .filter(({ title }) => !title?.startsWith("For more info"))
+      .map((section) => (section.title === "Commands" ? portHelp : section)),
+  );
   let given: Record<string, unknown>;
   let args: readonly string[];
   try {
