@@ -261,6 +261,8 @@ test("a partial frame takes little more memory than its bytes, however they came
   expect(gathered).toEqual(chunk);
   expect(gathered.buffer.byteLength).toBeLessThanOrEqual(3000);
   expect(tiny.length).toBe(0);
+  tiny.add(bytes("the next one"), 0, 12);
+  expect(gathered).toEqual(chunk);
   const short = new PartialFrame(3000);
   short.add(chunk, 2990, 3000);
   expect(short.take().buffer.byteLength).toBeLessThanOrEqual(64);
