@@ -80,7 +80,7 @@ export class Wire {
     let found = -1;
     const isThere = () => {
       found = this.received.findIndex(fits);
-      if (found < 0 && this.closed) throw new Error(`closed before ${what} came`);
+      if (found < 0 && this.ended) throw new Error(`closed before ${what} came`);
       return found >= 0;
     };
     await until(isThere, what, ms).catch((error: Error) => {
