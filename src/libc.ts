@@ -1,5 +1,5 @@
 // The calls of the C library that the runtime does not offer. The only file that uses FFI.
-import { dlopen } from "bun:ffi";
+import { dlopen, ptr } from "bun:ffi";
 
 const NAMES = process.platform === "darwin" ? ["libSystem.B.dylib"] : ["libc.so.6", "libc.so"];
 
@@ -9,6 +9,12 @@ function load() {
       return dlopen(name, {
         listen: { args: ["i32", "i32"], returns: "i32" },
         flock: { args: ["i32", "i32"], returns: "i32" },
+        dup: { args: ["i32"], returns: "i32" },
+        close: { args: ["i32"], returns: "i32" },
+        socket: { args: ["i32", "i32", "i32"], returns: "i32" },
+        sendto: { args: ["i32", "ptr", "u64", "i32", "ptr", "u32"], returns: "i64" },
+        getsockname: { args: ["i32", "ptr", "ptr"], returns: "i32" },
+        getsockopt: { args: ["i32", "i32", "i32", "ptr", "ptr"], returns: "i32" },
       }).symbols;
     } catch {
       // the next name
@@ -18,8 +24,62 @@ function load() {
 }
 const libc = load();
 
+/** Linux's numbers: what needs them is systemd's. */
+const AF_UNIX = 1;
+const AF_INET = 2;
+const AF_INET6 = 10;
+const SOCK_DGRAM = 2;
+const SOCK_CLOEXEC = 0o2000000;
+const MSG_DONTWAIT = 0x40;
+const MSG_NOSIGNAL = 0x4000;
+const SOL_SOCKET = 1;
+const SO_ACCEPTCONN = 30;
+/** sizeof(sun_path), with the NUL at the end of a path. */
+const MAX_UNIX_PATH = 108;
+
 /** Sets the backlog of a listening socket; the runtime's own is 512 and cannot be set. False where it did not work. */
 export const setBacklog = (fd: number, backlog: number): boolean => libc?.listen(fd, backlog) === 0;
 
 /** Takes the exclusive lock of an open file, until it is closed or the process ends; false where another holds it. */
 export const lockFile = (fd: number): boolean => libc === null || libc.flock(fd, 2 | 4) === 0; // LOCK_EX | LOCK_NB
+
+/** A second descriptor of the same file or socket, the caller's to close; null where there is none to be had. */
+export function duplicate(fd: number): number | null {
+  const copy = libc?.dup(fd) ?? -1;
+  return copy < 0 ? null : copy;
+}
+
+/** Closes a descriptor that `duplicate` gave. */
+export const closeDescriptor = (fd: number): void => void libc?.close(fd);
+
+/** Where a listening TCP socket listens; null where `fd` is none. */
+export function listeningAddress(fd: number): { host: string; port: number } | null {
+  const flag = new Int32Array(1);
+  const size = new Uint32Array([flag.byteLength]);
+  if (libc?.getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, ptr(flag), ptr(size)) !== 0 || flag[0] === 0) return null;
+  const address = Buffer.alloc(128);
+  size[0] = address.length;
+  if (libc.getsockname(fd, ptr(address), ptr(size)) !== 0) return null;
+  const family = new Uint16Array(address.buffer, address.byteOffset, 1)[0];
+  const port = address.readUInt16BE(2);
+  if (family === AF_INET) return { host: address.subarray(4, 8).join("."), port };
+  if (family !== AF_INET6) return null;
+  const groups = Array.from({ length: 8 }, (_, index) => address.readUInt16BE(8 + 2 * index).toString(16));
+  return { host: new URL(`http://[${groups.join(":")}]`).hostname, port };
+}
+
+/**
+ * Sends one datagram to the Unix socket of this path (or, with "@" before it, abstract name), without waiting: false
+ * where it was not taken.
+ */
+export function sendDatagram(path: string, text: string): boolean {
+  const name = Buffer.from(path.startsWith("@") ? `\0${path.slice(1)}` : `${path}\0`);
+  if (libc === null || name.length > MAX_UNIX_PATH) return false;
+  const address = Buffer.concat([new Uint8Array(new Uint16Array([AF_UNIX]).buffer), name]);
+  const data = Buffer.from(text);
+  const fd = libc.socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+  if (fd < 0) return false;
+  const sent = libc.sendto(fd, ptr(data), data.length, MSG_DONTWAIT | MSG_NOSIGNAL, ptr(address), address.length);
+  libc.close(fd);
+  return Number(sent) === data.length;
+}

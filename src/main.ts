@@ -9,6 +9,7 @@ import { Server } from "./net/server.ts";
 import { readTls, tlsChangedAt } from "./net/tls.ts";
 import { Service } from "./service/service.ts";
 import { StartError } from "./start-error.ts";
+import { Notifier, passedSocket } from "./systemd.ts";
 
 /** Files that the server needs beside its connections. */
 const RESERVED_FILES = 64;
@@ -57,6 +58,7 @@ async function main(): Promise<void> {
     {
       host: options.host,
       port: options.port,
+      inherited: passedSocket(process.env),
       maxConnections,
       maxFrameBytes: options.maxFrame,
       maxInFlight: options.maxInFlight,
@@ -79,7 +81,13 @@ async function main(): Promise<void> {
   );
   if (options.tls !== null) log.info(`TLS: certificate ${options.tls.certificate}`);
   if (options.proxyProtocol) log.info(`client addresses: from the PROXY headers of ${options.trustProxy}`);
-  log.info(`listening on ${options.host}:${server.port}`);
+  const { host, port } = server.address;
+  log.info(`listening on ${host}:${port}`);
+  const notifier = new Notifier(
+    process.env,
+    () => `${stopping === null ? "" : "draining, "}connections: ${server.size}`,
+  );
+  if (!notifier.ready()) log.warn(`systemd cannot be told at ${process.env.NOTIFY_SOCKET}`);
   service.warmUp();
 
   if (options.tls !== null) {
@@ -107,6 +115,7 @@ async function main(): Promise<void> {
     stopping = performance.now();
     const limitMs = options.drainTimeout * 1000;
     log.info(`${signal}: draining ${server.size} connections`);
+    notifier.stopping(limitMs);
     server.stopListening();
     const drained = service.drain(server, limitMs * DRAIN_SHARE).then(async (inTime) => {
       if (!inTime) log.warn(`not drained within ${options.drainTimeout} s: closing`);

@@ -1,6 +1,6 @@
 // The listening socket and the set of its connections: limits, time-outs, and the end of them all.
 import type { TCPSocketListener } from "bun";
-import { setBacklog } from "../libc.ts";
+import { closeDescriptor, duplicate, listeningAddress, setBacklog } from "../libc.ts";
 import { StartError } from "../start-error.ts";
 import { Connection, type ConnectionEvents, type ConnectionLimits } from "./connection.ts";
 import type { TlsKeys } from "./tls.ts";
@@ -9,6 +9,8 @@ export interface ServerOptions extends ConnectionLimits {
   host: string;
   /** 0: any free one. */
   port: number;
+  /** A socket that listens already, and for others too: it takes the place of host and port. Null: none. */
+  inherited: number | null;
   maxConnections: number;
   loginTimeoutMs: number;
   idleTimeoutMs: number;
@@ -27,10 +29,17 @@ const REFUSED_WAIT_MS = 1_000;
 const PROXY_HEADER_WAIT_MS = 5_000;
 const SCAN_MS = 1_000;
 
+/** The types do not know of descriptors. */
+const descriptorOf = (listener: TCPSocketListener<Connection>): number => (listener as unknown as { fd: number }).fd;
+
 export class Server {
   private readonly connections = new Set<Connection>();
   private readonly refused = new Set<Connection>();
   private listener: TCPSocketListener<Connection>;
+  /** Another descriptor of the listening socket: connections queue at it while the listener is replaced. */
+  private readonly held: number | null;
+  /** Where it listens. */
+  readonly address: { host: string; port: number };
   private readonly scanTimer: Timer;
 
   /** Listens. Connections above the limit get `overload` for their events. Throws StartError. */
@@ -39,12 +48,15 @@ export class Server {
     private readonly events: ConnectionEvents,
     private readonly overload: ConnectionEvents,
   ) {
-    this.listener = this.listen(options.port, options.tls);
+    const { host, port, inherited, tls } = options;
+    const passed = inherited === null ? null : listeningAddress(inherited);
+    if (inherited !== null && passed === null)
+      throw new StartError("what was passed is no listening TCP socket: the socket unit needs Accept=no and a port");
+    this.address = passed ?? { host, port };
+    this.listener = this.listen(inherited, tls);
+    if (passed === null) this.address.port = this.listener.port;
+    this.held = inherited ?? duplicate(descriptorOf(this.listener));
     this.scanTimer = setInterval(() => this.scan(), SCAN_MS);
-  }
-
-  get port(): number {
-    return this.listener.port;
   }
 
   get size(): number {
@@ -57,24 +69,30 @@ export class Server {
 
   /** New connections get these keys; those that are there keep theirs. */
   replaceTls(tls: TlsKeys): void {
-    const { port } = this;
     // The runtime's listener cannot change them.
     this.listener.stop(false);
-    this.listener = this.listen(port, tls);
+    this.listener = this.listen(this.held, tls);
   }
 
-  /** Takes no more connections; those that are there stay. */
+  /**
+   * Takes no more connections; those that are there stay. An inherited socket listens on, for whoever takes it next:
+   * what comes meanwhile waits in its queue.
+   */
   stopListening(): void {
     this.listener.stop(false);
+    if (this.held !== null) closeDescriptor(this.held);
     clearInterval(this.scanTimer);
   }
 
-  private listen(port: number, tls: TlsKeys | null): TCPSocketListener<Connection> {
-    const { options } = this;
+  /** At a socket that listens already, where one is given. The listener closes its descriptor: it gets one of its own. */
+  private listen(fd: number | null, tls: TlsKeys | null): TCPSocketListener<Connection> {
+    const { host: hostname, port } = this.address;
+    const own = fd === null ? null : duplicate(fd);
     try {
       const listener = Bun.listen<Connection>({
-        hostname: options.host,
+        hostname,
         port,
+        ...(own === null ? {} : { fd: own }),
         ...(tls === null ? {} : { tls }),
         allowHalfOpen: true,
         socket: {
@@ -86,10 +104,10 @@ export class Server {
           error: (socket) => socket.data.terminate(),
         },
       });
-      setBacklog((listener as unknown as { fd: number }).fd, BACKLOG);
+      setBacklog(descriptorOf(listener), BACKLOG);
       return listener;
     } catch (error) {
-      throw new StartError(explain(options, error as Error & { code?: string }));
+      throw new StartError(explain(this.options, error as Error & { code?: string }));
     }
   }
 

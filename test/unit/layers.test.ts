@@ -11,6 +11,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   "start-error.ts": [],
   "sql.d.ts": [],
   "libc.ts": [],
+  "systemd.ts": ["libc.ts", "start-error.ts"],
   "log.ts": ["protocol.ts"],
   "cli.ts": ["protocol.ts", "net"],
   net: ["protocol.ts", "start-error.ts", "libc.ts"],
@@ -20,7 +21,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   service: ["protocol.ts", "db", "model", "net", "router"],
   client: ["protocol.ts", "net"],
   "store-worker.ts": ["db", "model"],
-  "main.ts": ["cli.ts", "log.ts", "start-error.ts", "db", "model", "net", "service"],
+  "main.ts": ["cli.ts", "log.ts", "start-error.ts", "db", "model", "net", "service", "systemd.ts"],
 };
 
 /** Each library is imported in one file. */
