@@ -29,15 +29,13 @@ async function upTo(wire: Wire, text: string): Promise<unknown[][]> {
 }
 
 test("everybody else in the group gets a message, strangers do not", async () => {
-  const wires = [await enter(), await enter(), await enter()];
-  const stranger = await enter();
-  const [a, b, c] = wires as [Wire, Wire, Wire];
+  const [a, b, c, stranger] = [await enter(), await enter(), await enter(), await enter()];
   const group = await create(a);
   await join(b, group);
   await join(c, group);
   await say(b, group, "hello");
   await say(a, group, "end");
-  const ids = wires.map((wire) => (wire as Wire & { answer: Message }).answer.id);
+  const ids = [a, b, c].map(({ answer }) => answer.id);
   expect(await upTo(c, "end")).toEqual([
     [1008, 3, "hello"],
     [1008, 4, "end"],
@@ -56,7 +54,7 @@ test("everybody else in the group gets a message, strangers do not", async () =>
   // The stranger's next push is the one that is for them.
   await a.ask({ msgId: 1004, toid: stranger.answer.id!, msg: "for you" });
   expect(await stranger.next()).toMatchObject({ msgId: 1004, msg: "for you" });
-  for (const wire of [...wires, stranger]) wire.close();
+  for (const wire of [a, b, c, stranger]) wire.close();
 });
 
 test("a new member starts at the join: on the device that joined, on the others, and on those to come", async () => {

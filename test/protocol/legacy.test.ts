@@ -1,9 +1,9 @@
 // First-generation clients: C programs that end their objects with NUL and parse lists of strings; and netcat.
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { createConnection, type Socket } from "node:net";
 import type { JsonObject, Message } from "../../src/protocol.ts";
 import { type RunningServer, startServer, temporaryFolder, until } from "../harness.ts";
 import { login, register, type User, Wire } from "../wire.ts";
+import { Terminal } from "./terminal.ts";
 
 let server: RunningServer;
 let ann: User;
@@ -227,41 +227,17 @@ describe("a chat of two NUL clients", () => {
   });
 });
 
-describe("netcat", () => {
-  /** A terminal's lines over a plain socket of another library. */
-  async function netcat(): Promise<{ socket: Socket; line(text: string): Promise<string>; lines: string[] }> {
-    const socket = createConnection(server.port, "127.0.0.1");
-    await new Promise((connected) => socket.once("connect", connected));
-    const lines: string[] = [];
-    let rest = "";
-    socket.on("data", (chunk) => {
-      const parts = (rest + chunk).split("\n");
-      rest = parts.pop()!;
-      lines.push(...parts);
-    });
-    const line = async (text: string) => {
-      socket.write(`${text}\n`);
-      await until(() => lines.length > 0, `an answer to ${text}`);
-      return lines.shift()!;
-    };
-    return { socket, line, lines };
-  }
-
-  test("lines in, one line out for each, readable JSON with LF", async () => {
-    const bob = await register(server.port);
-    const { socket, line, lines } = await netcat();
-    expect(JSON.parse(await line("hello?"))).toMatchObject({ errno: 18 });
-    expect(JSON.parse(await line(`{"msgId":1002,"id":${bob.id},"password":"${bob.password}"}`))).toMatchObject({
-      msgId: 1003,
-      errno: 0,
-      friends: [],
-    });
-    await write(bob, ["two\nlines"]);
-    await until(() => lines.length > 0, "the push");
-    expect(JSON.parse(lines.shift()!)).toMatchObject({ msgId: 1004, msg: "two\nlines" });
-    expect(JSON.parse(await line('{"msgId":1009}\r'))).toMatchObject({ ack: 1009, errno: 0 });
-    socket.end();
-    await new Promise((closed) => socket.once("close", closed));
-    expect(lines).toEqual([]);
-  });
+test("netcat: lines in, one line out for each, readable JSON with LF", async () => {
+  const bob = await register(server.port);
+  const terminal = new Terminal(server.port);
+  terminal.type("hello?");
+  expect(await terminal.read()).toMatchObject({ errno: 18 });
+  terminal.type(`{"msgId":1002,"id":${bob.id},"password":"${bob.password}"}`);
+  expect(await terminal.read()).toMatchObject({ msgId: 1003, errno: 0, friends: [] });
+  await write(bob, ["two\nlines"]);
+  expect(await terminal.read()).toMatchObject({ msgId: 1004, msg: "two\nlines" });
+  terminal.type('{"msgId":1009}\r');
+  expect(await terminal.read()).toMatchObject({ ack: 1009, errno: 0 });
+  await terminal.close();
+  expect(terminal.printed).toEqual([]);
 });
