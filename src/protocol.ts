@@ -93,18 +93,32 @@ export function text(message: JsonObject, field: string, min: number, max: numbe
 export const optionalText = (message: JsonObject, field: string, max: number): string =>
   optional(message, field) ? "" : text(message, field, 0, max);
 
+/**
+ * `text` in NFC; null where that is longer than `max` characters. Long texts are not even normalised, which can take
+ * seconds for a frame of combining marks: NFC makes one character of four at most.
+ */
+function normalized(text: string, max: number): string | null {
+  if (!fits(text, 4 * max)) return null;
+  const normal = text.normalize("NFC");
+  return fits(normal, max) ? normal : null;
+}
+
 /** A name of a user or group: 1 to 50 characters after NFC, none of them a control character. */
 export function name(message: JsonObject, field: string): string {
   const value = message[field];
-  const normal = typeof value === "string" ? value.normalize("NFC") : "";
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused
-  if (normal === "" || !fits(normal, 50) || /[\u0000-\u001f\u007f]/.test(normal))
+  const normal = typeof value === "string" ? normalized(value, 50) : null;
+  if (!normal || /\p{Cc}/u.test(normal))
     throw invalid(field, "a text of 1 to 50 characters, without control characters");
   return normal;
 }
 
-/** The name of a device; "" where none is given. */
-export const device = (message: JsonObject): string => optionalText(message, "device", 64).normalize("NFC");
+/** The name of a device, at most 64 characters after NFC; "" where none is given. */
+export function device(message: JsonObject): string {
+  const value = message.device ?? "";
+  const normal = typeof value === "string" ? normalized(value, 64) : null;
+  if (normal === null) throw invalid("device", "a text of at most 64 characters");
+  return normal;
+}
 
 export function password(message: JsonObject, field: string): string {
   const value = message[field];
@@ -170,6 +184,7 @@ export function parseConv(conv: string): ConvKey | null {
   const match = /^(?:u:([1-9]\d{0,15})-([1-9]\d{0,15})|g:([1-9]\d{0,15}))$/.exec(conv);
   if (match === null) return null;
   const [lo, hi] = match[3] === undefined ? [Number(match[1]), Number(match[2])] : [Number(match[3]), 0];
+  if (!Number.isSafeInteger(Math.max(lo, hi))) return null;
   if (match[3] !== undefined) return { kind: "g", lo, hi };
   return lo <= hi ? { kind: "u", lo, hi } : null;
 }
