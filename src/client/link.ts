@@ -55,7 +55,7 @@ export class Link {
   /** Connects, within `timeoutMs` and until `signal` says to give up. Throws ClientError "unreachable". */
   static async open(address: Address, timeoutMs: number, signal: AbortSignal, events: LinkEvents): Promise<Link> {
     const { host, port } = address;
-    const socket = connect({ host, port, allowHalfOpen: true });
+    const socket = connect({ host, port });
     const connected = Promise.withResolvers<void>();
     const giveUp = (reason: string) =>
       connected.reject(new ClientError("unreachable", `${host} port ${port} cannot be reached: ${reason}`));

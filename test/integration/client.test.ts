@@ -1,6 +1,8 @@
 // ./ChatClient as people use it: lines from a pipe, lines on a terminal, and what it says when something is wrong.
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
+import type { GroupChanged, LoggedIn } from "../../src/client/events.ts";
+import { Show } from "../../src/client/show.ts";
 import { MsgId } from "../../src/protocol.ts";
 import { CHAT_CLIENT, CHEAP_PASSWORDS, type RunningServer, startServer, temporaryFolder, until } from "../harness.ts";
 import { login, register, type User } from "../wire.ts";
@@ -169,6 +171,40 @@ test("nothing that arrives can do anything to a terminal", async () => {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what must not come out
   for (const text of [out, groups.out]) expect(text).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/);
   wire.close();
+});
+
+test("events are lines", () => {
+  const show = new Show(false);
+  show.login({ ...LOGIN, friends: [{ id: 2, name: "bob", state: "online" }] } as LoggedIn);
+  show.groupList([{ id: 3, groupname: "hikers", groupdesc: "", count: 1, users: [] }]);
+  const row = { id: 2, name: "bob", time: "T", ts: 0, conv: "g:3", seq: 1 };
+  const change = (msgId: number, userid: number, role?: string) =>
+    show.groupChanged({ ...row, msgId, groupid: 3, userid, role } as GroupChanged);
+  expect([
+    show.presence({ msgId: 1021, id: 2, state: "offline" }).replace(/^\S+ \S+ /, ""),
+    show.message({ ...row, msgId: 1004, fromid: 2, toid: 1, msg: "hello" }),
+    show.message({ ...row, msgId: 1004, id: 1, fromid: 1, toid: 2, msg: "from my other device" }),
+    show.message({ ...row, msgId: 1004, id: 1, fromid: 1, toid: 1, msg: "note" }),
+    show.groupMessage({ ...row, msgId: 1008, groupid: 3, msg: "hi" }),
+    change(1007, 2),
+    change(1017, 2),
+    change(1018, 9),
+    change(1019, 2),
+    change(1020, 9, "admin"),
+    show.friendAdded({ ...row, msgId: 1005, friendId: 1, msg: "" }),
+  ]).toEqual([
+    "bob (2) is offline",
+    "[T] bob (2): hello",
+    "[T] you to bob (2): from my other device",
+    "[T] you to yourself: note",
+    "[T] #3 hikers · bob (2): hi",
+    "[T] #3 hikers · bob (2) joined",
+    "[T] #3 hikers · bob (2) left",
+    "[T] #3 hikers · bob (2) removed user 9",
+    "[T] #3 hikers · bob (2) dissolved the group",
+    "[T] #3 hikers · bob (2) made user 9 admin",
+    "[T] bob (2) put you on their list (addfriend:2 adds them to yours)",
+  ]);
 });
 
 test("no server, and wrong arguments: one line that says what to do", async () => {

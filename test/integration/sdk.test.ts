@@ -118,6 +118,23 @@ test("a session without confirm gets what was stored even after its own FIN", as
   expect(client.texts.length).toBe(600);
 });
 
+test("a confirming session that is closed amid its backlog gets the rest at the next log-in, and nothing twice", async () => {
+  const ann = await newcomer(server.port);
+  const bob = { ...(await register(server.port)), confirm: true };
+  // More than one read of a socket can bring.
+  const expected = Array.from({ length: 1000 }, (_, i) => `m${i}`.padEnd(4000));
+  await Promise.all(expected.map((msg) => ann.send(bob.id, msg)));
+  const first = new Recorder(server.port);
+  first.on("message", () => void first.close());
+  await first.login(bob);
+  await first.close();
+  expect(first.texts.length).toBeLessThan(1000);
+  const second = new Recorder(server.port);
+  await second.login(bob);
+  await until(() => first.texts.length + second.texts.length >= 1000, "the rest");
+  expect([...first.texts, ...second.texts]).toEqual(expected);
+});
+
 test("kill -9 and restart: every send is acknowledged once, stored once, delivered once, in order", async () => {
   const data = join(temporaryFolder(), "chat.db");
   let running = await startServer(data);
@@ -198,7 +215,7 @@ test("a session that is taken over ends, and does not fight back", async () => {
 });
 
 test("a broken connection is resumed by token, else by password, else not at all", async () => {
-  const tunnel = new Tunnel(server.port);
+  const tunnel = await Tunnel.to(server.port);
   const ann = await newcomer(server.port);
   const { id, password } = ann.user;
   const byToken = new Recorder(tunnel.port);
@@ -220,7 +237,7 @@ test("a broken connection is resumed by token, else by password, else not at all
 });
 
 test("requests wait for the reconnect; one whose answer was lost is not repeated", async () => {
-  const tunnel = new Tunnel(server.port);
+  const tunnel = await Tunnel.to(server.port);
   const ann = await newcomer(tunnel.port);
   tunnel.frozen = true;
   const lost = ann.request(MsgId.createGroup, { groupname: "perhaps" }).catch(codeOf);
@@ -234,7 +251,7 @@ test("requests wait for the reconnect; one whose answer was lost is not repeated
 });
 
 test("a half-open connection is found out by heartbeats, and a server that is silent from the start too", async () => {
-  const tunnel = new Tunnel(server.port);
+  const tunnel = await Tunnel.to(server.port);
   const ann = await newcomer(tunnel.port, { heartbeatMs: 50, silenceMs: 300 });
   await until(() => tunnel.forwarded > 5, "heartbeats");
   expect(ann.told.offline).toEqual([]);
@@ -244,6 +261,13 @@ test("a half-open connection is found out by heartbeats, and a server that is si
   expect(ann.told.offline[0]!.reason).toContain("does not answer");
   tunnel.frozen = false;
   expect((await sent).seq).toBe(1);
+  // Silence in answer to the resume itself.
+  tunnel.frozen = true;
+  const swallowed = tunnel.swallowed;
+  tunnel.cut();
+  await until(() => tunnel.swallowed > swallowed, "the resume goes into the void");
+  tunnel.frozen = false;
+  expect((await ann.send(ann.user.id, "after it")).seq).toBe(2);
   const client = new Recorder(tunnel.port, { requestTimeoutMs: 100 });
   tunnel.frozen = true;
   expect(codeOf(await client.login(ann.user).catch((error) => error))).toBe("timeout");
@@ -264,7 +288,7 @@ test("close sends what waits, and unanswered requests are answered", async () =>
 });
 
 test("without a server close gives up what waits, in time, and outstanding sends have a limit", async () => {
-  const tunnel = new Tunnel(server.port);
+  const tunnel = await Tunnel.to(server.port);
   const ann = await newcomer(tunnel.port, { maxOutstanding: 3 });
   tunnel.refusing = true;
   tunnel.cut();
@@ -355,6 +379,23 @@ test("a row that is pushed twice is told once, and confirmed as this connection 
   expect(client.texts).toEqual(["m1", "m3", "m4"]);
   expect(fake.received.filter(({ msgId }) => msgId === MsgId.confirm)).toMatchObject([{ conv: "u:1-2", seq: 3 }]);
   expect(fake.received[1]).toMatchObject({ msgId: MsgId.login, id: 1, token: "t", takeover: true, confirm: true });
+  fake.stop();
+});
+
+test("after its last word a connection is not listened to", async () => {
+  let logins = 0;
+  const fake = new FakeServer(({ msgId, reqId }, reply) => {
+    if (msgId !== MsgId.login) return;
+    reply({ ...LOGIN, reqId });
+    if (logins++ > 0) return;
+    reply({ msgId: MsgId.notice, errno: Errno.shuttingDown, errmsg: "away", retryAfterMs: 1 });
+    reply({ msgId: MsgId.presence, id: 2, state: "online" });
+  });
+  const client = new Recorder(fake.port);
+  await client.login({ id: 1, password: "secret1" });
+  await until(() => client.told.online.length === 2, "it is back");
+  expect(client.told.offline).toMatchObject([{ reason: "away" }]);
+  expect(client.told.presence).toEqual([]);
   fake.stop();
 });
 

@@ -1,4 +1,5 @@
 // Stand-ins for the SDK's tests: a client that keeps what it is told, a scripted server, a breakable connection.
+import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { ChatClient, type ClientOptions } from "../../src/client/client.ts";
 import type { Events } from "../../src/client/events.ts";
 import { Decoder, encode, Fault } from "../../src/net/codec.ts";
@@ -79,66 +80,61 @@ export class FakeServer {
   }
 }
 
-/** Stands between client and server, to break what is between them. */
+/** Stands between clients and server, to break what is between them. */
 export class Tunnel {
-  /** Nothing is passed on, in either direction. */
+  /** What arrives now is swallowed; nothing passes any more on a connection that has lost something. */
   frozen = false;
-  /** New connections are closed at once. */
+  /** New connections are reset at once. */
   refusing = false;
-  /** Chunks passed on to the server. */
+  /** Chunks passed on to the server, and not passed on. */
   forwarded = 0;
-  private readonly open = new Set<Bun.Socket<{ peer: Bun.Socket<unknown> | null; early: Buffer[] }>>();
-  private readonly listener;
+  swallowed = 0;
+  private readonly open = new Set<Socket>();
+  private readonly listener: Server;
 
-  constructor(target: number) {
-    const open = this.open;
-    this.listener = Bun.listen<{ peer: Bun.Socket<unknown> | null; early: Buffer[] }>({
-      hostname: "127.0.0.1",
-      port: 0,
-      socket: {
-        open: (socket) => {
-          socket.data = { peer: null, early: [] };
-          if (this.refusing) return void socket.terminate();
-          open.add(socket);
-          Bun.connect({
-            hostname: "127.0.0.1",
-            port: target,
-            socket: {
-              data: (_, chunk) => {
-                if (!this.frozen) socket.write(chunk);
-              },
-              close: () => void socket.end(),
-            },
-          }).then((peer) => {
-            socket.data.peer = peer;
-            for (const chunk of socket.data.early) peer.write(chunk);
-          });
-        },
-        data: (socket, chunk) => {
-          if (this.frozen) return;
-          this.forwarded++;
-          if (socket.data.peer === null) socket.data.early.push(Buffer.from(chunk));
-          else socket.data.peer.write(chunk);
-        },
-        close: (socket) => {
-          open.delete(socket);
-          socket.data.peer?.end();
-        },
-      },
+  private constructor(target: number) {
+    this.listener = createServer((client) => {
+      client.on("error", () => undefined);
+      if (this.refusing) return client.resetAndDestroy();
+      this.open.add(client);
+      const upstream = connect(target, "127.0.0.1");
+      upstream.on("error", () => undefined);
+      let broken = false;
+      const pass = (chunk: Buffer, to: Socket) => {
+        broken ||= this.frozen;
+        if (!broken) to.write(chunk);
+        return !broken;
+      };
+      client.on("data", (chunk) => {
+        if (pass(chunk as Buffer, upstream)) this.forwarded++;
+        else this.swallowed++;
+      });
+      upstream.on("data", (chunk) => pass(chunk as Buffer, client));
+      client.on("close", () => {
+        this.open.delete(client);
+        upstream.destroy();
+      });
+      upstream.on("close", () => client.destroySoon());
     });
   }
 
+  static async to(target: number): Promise<Tunnel> {
+    const tunnel = new Tunnel(target);
+    await new Promise<void>((resolve) => tunnel.listener.listen(0, "127.0.0.1", resolve));
+    return tunnel;
+  }
+
   get port(): number {
-    return this.listener.port;
+    return (this.listener.address() as AddressInfo).port;
   }
 
   /** Resets every connection. */
   cut(): void {
-    for (const socket of this.open) socket.terminate();
+    for (const client of this.open) client.resetAndDestroy();
   }
 
   stop(): void {
-    this.listener.stop(true);
+    this.listener.close();
     this.cut();
   }
 }
