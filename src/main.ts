@@ -118,7 +118,7 @@ async function main(): Promise<void> {
     notifier.stopping(limitMs);
     server.stopListening();
     const drained = service.drain(server, limitMs * DRAIN_SHARE).then(async (inTime) => {
-      if (!inTime) log.warn(`not drained within ${options.drainTimeout} s: closing`);
+      if (!inTime) log.warn(`not drained in time: ${server.size} connections are cut off`);
       await store.close();
     });
     await Promise.race([drained, Bun.sleep(limitMs)]);
