@@ -116,7 +116,7 @@ export interface Shared {
    * changes nothing any more. Rejects with StoreError where the database is away: call it again.
    */
   restart(): Promise<void>;
-  /** Called with boots of others that were found dead and are fenced now, by this instance or another one. */
+  /** Called with boots of others that are gone: shut down, or found dead (by whichever instance) and fenced. */
   onDead(callback: (boots: string[]) => void): void;
   /**
    * Whether the boot of another instance has ended, though its lease may last: its process has no connection to the
@@ -130,4 +130,25 @@ export interface Shared {
    * conversation's newest head. `all`: more than could be told, compare the heads of all sessions.
    */
   readCommits(): Promise<{ heads: Head[]; all: boolean }>;
+}
+
+/** How an operation on batches is divided among lanes, and batches are put together: outcomes come in the rows' order. */
+export interface BatchPlan<Batch, Result, Row, Outcome> {
+  operation: string;
+  rowsOf(batch: Batch): Row[];
+  batchOf(rows: Row[]): Batch;
+  /** Rows of one key stay in order. */
+  keyOf(row: Row): string;
+  /** About the characters that it takes. */
+  sizeOf(row: Row): number;
+  outcomesOf(result: Result): Outcome[];
+  resultOf(outcomes: Outcome[]): Result;
+  /** The outcome of a row that is not stored. */
+  refuse(row: Row, errno: number, errmsg: string): Outcome;
+}
+
+/** Which operations append to logs: the batches, and those that append one event at a time. */
+export interface Writers<Batches> {
+  batches: Batches;
+  events: string[];
 }

@@ -25,7 +25,12 @@ const MAY_IMPORT: Record<string, string[]> = {
 };
 
 /** Each library is imported in one file. */
-const LIBRARIES: Record<string, string> = { cac: "cli.ts", consola: "log.ts", "bun:ffi": "libc.ts" };
+const LIBRARIES: Record<string, string> = {
+  cac: "cli.ts",
+  consola: "log.ts",
+  "bun:ffi": "libc.ts",
+  mysql2: "db/mysql-connection.ts",
+};
 
 const files = (folder: string): string[] =>
   readdirSync(folder, { withFileTypes: true }).flatMap((entry) =>

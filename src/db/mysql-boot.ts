@@ -1,0 +1,186 @@
+// One boot of this instance at the database: its connections, its lanes, and how its operations run on them.
+import { Errno } from "../protocol.ts";
+import { type BatchPlan, type Head, type Operations, StoreError, type Writers } from "./db.ts";
+import { type AnyPlan, BatchLane } from "./mysql-batches.ts";
+import { type Connection, literal, type Result } from "./mysql-connection.ts";
+import { isPassing, isUndone, undo } from "./mysql-fate.ts";
+import { Fenced, Lane } from "./mysql-lane.ts";
+import type { LogIds } from "./mysql-log.ts";
+import { type Connector, Pool } from "./mysql-pool.ts";
+import { type Frame, MysqlTx } from "./mysql-tx.ts";
+
+/** The others count a boot as alive for this long after it has renewed its lease. */
+export const LEASE_S = 6;
+/** Where a boot's transactions outside its lanes see whether it is fenced. */
+const GATE = -1;
+const MAX_ATTEMPTS = 5;
+const MAX_PAUSE_MS = 50;
+
+export interface BootOptions {
+  address: string;
+  lanes: number;
+  connections: number;
+  storeTimeoutMs: number;
+  connector: Connector;
+  ids: LogIds;
+  operations: Operations;
+  writers: Writers<AnyPlan>;
+  onFenced(): void;
+  onLate(heads: Head[]): void;
+}
+
+export class Boot {
+  readonly name = crypto.randomUUID();
+  readonly pool: Pool;
+  readonly lanes: Lane[] = [];
+  private readonly batchLanes: BatchLane<unknown, unknown>[] = [];
+  private events: Promise<unknown> = Promise.resolve();
+  private readonly gate: Frame;
+
+  constructor(private readonly options: BootOptions) {
+    const { connector, ids, lanes, connections, operations, writers, onFenced, onLate } = options;
+    const register = (connection: Connection) => this.register(connection);
+    this.pool = new Pool(connector, connections, register);
+    for (let lane = 0; lane <= lanes; lane++)
+      this.lanes.push(new Lane({ boot: this.name, connector, ids, register, onFenced, onLate }, lane));
+    const { batches } = writers;
+    const append = operations[batches.operation]!;
+    for (const lane of this.lanes.slice(1))
+      this.batchLanes.push(new BatchLane(lane, batches, (tx, batch) => append(tx, batch), onLate));
+    this.gate = {
+      opening: `SELECT 1 FROM lane WHERE boot = ${literal(this.name)} AND lane = ${GATE} AND fenced = 0 LOCK IN SHARE MODE`,
+      check: ({ rows }: Result) => {
+        if (rows.length === 0) throw new Fenced("this instance has lost its lease");
+      },
+      closing: null,
+    };
+  }
+
+  /** Enters the boot among the living. */
+  async begin(deadline: number): Promise<void> {
+    const boot = literal(this.name);
+    const numbers = [GATE, ...this.lanes.keys()];
+    await this.pool.use(deadline, (connection) =>
+      connection.query(
+        [
+          "START TRANSACTION",
+          `INSERT INTO lane (boot, lane) VALUES ${numbers.map((lane) => `(${boot}, ${lane})`)}`,
+          `INSERT INTO instance (boot, address, expires) VALUES (${boot}, ${literal(this.options.address)}, UTC_TIMESTAMP(6) + INTERVAL ${LEASE_S} SECOND)`,
+          "COMMIT",
+        ],
+        deadline - performance.now(),
+      ),
+    );
+  }
+
+  /** Leaves the living: to be called when nothing is under way. The lanes stay for who has not read their log yet. */
+  async leave(deadline: number): Promise<void> {
+    const boot = literal(this.name);
+    await this.pool.use(deadline, (connection) =>
+      connection.query(
+        [
+          "START TRANSACTION",
+          `DELETE FROM instance WHERE boot = ${boot}`,
+          `UPDATE lane SET fenced = 1 WHERE boot = ${boot}`,
+          `DELETE FROM link WHERE boot = ${boot}`,
+          "COMMIT",
+        ],
+        deadline - performance.now(),
+      ),
+    );
+  }
+
+  /** Ends all of its connections, with what is under way. */
+  discard(): void {
+    for (const lane of this.lanes) lane.close();
+    this.pool.close();
+  }
+
+  /** Runs an operation. Rejects with its ChatError, or with StoreError. */
+  run(name: string, args: unknown[]): Promise<unknown> {
+    const { operations, writers, storeTimeoutMs } = this.options;
+    if (name === writers.batches.operation) return this.append(args[0]);
+    const operation = operations[name]!;
+    const work = (tx: MysqlTx) => operation(tx, ...args);
+    const deadline = performance.now() + storeTimeoutMs;
+    if (!writers.events.includes(name)) return this.transact(work, deadline);
+    const done = this.events.then(() => {
+      if (performance.now() >= deadline) throw new StoreError(`not done within ${storeTimeoutMs} ms`);
+      return this.lanes[0]!.transact(work, () => deadline);
+    });
+    this.events = done.catch(() => undefined);
+    return done;
+  }
+
+  /** Divides a batch among the lanes: what belongs to one conversation always goes to the same. */
+  private async append(batch: unknown): Promise<unknown> {
+    const plan: BatchPlan<unknown, unknown, unknown, unknown> = this.options.writers.batches;
+    const rows = plan.rowsOf(batch);
+    const shares = this.batchLanes.map(() => [] as number[]);
+    for (const [i, row] of rows.entries()) shares[hash(plan.keyOf(row)) % shares.length]!.push(i);
+    const used = shares.map((indexes, lane) => ({ indexes, lane })).filter(({ indexes }) => indexes.length > 0);
+    const parts = await Promise.allSettled(
+      used.map(({ indexes, lane }) =>
+        this.batchLanes[lane]!.add(
+          indexes.map((i) => rows[i]),
+          this.options.storeTimeoutMs,
+        ),
+      ),
+    );
+    const outcomes: unknown[] = Array(rows.length);
+    for (const [k, { indexes }] of used.entries()) {
+      const part = parts[k]!;
+      if (part.status === "rejected" && parts.every(({ status }) => status === "rejected")) throw part.reason;
+      for (const [at, i] of indexes.entries())
+        outcomes[i] = part.status === "fulfilled" ? part.value[at] : plan.refuse(rows[i], Errno.unavailable, NOT_KNOWN);
+    }
+    return plan.resultOf(outcomes);
+  }
+
+  /** An operation that appends to no log. Where its COMMIT's answer is lost, it rejects: it may have been done. */
+  private async transact<T>(work: (tx: MysqlTx) => Promise<T>, deadline: number): Promise<T> {
+    const { ids, connector } = this.options;
+    let careful = false;
+    for (let attempt = 1; ; attempt++) {
+      let sent = false;
+      try {
+        return await this.pool.use(deadline, async (connection) => {
+          const { maxPacketBytes } = connector;
+          const tx = new MysqlTx({ connection, frame: this.gate, ids, maxPacketBytes, deadline, careful });
+          try {
+            const value = await work(tx);
+            await tx.commit(() => {
+              sent = true;
+            });
+            return value;
+          } catch (error) {
+            await undo(tx);
+            throw error;
+          }
+        });
+      } catch (error) {
+        if (error instanceof Fenced) this.options.onFenced();
+        if (sent && !isUndone(error)) throw error;
+        if (!isPassing(error) || attempt >= MAX_ATTEMPTS || performance.now() >= deadline) throw error;
+        careful = true;
+      }
+      await Bun.sleep(Math.random() * MAX_PAUSE_MS);
+    }
+  }
+
+  /** Enters a connection, so that whoever finds this boot dead can end it with the row locks that it holds. */
+  private async register(connection: Connection): Promise<void> {
+    const sql = `INSERT INTO link (conn_id, boot) VALUES (${connection.id}, ${literal(this.name)})`;
+    await connection.query([`${sql} ON DUPLICATE KEY UPDATE boot = VALUES(boot)`], REGISTER_TIMEOUT_MS);
+  }
+}
+
+const NOT_KNOWN = "the message is not known to be stored: send it again with the same mid";
+const REGISTER_TIMEOUT_MS = 4_000;
+
+/** FNV-1a. */
+function hash(text: string): number {
+  let value = 0x811c9dc5;
+  for (let i = 0; i < text.length; i++) value = Math.imul(value ^ text.charCodeAt(i), 0x01000193);
+  return value >>> 0;
+}

@@ -1,0 +1,105 @@
+// The commit log: what other boots have committed, read lane by lane in the order of its batches, so that no hole is
+// passed over; and its cleaning.
+import type { Head } from "./db.ts";
+import type { Boot } from "./mysql-boot.ts";
+import { literal, type Result } from "./mysql-connection.ts";
+
+/** Batches read of one lane at once; who is further behind compares all heads instead. */
+const MAX_BATCHES = 5_000;
+const LANES_PER_READ = 50;
+const KEPT_MINUTES = 10;
+const DELETED_AT_ONCE = 1_000;
+const DELETED_IN_A_ROW = 50;
+
+interface LaneState {
+  boot: string;
+  lane: number;
+  batch: number;
+}
+
+export class CommitReader {
+  /** The last batch read, by boot and lane. */
+  private seen: Map<string, number> | null = null;
+  /** Of this instance, whose callers have not been told. */
+  private late: Head[] = [];
+
+  /** To be read by the next call. */
+  add(heads: Head[]): void {
+    this.late.push(...heads);
+  }
+
+  /** A boot of this instance that goes: what it did not learn to be committed is read as of others. */
+  leave(boot: Boot): void {
+    for (const [lane, { batch }] of boot.lanes.entries()) this.seen?.set(`${boot.name}/${lane}`, batch);
+  }
+
+  /** The first call, before any session begins, only notes where the lanes stand. */
+  async read(own: Boot, deadline: number): Promise<{ heads: Head[]; all: boolean }> {
+    const query = (statements: string[]) =>
+      own.pool.use(deadline, (connection) => connection.query(statements, deadline - performance.now()));
+    const [found] = await query(["SELECT boot, lane, batch FROM lane WHERE lane >= 0"]);
+    const lanes = found!.rows
+      .map(([boot, lane, batch]) => ({ boot, lane, batch }) as LaneState)
+      .filter(({ boot }) => boot !== own.name);
+    const { seen } = this;
+    const after = new Map(lanes.map(({ boot, lane, batch }) => [`${boot}/${lane}`, batch]));
+    if (seen === null) {
+      this.seen = after;
+      return { heads: [], all: false };
+    }
+    const newest = new Map<number, Head>();
+    let all = false;
+    const behind = lanes.filter(({ boot, lane, batch }) => batch > (seen.get(`${boot}/${lane}`) ?? 0));
+    for (let at = 0; at < behind.length; at += LANES_PER_READ) {
+      const some = behind.slice(at, at + LANES_PER_READ);
+      const wanted = some.map((each) => ({ ...each, from: seen.get(`${each.boot}/${each.lane}`) ?? 0 }));
+      const near = wanted.filter(({ batch, from }) => batch - from <= MAX_BATCHES);
+      if (near.length < wanted.length) all = true;
+      if (near.length === 0) continue;
+      const results = await query(near.map(selectBatches));
+      for (const [i, { batch, from }] of near.entries()) if (!collect(results[i]!, batch - from, newest)) all = true;
+    }
+    const { late } = this;
+    this.late = [];
+    for (const head of late) keepNewest(newest, head);
+    this.seen = after;
+    return { heads: [...newest.values()], all };
+  }
+}
+
+const selectBatches = ({ boot, lane, batch, from }: LaneState & { from: number }): string =>
+  `SELECT heads FROM commit_log WHERE boot = ${literal(boot)} AND lane = ${lane} AND batch > ${from} AND batch <= ${batch}`;
+
+/** False where rows are missing: they were deleted before they were read. */
+function collect({ rows }: Result, count: number, newest: Map<number, Head>): boolean {
+  for (const [heads] of rows) for (const head of JSON.parse(heads as string) as Head[]) keepNewest(newest, head);
+  return rows.length === count;
+}
+
+function keepNewest(newest: Map<number, Head>, [conversation, conv, lastSeq, memberVersion]: Head): void {
+  const known = newest.get(conversation);
+  if (known === undefined) newest.set(conversation, [conversation, conv, lastSeq, memberVersion]);
+  else {
+    known[2] = Math.max(known[2], lastSeq);
+    known[3] = Math.max(known[3], memberVersion);
+  }
+}
+
+/** Deletes what is old, in small portions; to be called by one instance at a time. */
+export async function cleanCommits({ pool }: Boot, timeoutMs: number): Promise<void> {
+  const query = (sql: string) => {
+    const deadline = performance.now() + timeoutMs;
+    return pool.use(deadline, (connection) => connection.query([sql], timeoutMs));
+  };
+  const old = `at < UTC_TIMESTAMP() - INTERVAL ${KEPT_MINUTES} MINUTE`;
+  for (let i = 0; i < DELETED_IN_A_ROW; i++) {
+    const [deleted] = await query(`DELETE FROM commit_log WHERE ${old} ORDER BY at LIMIT ${DELETED_AT_ONCE}`);
+    if (deleted!.changes < DELETED_AT_ONCE) break;
+  }
+  // Of boots that are gone, when their log is.
+  await query(
+    `DELETE FROM lane WHERE fenced = 1 AND boot NOT IN (SELECT boot FROM instance)
+     AND NOT EXISTS (SELECT 1 FROM commit_log c WHERE c.boot = lane.boot)`,
+  );
+  await query("DELETE FROM link WHERE boot NOT IN (SELECT boot FROM instance)");
+}

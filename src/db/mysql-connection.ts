@@ -1,0 +1,169 @@
+// One connection to MySQL or MariaDB: packets of statements, a time limit on each. The only file that knows mysql2.
+import { createConnection, escape as escapeValue, type FieldPacket, type Connection as Raw } from "mysql2";
+import { StoreError, type Value } from "./db.ts";
+
+export interface Target {
+  host: string;
+  port: number;
+  user: string;
+  password: string;
+  database: string;
+  tls: boolean;
+}
+
+/** What the server said of a statement: that it was not done. */
+export class DatabaseError extends StoreError {
+  constructor(
+    /** As in "ER_DUP_ENTRY". */
+    readonly code: string,
+    readonly errno: number,
+    readonly sqlState: string,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+/** The connection is gone, or could not be made: whether what was under way has been done is not known. */
+export class ConnectionLost extends StoreError {
+  constructor(
+    message: string,
+    /** Of the system or the server, as in "ECONNREFUSED". */
+    readonly code = "",
+  ) {
+    super(message);
+  }
+}
+
+export interface Result {
+  columns: string[];
+  rows: Value[][];
+  /** Rows that the statement matched (not only those that differ now). */
+  changes: number;
+  /** The first AUTO_INCREMENT that an INSERT gave. */
+  id: number;
+}
+
+/** Errors after which the server closes the connection, or has: shutdown, killed, network. */
+const FATAL = new Set([1053, 1077, 1079, 1152, 1153, 1158, 1159, 1160, 1161, 1927, 3169, 4031]);
+const BINARY_CHARSET = 63;
+const BYTES = new Set([252, 253, 254]);
+
+/** A value as it stands in a statement, whatever it holds; the session's sql_mode lacks NO_BACKSLASH_ESCAPES. */
+export const literal = (value: Value): string => (typeof value === "number" ? String(value) : escapeValue(value));
+
+export class Connection {
+  /** The server's number of it: what KILL takes. */
+  readonly id: number;
+  /** Why it is of no use any more. */
+  lost: ConnectionLost | null = null;
+  private readonly waiting = new Set<(error: ConnectionLost) => void>();
+
+  private constructor(private readonly raw: Raw) {
+    this.id = raw.threadId;
+    const end = (error?: Error) =>
+      this.fail(new ConnectionLost(error?.message ?? "the database closed the connection"));
+    raw.on("error", end);
+    raw.on("end", () => end());
+  }
+
+  /** Rejects with DatabaseError where the server refuses it, otherwise with ConnectionLost. */
+  static open(target: Target, timeoutMs: number): Promise<Connection> {
+    const { tls, ...login } = target;
+    const { promise, resolve, reject } = Promise.withResolvers<Connection>();
+    const raw = createConnection({
+      ...login,
+      ...(tls ? { ssl: {} } : {}),
+      charset: "utf8mb4",
+      multipleStatements: true,
+      flags: ["-LOCAL_FILES", "-IGNORE_SPACE"],
+      rowsAsArray: true,
+      // Statements come complete: without this they would be searched for placeholders, texts and all.
+      queryFormat: (sql: string) => sql,
+      connectTimeout: timeoutMs,
+    });
+    const late = setTimeout(() => fail({ message: `no answer for ${timeoutMs} ms`, code: "ETIMEDOUT" }), timeoutMs);
+    const fail = (error: unknown) => {
+      clearTimeout(late);
+      raw.destroy();
+      reject(translate(error));
+    };
+    raw.on("error", fail);
+    raw.connect((error) => {
+      if (error !== null) return fail(error);
+      clearTimeout(late);
+      raw.off("error", fail);
+      resolve(new Connection(raw));
+    });
+    return promise;
+  }
+
+  /**
+   * Sends the statements as one packet, and returns their results. Where one fails, those after it are not run, and the
+   * whole rejects: with DatabaseError, or ConnectionLost (also where no answer comes in time, which ends the connection).
+   */
+  query(statements: string[], timeoutMs: number): Promise<Result[]> {
+    if (this.lost !== null) return Promise.reject(this.lost);
+    const { promise, resolve, reject } = Promise.withResolvers<Result[]>();
+    const settle = (error: StoreError | null, results: Result[] = []) => {
+      clearTimeout(late);
+      this.waiting.delete(settle);
+      if (error !== null) reject(error);
+      else resolve(results);
+    };
+    this.waiting.add(settle);
+    const limit = Math.max(1, timeoutMs);
+    const late = setTimeout(() => this.destroy(`no answer for ${Math.round(limit)} ms`), limit);
+    this.raw.query(statements.join(";\n"), (error, rows, fields) => {
+      if (error !== null) {
+        const known = translate(error);
+        if (known instanceof ConnectionLost) this.fail(known);
+        settle(known);
+      } else if (statements.length === 1) settle(null, [toResult(rows, fields)]);
+      else
+        settle(
+          null,
+          (rows as unknown[]).map((each, i) => toResult(each, (fields as unknown as FieldPacket[][])[i])),
+        );
+    });
+    return promise;
+  }
+
+  /** Says goodbye; to be called when nothing is under way. */
+  close(): void {
+    this.lost ??= new ConnectionLost("the connection is closed");
+    this.raw.end(() => undefined);
+  }
+
+  destroy(reason = "the connection is closed"): void {
+    this.fail(new ConnectionLost(reason));
+  }
+
+  private fail(error: ConnectionLost): void {
+    if (this.lost === null) {
+      this.lost = error;
+      this.raw.destroy();
+    }
+    for (const settle of this.waiting) settle(error);
+  }
+}
+
+function toResult(rows: unknown, fields: FieldPacket[] | undefined): Result {
+  if (!Array.isArray(rows)) {
+    const { affectedRows, insertId } = rows as { affectedRows: number; insertId: number };
+    return { columns: [], rows: [], changes: affectedRows, id: insertId };
+  }
+  const table = rows as Value[][];
+  for (const [i, { characterSet, columnType }] of (fields ?? []).entries())
+    if (characterSet === BINARY_CHARSET && BYTES.has(columnType ?? 0))
+      for (const row of table) if (row[i] !== null) row[i] = (row[i] as unknown as Buffer).toString();
+  return { columns: (fields ?? []).map(({ name }) => name), rows: table, changes: 0, id: 0 };
+}
+
+function translate(error: unknown): DatabaseError | ConnectionLost {
+  const { code = "", errno, sqlState, message } = error as Error & { code?: string; errno?: number; sqlState?: string };
+  // What the server itself said has an SQL state, and a positive number.
+  const said = sqlState !== undefined && sqlState !== "" && errno !== undefined && errno > 0;
+  if (said && !FATAL.has(errno)) return new DatabaseError(code, errno, sqlState, `${code}: ${message}`);
+  return new ConnectionLost(message || code, code);
+}

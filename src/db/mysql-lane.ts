@@ -1,0 +1,165 @@
+// A lane: transactions that append to logs, one after the other, each with the next batch number. The number is what
+// settles whether a transaction was committed whose answer was lost.
+import { ChatError } from "../protocol.ts";
+import { type Head, StoreError } from "./db.ts";
+import { type Connection, ConnectionLost, DatabaseError, literal, type Result } from "./mysql-connection.ts";
+import { isPassing, isUndone, undo } from "./mysql-fate.ts";
+import type { LogIds } from "./mysql-log.ts";
+import type { Connector } from "./mysql-pool.ts";
+import { type Frame, MysqlTx } from "./mysql-tx.ts";
+
+/** The boot has lost its lease: others have taken it over, and nothing it still does changes anything. */
+export class Fenced extends StoreError {}
+
+/** What the lanes of one boot share. */
+export interface LaneOptions {
+  boot: string;
+  connector: Connector;
+  ids: LogIds;
+  /** Enters a new connection as one of this boot. */
+  register(connection: Connection): Promise<void>;
+  /** The boot is fenced. */
+  onFenced(): void;
+  /** Moved by a batch whose caller had been told that it is not known to be stored. */
+  onLate(heads: Head[]): void;
+}
+
+/** After this many failures that pass, a transaction is given up; only locks that are held for seconds lead there. */
+const MAX_ATTEMPTS = 10;
+const MAX_PAUSE_MS = 50;
+/** While it is asked how a lost transaction ended. */
+const SETTLE_LOCK_WAIT_S = 1;
+const LOCK_WAIT_S = 3;
+
+export class Lane {
+  /** The last that is known to be committed. */
+  batch = 0;
+  private connection: Connection | null = null;
+  /** The connection before: it may hold this lane's row still. */
+  private lostId = 0;
+  /** The next batch may be committed. */
+  private unsure: Head[] | null = null;
+  private closed = false;
+  private readonly key: string;
+
+  constructor(
+    private readonly options: LaneOptions,
+    lane: number,
+  ) {
+    this.key = `boot = ${literal(options.boot)} AND lane = ${lane}`;
+    this.closing = (heads) =>
+      `INSERT INTO commit_log (boot, lane, batch, at, heads) VALUES (${literal(options.boot)}, ${lane}, ${this.batch + 1}, UTC_TIMESTAMP(), ${literal(JSON.stringify(heads))})`;
+  }
+
+  /**
+   * Commits what `work` does as the next batch; where that fails for a reason that passes, again. `deadline` tells how long
+   * somebody waits for it. Rejects with what `work` throws, or StoreError. To be called by one caller at a time.
+   */
+  async transact<T>(work: (tx: MysqlTx) => Promise<T>, deadline: () => number): Promise<T> {
+    let careful = false;
+    for (let attempt = 1; ; attempt++) {
+      let tx: MysqlTx | null = null;
+      let sent: Head[] | null = null;
+      let value: T | undefined;
+      try {
+        const connection = await this.ready(deadline());
+        const { connector, ids } = this.options;
+        const { maxPacketBytes } = connector;
+        tx = new MysqlTx({ connection, frame: this.frame(), ids, maxPacketBytes, deadline: deadline(), careful });
+        value = await work(tx);
+        await tx.commit((heads) => {
+          sent = heads;
+        });
+        if (sent !== null) this.batch++;
+        return value;
+      } catch (error) {
+        if (sent !== null && !isUndone(error)) {
+          this.unsure = sent;
+          if (await this.settle(deadline())) return value as T;
+        } else if (tx !== null) await undo(tx);
+        if (error instanceof Fenced) this.options.onFenced();
+        if (error instanceof ChatError || !isPassing(error)) throw error;
+        if (attempt >= MAX_ATTEMPTS || performance.now() >= deadline()) throw error;
+        careful = true;
+        if (error instanceof DatabaseError && error.errno === LOCK_WAIT_TIMEOUT) await this.killLost(deadline());
+      }
+      await Bun.sleep(Math.random() * MAX_PAUSE_MS);
+    }
+  }
+
+  /** Ends the lane, with what is under way. */
+  close(): void {
+    this.closed = true;
+    if (this.connection?.lost === null) this.connection.destroy();
+  }
+
+  private readonly closing: Frame["closing"];
+
+  private frame(): Frame {
+    const { batch } = this;
+    return {
+      opening: `UPDATE lane SET batch = ${batch + 1} WHERE ${this.key} AND batch = ${batch} AND fenced = 0`,
+      check: ({ changes }: Result) => {
+        if (changes !== 1) throw new Fenced("this instance has lost its lease");
+      },
+      closing: this.closing,
+    };
+  }
+
+  /** A connection, and nothing unsure left behind. */
+  private async ready(deadline: number): Promise<Connection> {
+    const late = this.unsure;
+    if (late !== null && (await this.settle(deadline))) this.options.onLate(late);
+    return this.connect(deadline);
+  }
+
+  private async connect(deadline: number): Promise<Connection> {
+    if (this.closed) throw new Fenced("this instance has lost its lease");
+    if (this.connection !== null && this.connection.lost === null) return this.connection;
+    this.lostId = this.connection?.id ?? this.lostId;
+    this.connection = null;
+    this.connection = await this.options.connector.open(deadline, this.options.register);
+    return this.connection;
+  }
+
+  /** Whether the unsure batch is committed: its transaction has ended when the lane's row can be locked. */
+  private async settle(deadline: number): Promise<boolean> {
+    for (;;) {
+      const connection = await this.connect(deadline);
+      try {
+        const [, , found] = await connection.query(
+          [
+            // Where the connection has outlived the error, it must not see its own transaction.
+            "ROLLBACK",
+            `SET SESSION innodb_lock_wait_timeout = ${SETTLE_LOCK_WAIT_S}`,
+            `SELECT batch FROM lane WHERE ${this.key} FOR UPDATE`,
+            `SET SESSION innodb_lock_wait_timeout = ${LOCK_WAIT_S}`,
+          ],
+          deadline - performance.now(),
+        );
+        const row = found!.rows[0];
+        if (row === undefined) throw new Fenced("this instance has lost its lease");
+        const committed = row[0] === this.batch + 1;
+        if (committed) this.batch++;
+        this.unsure = null;
+        return committed;
+      } catch (error) {
+        if (error instanceof Fenced) {
+          this.options.onFenced();
+          throw error;
+        }
+        const waited = error instanceof DatabaseError && error.errno === LOCK_WAIT_TIMEOUT;
+        if (!waited && !(error instanceof ConnectionLost)) throw error;
+        if (waited) await this.killLost(deadline);
+      }
+    }
+  }
+
+  /** Ends the transaction of the connection before this one, which the database has not noticed to be lost. */
+  private async killLost(deadline: number): Promise<void> {
+    if (this.lostId === 0 || this.connection === null) return;
+    await this.connection.query([`KILL ${this.lostId}`], deadline - performance.now()).catch(() => undefined);
+  }
+}
+
+const LOCK_WAIT_TIMEOUT = 1205;

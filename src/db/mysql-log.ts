@@ -1,0 +1,154 @@
+// The conversations' log in MySQL: a row is a row. What a transaction appends is held back until its COMMIT, and leaves
+// with that in one packet.
+import { directConv, groupConv } from "../protocol.ts";
+import type { Conversation, Head, Log, LogKey, LogRow, Value } from "./db.ts";
+import { literals, selects, statement, toObjects } from "./mysql-sql.ts";
+import type { MysqlTx } from "./mysql-tx.ts";
+
+type MidKey = [conversation: number, sender: number, mid: string];
+
+const ROW = ["conversation", "seq", "kind", "sender", "device", "mid", "ts", "body"];
+const LOCKED = ["id", "kind", "lo", "hi", "last_seq", "member_ver"];
+const KEY = ["kind", "lo", "hi"];
+const PAGE = "FROM message WHERE conversation = ? AND seq > ? ORDER BY seq LIMIT ?";
+const INSERT = "INSERT INTO message (conversation, seq, kind, sender, device, mid, ts, body, size) VALUES";
+/** Conversations moved on by one UPDATE: each row is compared with all of them. */
+const MOVED_AT_ONCE = 64;
+const MAX_CACHED = 200_000;
+
+const keyName = ([kind, lo, hi]: LogKey): string => `${kind}/${lo}/${hi}`;
+
+/** The ids of conversations, which never change. */
+export class LogIds {
+  private readonly known = new Map<string, number>();
+
+  get(key: LogKey): number | undefined {
+    return this.known.get(keyName(key));
+  }
+
+  add({ id, kind, lo, hi }: Conversation): void {
+    this.known.set(keyName([kind, lo, hi]), id);
+    if (this.known.size > MAX_CACHED) this.known.delete(this.known.keys().next().value!);
+  }
+}
+
+export class MysqlLog implements Log {
+  private readonly locked = new Map<number, Conversation>();
+  /** Of the locked ones, those that this transaction changes. */
+  private readonly moved = new Set<Conversation>();
+  private fresh: LogRow[] = [];
+
+  constructor(private readonly tx: MysqlTx) {}
+
+  async named(keys: LogKey[]): Promise<Conversation[]> {
+    const { ids } = this.tx.options;
+    const found: Conversation[] = [];
+    const unknown: LogKey[] = [];
+    for (const key of keys) {
+      const id = ids.get(key);
+      if (id === undefined) unknown.push(key);
+      else found.push({ id, kind: key[0], lo: key[1], hi: key[2], last_seq: 0, member_ver: 0 });
+    }
+    if (unknown.length === 0) return found;
+    const read = await this.tx.find<Conversation>("conversation", LOCKED, KEY, unknown);
+    for (const conversation of read) ids.add(conversation);
+    return found.concat(read);
+  }
+
+  /** Outside the transaction, so that the locks of two that make the same ones do not meet in different orders. */
+  async create(keys: LogKey[]): Promise<void> {
+    if (this.tx.begun) throw new Error("conversations are made before the transaction writes");
+    const inOrder = [...keys].sort((a, b) => a[0] - b[0] || a[1] - b[1] || a[2] - b[2]);
+    const made = this.tx.inserts("INSERT IGNORE INTO conversation (kind, lo, hi) VALUES", inOrder, "");
+    await Promise.all(made.map((sql) => this.tx.read(sql)));
+  }
+
+  async lock(conversations: Conversation[]): Promise<Conversation[]> {
+    const ids = conversations.map(({ id }) => [id]).sort((a, b) => a[0]! - b[0]!);
+    const from = "conversation FORCE INDEX (PRIMARY)";
+    const results = selects(from, LOCKED, ["id"], ids).map((sql) => this.tx.inside(`${sql} ORDER BY id FOR UPDATE`));
+    const rows = (await Promise.all(results)).flatMap((result) => toObjects<Conversation>(result));
+    for (const row of rows) this.locked.set(row.id, row);
+    return rows;
+  }
+
+  /** Read from the table, where `last_seq` always is what it is. */
+  current<Row extends { id: number; last_seq: number }>(rows: Row[]): Row[] {
+    return rows;
+  }
+
+  async changeMembers(conversation: Conversation): Promise<void> {
+    const { id } = conversation;
+    conversation.member_ver++;
+    this.moved.add(this.locked.get(id)!);
+    await this.tx.run("UPDATE conversation SET member_ver = member_ver + 1 WHERE id = ?", [id]);
+  }
+
+  async append(rows: LogRow[]): Promise<boolean> {
+    const mids = new Set<string>();
+    const keys: MidKey[] = [];
+    for (const [conversation, , , sender, , mid] of rows)
+      if (mid !== null) {
+        mids.add(`${conversation}/${sender}/${mid}`);
+        keys.push([conversation, sender, mid]);
+      }
+    if (mids.size < keys.length) return false;
+    // Repetitions are rare: they are met as an error of the key, and the transaction is done again carefully.
+    if (this.tx.options.careful && (await this.byMid(keys)).length > 0) return false;
+    for (const row of rows) {
+      const conversation = this.locked.get(row[0])!;
+      conversation.last_seq = row[1];
+      this.moved.add(conversation);
+      this.fresh.push(row);
+    }
+    return true;
+  }
+
+  async page(conversation: number, after: number, limit: number, bytes: number): Promise<LogRow[]> {
+    let count = limit;
+    if (limit > 1) {
+      const sizes = await this.tx.read(statement(`SELECT size ${PAGE}`, [conversation, after, limit]));
+      let budget = bytes;
+      for (count = 0; count < sizes.rows.length && budget > 0; count++) budget -= sizes.rows[count]![0] as number;
+      if (count === 0) return [];
+    }
+    const { rows } = await this.tx.read(statement(`SELECT ${ROW} ${PAGE}`, [conversation, after, count]));
+    return rows as unknown as LogRow[];
+  }
+
+  async countOf(device: number, conversation: number, after: number): Promise<number> {
+    const sql = "SELECT COUNT(*) FROM message WHERE conversation = ? AND seq > ? AND device = ?";
+    return (await this.tx.read(statement(sql, [conversation, after, device]))).rows[0]![0] as number;
+  }
+
+  async byMid(keys: MidKey[]): Promise<LogRow[]> {
+    const from = "message FORCE INDEX (message_mid)";
+    const found = selects(from, ROW, ["conversation", "sender", "mid"], keys).map((sql) => this.tx.read(sql));
+    return (await Promise.all(found)).flatMap(({ rows }) => rows as unknown as LogRow[]);
+  }
+
+  /** Where the conversations stand that this transaction changes. */
+  heads(): Head[] {
+    return [...this.moved].map(({ id, kind, lo, hi, last_seq, member_ver }) => [
+      id,
+      kind === 0 ? directConv(lo, hi) : groupConv(lo),
+      last_seq,
+      member_ver,
+    ]);
+  }
+
+  /** The statements that store what was appended. */
+  flush(): string[] {
+    const rows: Value[][] = this.fresh.map((row) => [...row, Buffer.byteLength(row[7])]);
+    const statements = this.tx.inserts(INSERT, rows, "");
+    const ended = new Map(this.fresh.map((row) => [row[0], row[1]]));
+    const moved = [...ended].sort((a, b) => a[0] - b[0]);
+    for (let from = 0; from < moved.length; from += MOVED_AT_ONCE) {
+      const some = moved.slice(from, from + MOVED_AT_ONCE);
+      const cases = some.map(([id, seq]) => `WHEN ${id} THEN ${seq}`).join(" ");
+      const ids = literals(some.map(([id]) => id));
+      statements.push(`UPDATE conversation SET last_seq = CASE id ${cases} END WHERE id IN (${ids})`);
+    }
+    return statements;
+  }
+}

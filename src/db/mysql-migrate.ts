@@ -1,0 +1,46 @@
+// Brings the schema up to date: under a lock of the database, so that instances may start together.
+import initial from "../../sql/mysql/0001-initial.sql" with { type: "text" };
+import { StartError } from "../start-error.ts";
+import { type Connection, literal, type Target } from "./mysql-connection.ts";
+import { describe } from "./mysql-start.ts";
+
+/** Numbered from 1, in order; `schema_version` says how many of them a database has seen. */
+const MIGRATIONS: string[] = [initial];
+
+/** What a large table may take to be changed. */
+const STATEMENT_TIMEOUT_MS = 3_600_000;
+const LOCK_WAIT_S = 60;
+
+/** Throws StartError where the database is not ours to use, and DatabaseError. */
+export async function migrate(connection: Connection, target: Target): Promise<void> {
+  const query = async (sql: string) => (await connection.query([sql], STATEMENT_TIMEOUT_MS))[0]!;
+  // Locks are the whole server's, and their names short.
+  const name = `CONCAT('chatserver:', MD5(${literal(target.database)}))`;
+  if ((await query(`SELECT GET_LOCK(${name}, ${LOCK_WAIT_S})`)).rows[0]![0] !== 1)
+    throw new StartError(`${describe(target)}: another instance has been changing the schema for ${LOCK_WAIT_S} s`);
+  try {
+    const tables = (await query("SHOW TABLES")).rows.map(([table]) => table);
+    if (!tables.includes("schema_version")) {
+      if (tables.length > 0)
+        throw new StartError(`${describe(target)} is another program's database: give --mysql an empty one`);
+      await query("CREATE TABLE schema_version (version INT NOT NULL PRIMARY KEY) ENGINE = InnoDB");
+    }
+    const [[seen]] = (await query("SELECT COALESCE(MAX(version), 0) FROM schema_version")).rows as [[number]];
+    if (seen > MIGRATIONS.length)
+      throw new StartError(`${describe(target)} is used by a newer ChatServer (schema ${seen}): run that version`);
+    for (let version = seen; version < MIGRATIONS.length; version++) {
+      // Each statement commits by itself: one that is cut off is run again from its start.
+      for (const sql of statementsOf(MIGRATIONS[version]!)) await query(sql);
+      await query(`INSERT INTO schema_version (version) VALUES (${version + 1})`);
+    }
+  } finally {
+    if (connection.lost === null) await query(`SELECT RELEASE_LOCK(${name})`);
+  }
+}
+
+const statementsOf = (text: string): string[] =>
+  text
+    .replaceAll(/--.*$/gm, "")
+    .split(/;\s*$/m)
+    .map((sql) => sql.trim())
+    .filter((sql) => sql !== "");

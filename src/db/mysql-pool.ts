@@ -1,0 +1,153 @@
+// Connections to MySQL: made again with growing pauses while the database is away, and bounded in number.
+import { StoreError } from "./db.ts";
+import { Connection, ConnectionLost, DatabaseError, type Target } from "./mysql-connection.ts";
+import { describe, prepare } from "./mysql-start.ts";
+
+const CONNECT_TIMEOUT_MS = 2_000;
+const FIRST_PAUSE_MS = 25;
+const MAX_PAUSE_MS = 1_000;
+/** Callers that may wait for a connection. */
+const MAX_WAITING = 10_000;
+
+/** Makes connections; all that fail share one pause. */
+export class Connector {
+  private pauseMs = 0;
+  private retryAt = 0;
+  private complained = false;
+  /** Bytes that one packet may have. */
+  maxPacketBytes = 1024 * 1024;
+
+  constructor(
+    private readonly target: Target,
+    private readonly log: { warn(line: string): void; info(line: string): void },
+  ) {}
+
+  /** A new connection with its session set up, tried until `deadline` (of performance.now()). Rejects with StoreError. */
+  async open(deadline: number, setUp: (connection: Connection) => Promise<void>): Promise<Connection> {
+    for (let cause = "the database is away"; ; ) {
+      const now = performance.now();
+      const start = Math.max(now, this.retryAt);
+      if (start >= deadline) throw new ConnectionLost(cause);
+      if (start > now) {
+        await Bun.sleep(start - now);
+        continue;
+      }
+      try {
+        return await this.tryOpen(Math.min(CONNECT_TIMEOUT_MS, deadline - now), setUp);
+      } catch (error) {
+        if (!(error instanceof ConnectionLost || error instanceof DatabaseError)) throw error;
+        cause = error.message;
+        this.fail(cause);
+      }
+    }
+  }
+
+  private async tryOpen(timeoutMs: number, setUp: (connection: Connection) => Promise<void>): Promise<Connection> {
+    const connection = await Connection.open(this.target, timeoutMs);
+    try {
+      this.maxPacketBytes = (await prepare(connection, timeoutMs)).maxPacketBytes;
+      await setUp(connection);
+    } catch (error) {
+      connection.destroy();
+      throw error;
+    }
+    this.pauseMs = 0;
+    if (this.complained) this.log.info(`the database at ${describe(this.target)} answers again`);
+    this.complained = false;
+    return connection;
+  }
+
+  /** Jittered, so that the instances do not come back all at once. */
+  private fail(cause: string): void {
+    this.pauseMs = Math.min(MAX_PAUSE_MS, Math.max(FIRST_PAUSE_MS, this.pauseMs * 2));
+    this.retryAt = performance.now() + this.pauseMs * (0.5 + Math.random() / 2);
+    if (!this.complained) this.log.warn(`the database at ${describe(this.target)} does not answer: ${cause}`);
+    this.complained = true;
+  }
+}
+
+/** At most `size` connections, each used by one caller at a time. */
+export class Pool {
+  private readonly idle: Connection[] = [];
+  private readonly waiting: ((slot: Connection | null) => void)[] = [];
+  private readonly used = new Set<Connection>();
+  private count = 0;
+  private closed: StoreError | null = null;
+
+  constructor(
+    private readonly connector: Connector,
+    private readonly size: number,
+    private readonly setUp: (connection: Connection) => Promise<void>,
+  ) {}
+
+  /** Runs `work` with a connection. Rejects with StoreError where none is free or can be made before `deadline`. */
+  async use<T>(deadline: number, work: (connection: Connection) => Promise<T>): Promise<T> {
+    const connection = await this.take(deadline);
+    this.used.add(connection);
+    try {
+      return await work(connection);
+    } finally {
+      this.used.delete(connection);
+      this.give(connection);
+    }
+  }
+
+  /** Ends all connections, also of what is under way. */
+  close(): void {
+    this.closed = new StoreError("the store is closed");
+    for (const connection of this.idle.splice(0)) connection.close();
+    for (const connection of this.used) connection.destroy();
+    for (const wake of this.waiting.splice(0)) wake(null);
+  }
+
+  private async take(deadline: number): Promise<Connection> {
+    for (;;) {
+      if (this.closed !== null) throw this.closed;
+      const connection = this.idle.pop();
+      if (connection !== undefined) {
+        if (connection.lost === null) return connection;
+        this.count--;
+      } else if (this.count < this.size) {
+        this.count++;
+        try {
+          return await this.connector.open(deadline, this.setUp);
+        } catch (error) {
+          this.count--;
+          this.waiting.shift()?.(null);
+          throw error;
+        }
+      } else {
+        const given = await this.wait(deadline);
+        if (given !== null) return given;
+      }
+    }
+  }
+
+  /** A connection that became free; null where a place did. */
+  private wait(deadline: number): Promise<Connection | null> {
+    if (this.waiting.length >= MAX_WAITING) throw new StoreError("too many requests wait for the database");
+    const { promise, resolve, reject } = Promise.withResolvers<Connection | null>();
+    const wake = (connection: Connection | null) => {
+      clearTimeout(late);
+      resolve(connection);
+    };
+    const late = setTimeout(() => {
+      this.waiting.splice(this.waiting.indexOf(wake), 1);
+      reject(new StoreError("no connection to the database was free in time"));
+    }, deadline - performance.now());
+    this.waiting.push(wake);
+    return promise;
+  }
+
+  private give(connection: Connection): void {
+    if (this.closed !== null) return connection.close();
+    const next = this.waiting.shift();
+    if (connection.lost === null) {
+      if (next === undefined) this.idle.push(connection);
+      else next(connection);
+    } else {
+      this.count--;
+      next?.(null);
+    }
+  }
+}

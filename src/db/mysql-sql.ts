@@ -1,0 +1,54 @@
+// Statements as text: every value goes through `literal`, every name is written in the source.
+import type { Value } from "./db.ts";
+import { literal, type Result } from "./mysql-connection.ts";
+
+/** Keys named in one statement: above, MariaDB may read them in another order than the index's. */
+const MAX_KEYS = 900;
+
+/** A table's or column's name; some of ours are words of the language. */
+export const quoted = (name: string): string => `\`${name}\``;
+
+export const columnList = (columns: string[]): string => columns.map(quoted).join(", ");
+
+/** Values, comma-separated; none stand as NULL, which nothing equals. */
+export const literals = (values: readonly Value[]): string =>
+  values.length === 0 ? "NULL" : values.map(literal).join(", ");
+
+/** `sql` with its `?` replaced, an array by its values. Statements hold no `?` in quotes. */
+export function statement(sql: string, params: readonly (Value | Value[])[]): string {
+  let at = 0;
+  return sql.replaceAll("?", () => {
+    const value = params[at++]!;
+    return Array.isArray(value) ? literals(value) : literal(value);
+  });
+}
+
+/** SELECTs of the rows of `from` whose `by` columns equal one of `keys`. */
+export function selects(from: string, columns: string[], by: string[], keys: readonly Value[][]): string[] {
+  const made: string[] = [];
+  const key = by.length === 1 ? columnList(by) : `(${columnList(by)})`;
+  for (let at = 0; at < keys.length; at += MAX_KEYS) {
+    const chunk = keys.slice(at, at + MAX_KEYS);
+    const wanted = by.length === 1 ? literals(chunk.flat()) : chunk.map((each) => `(${literals(each)})`).join(", ");
+    made.push(`SELECT ${columns.join(", ")} FROM ${from} WHERE ${key} IN (${wanted})`);
+  }
+  return made;
+}
+
+/** The rows of a result, by column name. */
+export function toObjects<Row>({ columns, rows }: Result): Row[] {
+  return rows.map((row) => {
+    const object: Record<string, Value> = {};
+    for (let i = 0; i < columns.length; i++) object[columns[i]!] = row[i]!;
+    return object as Row;
+  });
+}
+
+/** The order in which locks are taken. */
+export function compareKeys(a: Value[], b: Value[]): number {
+  for (let i = 0; i < a.length; i++) {
+    if (a[i] === b[i]) continue;
+    return a[i]! < b[i]! ? -1 : 1;
+  }
+  return 0;
+}

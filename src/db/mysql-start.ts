@@ -1,0 +1,133 @@
+// What can be wrong with a MySQL or MariaDB at start, in words that say what to do; and where it is.
+import { readFileSync } from "node:fs";
+import { StartError } from "../start-error.ts";
+import { type Connection, ConnectionLost, DatabaseError, type Target } from "./mysql-connection.ts";
+
+const FORM = "mysql://user:password@host:port/database";
+
+/** What every connection of a session is set to: the batches are tried with these. */
+const SESSION = [
+  "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
+  // Explicitly: with NO_BACKSLASH_ESCAPES in it, escaped texts could end their quotes.
+  "SET SESSION sql_mode = 'STRICT_ALL_TABLES', innodb_lock_wait_timeout = 3",
+];
+/** A paused writer's locks; IN lists that must be read in the order of the index, not joined. */
+const MARIADB = "SET SESSION idle_transaction_timeout = 2, in_predicate_conversion_threshold = 0";
+
+/** Where the database is. The password comes from `passwordFile`, where one is given. Throws StartError. */
+export function readTarget(text: string, passwordFile?: string): Target {
+  let url: URL;
+  try {
+    url = new URL(text);
+  } catch {
+    throw new StartError(`--mysql is not an address: give ${FORM}`);
+  }
+  const database = decode(url.pathname.slice(1));
+  if (!["mysql:", "mariadb:"].includes(url.protocol) || url.hostname === "" || database === "" || /[/`]/.test(database))
+    throw new StartError(`--mysql is not complete: give ${FORM}`);
+  return {
+    host: url.hostname.replace(/^\[|\]$/g, ""),
+    port: Number(url.port || 3306),
+    user: decode(url.username) || "root",
+    password: passwordFile === undefined ? decode(url.password) : readPassword(passwordFile),
+    database,
+    tls: ["1", "true"].includes(url.searchParams.get("tls") ?? ""),
+  };
+}
+
+function decode(part: string): string {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    throw new StartError(`--mysql: write a % in its user, password or database as %25 (${FORM})`);
+  }
+}
+
+function readPassword(file: string): string {
+  try {
+    return readFileSync(file, "utf8").replace(/\r?\n$/, "");
+  } catch (error) {
+    throw new StartError(`the password file ${file} cannot be read (${(error as { code?: string }).code})`);
+  }
+}
+
+/** For logs and messages: without user and password. */
+export const describe = ({ host, port, database }: Target): string =>
+  `${host.includes(":") ? `[${host}]` : host}:${port}/${database}`;
+
+/** What the server is. */
+export interface Server {
+  version: string;
+  /** Bytes that one packet may have. */
+  maxPacketBytes: number;
+}
+
+/** Sets the session up. Throws StartError where the server is too old. */
+export async function prepare(connection: Connection, timeoutMs: number): Promise<Server> {
+  const [found] = await connection.query(["SELECT VERSION(), @@max_allowed_packet"], timeoutMs);
+  const [version, maxPacketBytes] = found!.rows[0] as [string, number];
+  const mariadb = isMariadb(version);
+  await connection.query(mariadb ? [...SESSION, MARIADB] : SESSION, timeoutMs);
+  return { version, maxPacketBytes };
+}
+
+/** Whether it is MariaDB, else MySQL. Throws StartError where it is too old for what the statements need. */
+export function isMariadb(version: string): boolean {
+  const mariadb = /mariadb/i.test(version);
+  // Old MariaDB servers put "5.5.5-" before their own version.
+  const [major = 0, minor = 0] = version
+    .replace(/^5\.5\.5-(?=\d)/, "")
+    .split(".")
+    .map(Number.parseFloat);
+  if (mariadb ? major * 100 + minor < 1006 : major < 8)
+    throw new StartError(`the database is ${version}: MySQL 8.0 or MariaDB 10.6 is needed, or a newer one`);
+  return mariadb;
+}
+
+/** Why what is committed may not be on disk; null where it is. */
+export async function findUndurable(connection: Connection, timeoutMs: number): Promise<string | null> {
+  const [found] = await connection.query(
+    ["SELECT @@innodb_flush_log_at_trx_commit, @@log_bin, @@sync_binlog"],
+    timeoutMs,
+  );
+  const [flush, binlog, sync] = found!.rows[0] as [number, number, number];
+  if (flush !== 1) return `innodb_flush_log_at_trx_commit is ${flush}, set it to 1`;
+  // With a binary log, a commit that is in one of the two alone is undone or lost for the replicas.
+  if (binlog === 1 && sync !== 1) return `sync_binlog is ${sync}, set it to 1`;
+  return null;
+}
+
+/** The error of a start as one line that says what to do. */
+export function explainStart(error: unknown, target: Target): StartError {
+  if (error instanceof StartError) return error;
+  const where = describe(target);
+  const { user, database } = target;
+  if (error instanceof ConnectionLost) {
+    if (error.code === "ENOTFOUND" || error.code === "EAI_AGAIN")
+      return new StartError(`the database's host ${target.host} is not known: check --mysql`);
+    return new StartError(
+      `the database at ${where} does not answer (${error.message}): start it, or check host, port and firewall`,
+    );
+  }
+  if (!(error instanceof DatabaseError)) return new StartError(`${where}: ${(error as Error).message}`);
+  switch (error.errno) {
+    case 1045: // ER_ACCESS_DENIED_ERROR
+    case 1698:
+      return new StartError(`${where} refuses user ${user}: check user and password of --mysql`);
+    case 1044: // ER_DBACCESS_DENIED_ERROR
+    case 1142: // ER_TABLEACCESS_DENIED_ERROR
+    case 1227:
+      return new StartError(
+        `${where}: user ${user} may not do what is needed there: GRANT ALL ON \`${database}\`.* TO ${user}`,
+      );
+    case 1049: // ER_BAD_DB_ERROR
+      return new StartError(`${where}: there is no database ${database}: CREATE DATABASE \`${database}\``);
+    case 1040: // ER_CON_COUNT_ERROR
+    case 1203:
+      return new StartError(`${where} has no connection free: raise its max_connections`);
+    case 1665: // ER_BINLOG_STMT_MODE_AND_ROW_ENGINE
+      return new StartError(`${where} writes its binary log by statements: set binlog_format = ROW`);
+    default:
+      return new StartError(`${where}: ${error.message}`);
+  }
+}

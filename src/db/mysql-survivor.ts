@@ -1,0 +1,98 @@
+// Watching over the other instances: whose lease has expired is fenced, and its connections are ended, since a paused
+// writer holds row locks.
+import type { Boot } from "./mysql-boot.ts";
+import { LEASE_S } from "./mysql-boot.ts";
+import { type Connection, DatabaseError, literal } from "./mysql-connection.ts";
+
+export interface Instance {
+  boot: string;
+  address: string;
+  expired: boolean;
+}
+
+/** Two looks this far apart find a process without connections. */
+const LOOK_AGAIN_MS = 250;
+/** After a restart of the database the others have this long to come back. */
+const SETTLING_S = LEASE_S + 2;
+const NO_SUCH_THREAD = 1094;
+
+/** All that are entered, expired ones too. */
+export async function readInstances({ pool }: Boot, deadline: number): Promise<Instance[]> {
+  const sql = "SELECT boot, address, expires <= UTC_TIMESTAMP(6) FROM instance";
+  const [found] = await pool.use(deadline, (connection) => connection.query([sql], deadline - performance.now()));
+  return found!.rows.map(([boot, address, expired]) => ({
+    boot: boot as string,
+    address: address as string,
+    expired: expired === 1,
+  }));
+}
+
+/**
+ * Fences a boot and takes it out, with its connections ended: where its lease has expired, or in any case with `force`.
+ * False where another instance was faster, or it has renewed its lease.
+ */
+export function bury({ pool }: Boot, boot: string, force: boolean, deadline: number): Promise<boolean> {
+  const name = literal(boot);
+  const expired = force ? "" : " AND expires <= UTC_TIMESTAMP(6)";
+  return pool.use(deadline, async (connection) => {
+    const query = (...statements: string[]) => connection.query(statements, deadline - performance.now());
+    try {
+      const [, won, links] = await query(
+        "START TRANSACTION",
+        `SELECT boot FROM instance WHERE boot = ${name}${expired} FOR UPDATE`,
+        `SELECT conn_id FROM link WHERE boot = ${name}`,
+      );
+      if (won!.rows.length === 0) {
+        await query("ROLLBACK");
+        return false;
+      }
+      for (const [id] of links!.rows) await kill(connection, id as number, deadline);
+      await query(
+        `UPDATE lane SET fenced = 1 WHERE boot = ${name}`,
+        `DELETE FROM link WHERE boot = ${name}`,
+        `DELETE FROM instance WHERE boot = ${name}`,
+        "COMMIT",
+      );
+      return true;
+    } catch (error) {
+      // Ends the transaction too.
+      connection.destroy();
+      throw error;
+    }
+  });
+}
+
+/** Whether the database has run long enough for all living instances to have returned to it. */
+export async function isSettled({ pool }: Boot, deadline: number): Promise<boolean> {
+  const [found] = await pool.use(deadline, (connection) =>
+    connection.query(["SHOW STATUS LIKE 'Uptime'"], deadline - performance.now()),
+  );
+  return Number(found!.rows[0]![1]) >= SETTLING_S;
+}
+
+/** Whether the boot's process has no connection to the database any more: it has ended. */
+export async function isGone(own: Boot, boot: string, deadline: number): Promise<boolean> {
+  if (!(await isSettled(own, deadline)) || (await isConnected(own, boot, deadline))) return false;
+  await Bun.sleep(LOOK_AGAIN_MS);
+  return !(await isConnected(own, boot, deadline));
+}
+
+/** Its own connections an account may see without further rights. */
+async function isConnected({ pool }: Boot, boot: string, deadline: number): Promise<boolean> {
+  const [links, threads] = await pool.use(deadline, (connection) =>
+    connection.query(
+      [`SELECT conn_id FROM link WHERE boot = ${literal(boot)}`, "SHOW PROCESSLIST"],
+      deadline - performance.now(),
+    ),
+  );
+  const ids = new Set(threads!.rows.map(([id]) => id));
+  return links!.rows.some(([id]) => ids.has(id!));
+}
+
+async function kill(connection: Connection, id: number, deadline: number): Promise<void> {
+  try {
+    await connection.query([`KILL ${id}`], deadline - performance.now());
+  } catch (error) {
+    if (!(error instanceof DatabaseError && error.errno === NO_SUCH_THREAD)) throw error;
+  }
+}

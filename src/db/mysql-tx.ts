@@ -1,0 +1,199 @@
+// The dialect of Tx for MySQL and MariaDB. Statements that are asked for in one turn travel as one packet; a transaction
+// begins with the first that writes or locks, so that what only reads needs none.
+import type { Head, Tx, Value } from "./db.ts";
+import { type Connection, DatabaseError, type Result } from "./mysql-connection.ts";
+import { type LogIds, MysqlLog } from "./mysql-log.ts";
+import { columnList, compareKeys, literals, quoted, selects, statement, toObjects } from "./mysql-sql.ts";
+
+/** How the transactions of one boot begin and end, so that those of a fenced boot change nothing. */
+export interface Frame {
+  /** The first statement, under whose row lock the transaction stands. */
+  opening: string;
+  /** Throws where its result says that the boot is fenced. */
+  check(result: Result): void;
+  /** The row of the commit log for what moved; null where transactions of this kind may not append to logs. */
+  closing: ((heads: Head[]) => string) | null;
+}
+
+export interface TxOptions {
+  connection: Connection;
+  frame: Frame;
+  ids: LogIds;
+  maxPacketBytes: number;
+  /** Of performance.now(): what is not answered by then ends the connection. */
+  deadline: number;
+  /** Looks for repeated mids before they are met as an error. */
+  careful: boolean;
+}
+
+interface Pending {
+  sql: string;
+  resolve(result: Result): void;
+  reject(error: unknown): void;
+}
+
+/** Statements in one packet. */
+const MAX_STATEMENTS = 200;
+
+export class MysqlTx implements Tx {
+  readonly log: MysqlLog;
+  /** The transaction has begun. */
+  begun = false;
+  private wrote = false;
+  private opened: Promise<void> = Promise.resolve();
+  private outbox: Pending[] = [];
+
+  constructor(readonly options: TxOptions) {
+    this.log = new MysqlLog(this);
+  }
+
+  async all<Row>(sql: string, params: (Value | Value[])[] = []): Promise<Row[]> {
+    return toObjects(await this.read(statement(sql, params)));
+  }
+
+  async run(sql: string, params: Value[] = []): Promise<{ changes: number; id: number }> {
+    const { changes, id } = await this.write(statement(sql, params));
+    return { changes, id };
+  }
+
+  async find<Row>(table: string, columns: string[], by: string[], keys: Value[][]): Promise<Row[]> {
+    const found = selects(quoted(table), columns, by, keys).map((sql) => this.read(sql));
+    return (await Promise.all(found)).flatMap((result) => toObjects<Row>(result));
+  }
+
+  async lock<Row>(table: string, columns: string[], by: string[], keys: Value[][]): Promise<Row[]> {
+    const inOrder = [...keys].sort(compareKeys);
+    const found = selects(quoted(table), columns, by, inOrder).map((sql) =>
+      this.inside(`${sql} ORDER BY ${columnList(by)} FOR UPDATE`),
+    );
+    return (await Promise.all(found)).flatMap((result) => toObjects<Row>(result));
+  }
+
+  async insert(table: string, columns: string[], rows: Value[][], onConflict?: "ignore"): Promise<void> {
+    const head = `INSERT ${onConflict ? "IGNORE " : ""}INTO ${quoted(table)} (${columnList(columns)}) VALUES`;
+    await Promise.all(this.inserts(head, rows, "").map((sql) => this.write(sql)));
+  }
+
+  async raise(table: string, columns: string[], rows: Value[][]): Promise<void> {
+    const head = `INSERT INTO ${quoted(table)} (${columnList(columns)}) VALUES`;
+    const value = quoted(columns.at(-1)!);
+    const tail = ` ON DUPLICATE KEY UPDATE ${value} = GREATEST(${value}, VALUES(${value}))`;
+    const inOrder = [...rows].sort(compareKeys);
+    await Promise.all(this.inserts(head, inOrder, tail).map((sql) => this.write(sql)));
+  }
+
+  async alive(boots: string[]): Promise<Set<string>> {
+    if (boots.length === 0) return new Set();
+    const sql = "SELECT boot FROM instance WHERE boot IN (?) AND expires > UTC_TIMESTAMP(6)";
+    return new Set((await this.all<{ boot: string }>(sql, [boots])).map(({ boot }) => boot));
+  }
+
+  /** A statement that reads; it sees the newest committed rows, inside a transaction or not. */
+  read(sql: string): Promise<Result> {
+    return this.enqueue(sql);
+  }
+
+  /** A statement that changes rows. */
+  write(sql: string): Promise<Result> {
+    this.wrote = true;
+    return this.inside(sql);
+  }
+
+  /** A statement of the transaction, which begins with it if it has not yet. */
+  async inside(sql: string): Promise<Result> {
+    if (!this.begun) {
+      this.begun = true;
+      this.enqueue("START TRANSACTION").catch(() => undefined);
+      this.opened = this.enqueue(this.options.frame.opening).then((result) => this.options.frame.check(result));
+    }
+    const [result] = await Promise.all([this.enqueue(sql), this.opened]);
+    return result;
+  }
+
+  /** Statements `head` tuple, tuple… `tail`, each short enough for a packet beside others. Throws where one row is too long. */
+  inserts(head: string, rows: readonly Value[][], tail: string): string[] {
+    const { maxPacketBytes } = this.options;
+    const made: string[] = [];
+    let tuples: string[] = [];
+    let bytes = 0;
+    for (const row of rows) {
+      const tuple = `(${literals(row)})`;
+      const size = Buffer.byteLength(tuple);
+      if (size > maxPacketBytes - 4_096)
+        throw new DatabaseError("ER_NET_PACKET_TOO_LARGE", 1153, "08S01", `a row is over max_allowed_packet (${size})`);
+      if (tuples.length > 0 && bytes + size > maxPacketBytes / 4) {
+        made.push(`${head} ${tuples.join(", ")}${tail}`);
+        tuples = [];
+        bytes = 0;
+      }
+      tuples.push(tuple);
+      bytes += size;
+    }
+    if (tuples.length > 0) made.push(`${head} ${tuples.join(", ")}${tail}`);
+    return made;
+  }
+
+  /** Commits. `sending` is called right before the COMMIT leaves: from then on only the database knows the outcome. */
+  async commit(sending: (heads: Head[]) => void): Promise<void> {
+    if (!this.begun) return;
+    const heads = this.log.heads();
+    if (!this.wrote && heads.length === 0) return this.rollback();
+    const { connection, frame } = this.options;
+    const last = this.log.flush();
+    if (frame.closing !== null) last.push(frame.closing(heads));
+    else if (heads.length > 0) throw new Error("only transactions of a lane may append to logs");
+    const packets = this.packets([...last, "COMMIT"], (sql) => sql);
+    for (const packet of packets.slice(0, -1)) await connection.query(packet, this.leftMs());
+    sending(heads);
+    await connection.query(packets.at(-1)!, this.leftMs());
+  }
+
+  /** Undoes everything, where the connection still stands. */
+  async rollback(): Promise<void> {
+    if (!this.begun || this.options.connection.lost !== null) return;
+    await this.options.connection.query(["ROLLBACK"], this.leftMs());
+  }
+
+  private enqueue(sql: string): Promise<Result> {
+    const { promise, resolve, reject } = Promise.withResolvers<Result>();
+    if (this.outbox.push({ sql, resolve, reject }) === 1) queueMicrotask(() => this.send());
+    return promise;
+  }
+
+  private async send(): Promise<void> {
+    const packets = this.packets(this.outbox, ({ sql }) => sql);
+    this.outbox = [];
+    let failed: unknown = null;
+    for (const packet of packets) {
+      try {
+        if (failed !== null) throw failed;
+        const statements = packet.map(({ sql }) => sql);
+        const results = await this.options.connection.query(statements, this.leftMs());
+        for (const [i, { resolve }] of packet.entries()) resolve(results[i]!);
+      } catch (error) {
+        failed = error;
+        for (const { reject } of packet) reject(error);
+      }
+    }
+  }
+
+  private packets<T>(all: T[], textOf: (each: T) => string): T[][] {
+    const packets: T[][] = [[]];
+    let length = 0;
+    for (const each of all) {
+      const size = Buffer.byteLength(textOf(each));
+      const full = length + size > this.options.maxPacketBytes / 2 || packets.at(-1)!.length >= MAX_STATEMENTS;
+      if (full && packets.at(-1)!.length > 0) {
+        packets.push([]);
+        length = 0;
+      }
+      packets.at(-1)!.push(each);
+      length += size;
+    }
+    return packets;
+  }
+
+  private leftMs(): number {
+    return this.options.deadline - performance.now();
+  }
+}

@@ -1,0 +1,240 @@
+// The store that several instances share, on MySQL or MariaDB. What all of them do at the same time is decided by the
+// database's row locks; what each of them may still do, by its lease.
+import { type Head, type Operations, type Shared, type Store, StoreError, type Writers } from "./db.ts";
+import type { AnyPlan } from "./mysql-batches.ts";
+import { Boot, type BootOptions, LEASE_S } from "./mysql-boot.ts";
+import { CommitReader, cleanCommits } from "./mysql-commits.ts";
+import { Connection, type Target } from "./mysql-connection.ts";
+import { Lease } from "./mysql-lease.ts";
+import { LogIds } from "./mysql-log.ts";
+import { migrate } from "./mysql-migrate.ts";
+import { Connector } from "./mysql-pool.ts";
+import { describe, explainStart, findUndurable, prepare, readTarget } from "./mysql-start.ts";
+import { bury, isGone, isSettled, readInstances } from "./mysql-survivor.ts";
+
+export interface MysqlOptions {
+  /** mysql://user:password@host:port/database */
+  url: string;
+  /** A file that holds the password instead. */
+  passwordFile?: string;
+  /** Where the other instances can ask this one, for them to read. */
+  address: string;
+  /** Transactions that append messages at once. */
+  lanes?: number;
+  /** Connections for everything else. */
+  connections?: number;
+  /** A call's time; then it rejects. */
+  storeTimeoutMs?: number;
+  log: { warn(line: string): void; info(line: string): void };
+}
+
+const WATCH_EVERY_MS = 2_000;
+const CLEAN_EVERY_MS = 10_000;
+const START_TIMEOUT_MS = 5_000;
+
+/** Opens the database, with its schema brought up to date, as a new boot. Throws StartError. */
+export async function openMysqlStore<O extends Operations>(
+  options: MysqlOptions,
+  operations: O,
+  writers: Writers<AnyPlan>,
+): Promise<Store<O> & Shared> {
+  const target = readTarget(options.url, options.passwordFile);
+  try {
+    await openDatabase(target, options.log);
+    const store = new MysqlStore(options, target, operations, writers);
+    await store.restart();
+    await store.readCommits();
+    const calls = Object.keys(operations).map((name) => [name, (...args: unknown[]) => store.call(name, args)]);
+    return Object.assign(store as Shared & { close(): Promise<void> }, Object.fromEntries(calls)) as Store<O> & Shared;
+  } catch (error) {
+    throw explainStart(error, target);
+  }
+}
+
+async function openDatabase(target: Target, log: MysqlOptions["log"]): Promise<void> {
+  const connection = await Connection.open(target, START_TIMEOUT_MS);
+  try {
+    const { version } = await prepare(connection, START_TIMEOUT_MS);
+    await migrate(connection, target);
+    const undurable = await findUndurable(connection, START_TIMEOUT_MS);
+    if (undurable !== null)
+      log.warn(
+        `the database at ${describe(target)} (${version}) may lose acknowledged messages in a crash: ${undurable}`,
+      );
+  } finally {
+    connection.destroy();
+  }
+}
+
+class MysqlStore implements Shared {
+  private readonly bootOptions: Omit<BootOptions, "onFenced">;
+  private readonly storeTimeoutMs: number;
+  private readonly commits = new CommitReader();
+  private current: Boot | null = null;
+  private lease: Lease | null = null;
+  private lastBoot = "";
+  private closed = false;
+  private readonly pending = new Set<Promise<unknown>>();
+  private readonly lostCallbacks: (() => void)[] = [];
+  private readonly deadCallbacks: ((boots: string[]) => void)[] = [];
+  /** The other instances at the last look. */
+  private others = new Set<string>();
+  private watchTimer: Timer | undefined;
+  private cleanedAt = performance.now();
+
+  constructor(options: MysqlOptions, target: Target, operations: Operations, writers: Writers<AnyPlan>) {
+    const { address, lanes = 2, connections = 8, storeTimeoutMs = 5_000, log } = options;
+    this.storeTimeoutMs = storeTimeoutMs;
+    const connector = new Connector(target, log);
+    const onLate = (heads: Head[]) => this.commits.add(heads);
+    const ids = new LogIds();
+    this.bootOptions = { address, lanes, connections, storeTimeoutMs, connector, ids, operations, writers, onLate };
+  }
+
+  get boot(): string {
+    return this.lastBoot;
+  }
+
+  leaseValid(): boolean {
+    return this.lease?.valid() ?? false;
+  }
+
+  onLost(callback: () => void): void {
+    this.lostCallbacks.push(callback);
+  }
+
+  onDead(callback: (boots: string[]) => void): void {
+    this.deadCallbacks.push(callback);
+  }
+
+  call(name: string, args: unknown[]): Promise<unknown> {
+    return this.track(() => this.living().run(name, args));
+  }
+
+  async restart(): Promise<void> {
+    if (this.closed) throw new StoreError("the store is closed");
+    const old = this.lastBoot;
+    this.end();
+    const boot = new Boot({ ...this.bootOptions, onFenced: () => this.lose(boot) });
+    const deadline = this.deadline();
+    const beganAt = performance.now();
+    try {
+      await boot.begin(deadline);
+      if (old !== "") await bury(boot, old, true, deadline);
+    } catch (error) {
+      boot.discard();
+      throw error;
+    }
+    this.current = boot;
+    this.lastBoot = boot.name;
+    this.lease = new Lease(this.bootOptions.connector, boot.name, beganAt, () => this.lose(boot));
+    clearTimeout(this.watchTimer);
+    this.watchTimer = setTimeout(() => this.watch(boot), WATCH_EVERY_MS);
+  }
+
+  async checkDead(boot: string): Promise<boolean> {
+    const own = this.living();
+    const deadline = this.deadline();
+    const instances = await readInstances(own, deadline);
+    if (!instances.some((each) => each.boot === boot)) return true;
+    if (!(await isGone(own, boot, deadline))) return false;
+    await bury(own, boot, true, deadline);
+    this.tellDead([boot]);
+    return true;
+  }
+
+  async instances(): Promise<{ boot: string; address: string }[]> {
+    const all = await readInstances(this.living(), this.deadline());
+    return all.filter(({ expired }) => !expired).map(({ boot, address }) => ({ boot, address }));
+  }
+
+  readCommits(): Promise<{ heads: Head[]; all: boolean }> {
+    return this.track(() => this.commits.read(this.living(), this.deadline()));
+  }
+
+  async close(): Promise<void> {
+    if (this.closed) return;
+    this.closed = true;
+    clearTimeout(this.watchTimer);
+    await Promise.allSettled(this.pending);
+    await this.current?.leave(this.deadline()).catch(() => undefined);
+    this.end();
+  }
+
+  private living(): Boot {
+    if (this.current === null) throw new StoreError("this instance has lost its lease");
+    return this.current;
+  }
+
+  private async track<T>(work: () => Promise<T>): Promise<T> {
+    if (this.closed) throw new StoreError("the store is closed");
+    const call = work();
+    this.pending.add(call);
+    try {
+      return await call;
+    } finally {
+      this.pending.delete(call);
+    }
+  }
+
+  private deadline(): number {
+    return performance.now() + this.storeTimeoutMs;
+  }
+
+  /** Ends the current boot here; at the database it may live on. */
+  private end(): void {
+    this.lease?.stop();
+    if (this.current !== null) {
+      this.commits.leave(this.current);
+      this.current.discard();
+    }
+    this.current = null;
+  }
+
+  private lose(boot: Boot): void {
+    if (this.current !== boot || this.closed) return;
+    this.end();
+    for (const callback of this.lostCallbacks) callback();
+  }
+
+  private tellDead(boots: string[]): void {
+    for (const boot of boots) this.others.delete(boot);
+    if (boots.length > 0) for (const callback of this.deadCallbacks) callback(boots);
+  }
+
+  /** Looks after the other instances, and cleans up where this one is the first of them. */
+  private async watch(boot: Boot): Promise<void> {
+    const startedAt = performance.now();
+    try {
+      await this.look(boot);
+    } catch {
+      // The database is away, or a lock is held: the next look follows.
+    }
+    if (this.current !== boot || this.closed) return;
+    const pauseMs = Math.max(0, WATCH_EVERY_MS - (performance.now() - startedAt));
+    this.watchTimer = setTimeout(() => this.watch(boot), pauseMs);
+  }
+
+  private async look(boot: Boot): Promise<void> {
+    const deadline = this.deadline();
+    const instances = await readInstances(boot, deadline);
+    const expired = instances.filter((each) => each.expired && each.boot !== boot.name);
+    const buried = expired.length > 0 && (await this.mayBury(boot, deadline)) ? expired : [];
+    for (const each of buried) await bury(boot, each.boot, false, deadline);
+    const left = buried.length > 0 ? await readInstances(boot, deadline) : instances;
+    const names = new Set(left.map((each) => each.boot));
+    this.tellDead([...this.others].filter((name) => !names.has(name)));
+    names.delete(boot.name);
+    this.others = names;
+    const first = left.every((each) => each.boot >= boot.name);
+    if (!first || performance.now() - this.cleanedAt < CLEAN_EVERY_MS) return;
+    this.cleanedAt = performance.now();
+    await cleanCommits(boot, this.storeTimeoutMs);
+  }
+
+  /** After an outage of the database all leases have expired, and those who live come back within a lease's time. */
+  private async mayBury(boot: Boot, deadline: number): Promise<boolean> {
+    const steady = this.lease?.valid() && performance.now() - this.lease.validSince > LEASE_S * 1_000;
+    return steady === true && (await isSettled(boot, deadline));
+  }
+}

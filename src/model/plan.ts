@@ -1,0 +1,89 @@
+// What a store that divides its writers among lanes must know of the operations.
+import type { BatchPlan, Writers } from "../db/db.ts";
+import type { Appended, Drafts } from "./message.ts";
+
+interface Draft {
+  conv: string;
+  kind: number;
+  sender: number;
+  device: number;
+  mid: string | null;
+  time: number;
+  text: string;
+}
+
+interface Outcome {
+  seq: number;
+  conversation: number;
+  /** errno, errmsg, field. */
+  refused: [number, string, string] | null;
+  /** The time of the message that this one repeats. */
+  repeated: number | null;
+  /** Of the group written to. */
+  memberVersion: number | null;
+}
+
+const appends: BatchPlan<Drafts, Appended, Draft, Outcome> = {
+  operation: "append",
+
+  rowsOf: ({ convs, kinds, senders, devices, mids, times, texts }) =>
+    convs.map((conv, i) => ({
+      conv,
+      kind: kinds[i]!,
+      sender: senders[i]!,
+      device: devices[i]!,
+      mid: mids[i]!,
+      time: times[i]!,
+      text: texts[i]!,
+    })),
+
+  batchOf: (rows) => ({
+    convs: rows.map(({ conv }) => conv),
+    kinds: rows.map(({ kind }) => kind),
+    senders: rows.map(({ sender }) => sender),
+    devices: rows.map(({ device }) => device),
+    mids: rows.map(({ mid }) => mid),
+    times: rows.map(({ time }) => time),
+    texts: rows.map(({ text }) => text),
+  }),
+
+  keyOf: ({ conv }) => conv,
+
+  sizeOf: ({ text }) => text.length,
+
+  outcomesOf: ({ seqs, conversations, refused, repeated, memberVersions }) => {
+    const versions = new Map(memberVersions);
+    const outcomes: Outcome[] = seqs.map((seq, i) => {
+      const conversation = conversations[i]!;
+      const memberVersion = versions.get(conversation) ?? null;
+      return { seq, conversation, refused: null, repeated: null, memberVersion };
+    });
+    for (const [i, errno, errmsg, field] of refused) outcomes[i]!.refused = [errno, errmsg, field];
+    for (const [i, ts] of repeated) outcomes[i]!.repeated = ts;
+    return outcomes;
+  },
+
+  resultOf: (outcomes) => {
+    const result: Appended = { seqs: [], conversations: [], refused: [], repeated: [], memberVersions: [] };
+    const versions = new Map<number, number>();
+    for (const [i, { seq, conversation, refused, repeated, memberVersion }] of outcomes.entries()) {
+      result.seqs.push(seq);
+      result.conversations.push(conversation);
+      if (refused !== null) result.refused.push([i, ...refused]);
+      if (repeated !== null) result.repeated.push([i, repeated]);
+      if (memberVersion !== null) versions.set(conversation, Math.max(memberVersion, versions.get(conversation) ?? 0));
+    }
+    result.memberVersions.push(...versions);
+    return result;
+  },
+
+  refuse: (_, errno, errmsg) => ({
+    seq: 0,
+    conversation: 0,
+    refused: [errno, errmsg, ""],
+    repeated: null,
+    memberVersion: null,
+  }),
+};
+
+export const writers: Writers<typeof appends> = { batches: appends, events: ["addFriend", "joinGroup"] };

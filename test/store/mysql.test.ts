@@ -1,0 +1,17 @@
+// The shared store, on a real MariaDB.
+import { afterAll, beforeAll } from "bun:test";
+import { openMysqlStore } from "../../src/db/mysql.ts";
+import { writers } from "../../src/model/plan.ts";
+import { operations } from "../../src/model/store.ts";
+import { type RunningMariadb, startMariadb } from "../services.ts";
+import { storeSuite } from "./store.suite.ts";
+
+let mariadb: RunningMariadb;
+beforeAll(async () => {
+  mariadb = await startMariadb();
+}, 30_000);
+afterAll(() => mariadb.stop());
+
+const log = { warn: () => undefined, info: () => undefined };
+
+storeSuite("MariaDB", () => openMysqlStore({ url: mariadb.url, address: "", log }, operations, writers));
