@@ -99,6 +99,7 @@ const FLAGS = {
   maxConnections: count("connections at once", 100_000, 1, 1_000_000),
   maxInFlight: count("unanswered requests of one connection", 1024, 1, 65_536),
   highWater: bytes("output waiting for a slow reader before it is pushed no more", 1_048_576, 65_536, 1_073_741_824),
+  writeTimeout: duration("time a peer may take nothing of what waits for it", "60", 1, 3_600),
   loginTimeout: duration("time to log in", "60", 1, 86_400),
   idleTimeout: duration("silence of a client that sends heartbeats, before it is offline", "300", 1, 86_400),
   drainTimeout: duration("time to end orderly after SIGTERM", "10", 1, 3_600),

@@ -63,6 +63,7 @@ async function main(): Promise<void> {
       maxFrameBytes: options.maxFrame,
       maxInFlight: options.maxInFlight,
       highWaterBytes: options.highWater,
+      writeTimeoutMs: options.writeTimeout * 1000,
       loginTimeoutMs: options.loginTimeout * 1000,
       idleTimeoutMs: options.idleTimeout * 1000,
       tls: options.tls === null ? null : readTls(options.tls),

@@ -29,6 +29,8 @@ export interface ConnectionLimits {
   maxInFlight: number;
   /** Output above this: the connection is not read and nothing is pushed to it. */
   highWaterBytes: number;
+  /** A peer that takes nothing for this long while output waits is gone. */
+  writeTimeoutMs: number;
   /** Not null: every connection begins with a proxy's header, or is closed without an answer. */
   proxy: ProxyLimits | null;
 }
@@ -42,8 +44,6 @@ export interface ProxyLimits {
 
 /** Output above the high-water mark by this much (answers to what was read before): the connection is closed. */
 const HARD_LIMIT_BYTES = 17 * 1024 * 1024;
-/** A peer that takes nothing for this long while output waits is gone. */
-export const WRITE_STALL_MS = 60_000;
 /** How long a first object that might get a terminator is waited for. */
 const TERMINATOR_WAIT_MS = 50;
 /** How long the rest of a peer's input is discarded before the close; closing with unread input would reset it. */
@@ -127,7 +127,7 @@ export class Connection {
 
   /** Whether output has waited for a peer that takes nothing. */
   isStalled(now: number): boolean {
-    return this.output.pendingBytes > 0 && now - this.output.progressAt > WRITE_STALL_MS;
+    return this.output.pendingBytes > 0 && now - this.output.progressAt > this.limits.writeTimeoutMs;
   }
 
   /** Sends an unasked message. `mark` is told when the kernel has accepted it. */
