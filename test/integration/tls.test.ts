@@ -3,7 +3,7 @@
 import { afterAll, expect, test } from "bun:test";
 import { copyFileSync, utimesSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { connect, type TLSSocket } from "node:tls";
+import { type ConnectionOptions, connect, type TLSSocket } from "node:tls";
 import { Decoder, encode, Fault } from "../../src/net/codec.ts";
 import { type JsonObject, type Message, MsgId } from "../../src/protocol.ts";
 import { CHAT_SERVER, CHEAP_PASSWORDS, startServer, temporaryFolder, until } from "../harness.ts";
@@ -31,7 +31,7 @@ class Peer {
   private readonly decoder = new Decoder(16 * 1024 * 1024);
 
   private constructor(readonly socket: TLSSocket) {
-    socket.on("data", (chunk) => {
+    socket.on("data", (chunk: Buffer) => {
       this.decoder.push(chunk);
       for (let next = this.decoder.next(); next !== null; next = this.decoder.next())
         if (!(next instanceof Fault)) this.received.push(next);
@@ -44,7 +44,8 @@ class Peer {
 
   static connect(): Promise<Peer> {
     return new Promise((resolve, reject) => {
-      const socket = connect({ host: "127.0.0.1", port: server.port, rejectUnauthorized: false, allowHalfOpen: true });
+      const options = { host: "127.0.0.1", port: server.port, rejectUnauthorized: false, allowHalfOpen: true };
+      const socket = connect(options as ConnectionOptions);
       const peer = new Peer(socket);
       socket.once("secureConnect", () => resolve(peer));
       socket.once("error", reject);
