@@ -89,18 +89,22 @@ async function createDevice(tx: Tx, userId: number, name: string, boot: string):
 }
 
 async function findBehind(tx: Tx, userId: number, device: number): Promise<{ behind: Behind[]; offline: number }> {
-  const cursors = await cursorsOf(tx, device);
-  const found: { at: Behind; nextTs: number }[] = [];
+  const [cursors, logs] = await Promise.all([cursorsOf(tx, device), conversationsOf(tx, userId)]);
+  const behind: Behind[] = [];
   let offline = 0;
-  for (const log of await conversationsOf(tx, userId)) {
+  for (const log of logs) {
     const delivered = position(log, cursors);
     const head = log.last_seq;
     if (head <= delivered) continue;
-    const next = await tx.log.page(log.id, delivered, 1, 1);
-    found.push({ at: [log.id, convName(log), delivered, head], nextTs: next[0]![6] });
+    behind.push([log.id, convName(log), delivered, head]);
     offline += head - delivered;
   }
-  if (offline <= EXACT_COUNT_LIMIT) for (const { at } of found) offline -= await tx.log.countOf(device, at[0], at[2]);
+  const firsts = await Promise.all(behind.map(([id, , delivered]) => tx.log.page(id, delivered, 1, 1)));
+  if (offline <= EXACT_COUNT_LIMIT) {
+    const own = await Promise.all(behind.map(([id, , delivered]) => tx.log.countOf(device, id, delivered)));
+    for (const count of own) offline -= count;
+  }
+  const found = behind.map((at, i) => ({ at, nextTs: firsts[i]![0]![6] }));
   return { behind: found.sort((a, b) => a.nextTs - b.nextTs).map(({ at }) => at), offline };
 }
 
@@ -127,13 +131,12 @@ export async function backlog(
   maxBytes: number,
 ): Promise<Backlog> {
   const found = await resolve(tx, userId, device, wants);
-  const next: { conversation: number; from: number; ts: number }[] = [];
-  for (const [i, [conversation]] of wants.entries()) {
+  const behind = wants.flatMap(([conversation], i) => {
     const [from, head] = found[i]!;
-    if (head <= from) continue;
-    const first = await tx.log.page(conversation, from, 1, 1);
-    next.push({ conversation, from, ts: first[0]![6] });
-  }
+    return head > from ? [{ conversation, from, head }] : [];
+  });
+  const firsts = await Promise.all(behind.map(({ conversation, from }) => tx.log.page(conversation, from, 1, 1)));
+  const next = behind.map((each, i) => ({ ...each, ts: firsts[i]![0]![6] }));
   next.sort((a, b) => a.ts - b.ts);
   const rows = await merge(tx, next, maxRows, maxBytes);
   const senders = [...new Set(rows.map((row) => row[3]))].map((id) => [id]);
@@ -143,27 +146,28 @@ export async function backlog(
 
 async function resolve(tx: Tx, userId: number, device: number, wants: Want[]): Promise<Backlog["found"]> {
   const columns = ["id", "kind", "lo", "hi", "last_seq"];
-  const logs = await tx.find<Conversation>(
-    "conversation",
-    columns,
-    ["id"],
-    wants.map(([id]) => [id]),
-  );
-  const byId = new Map(tx.log.current(logs).map((log) => [log.id, log]));
   const unknown = wants.filter(([, delivered]) => delivered === null).map(([id]) => id);
-  const keyed = { cursor: unknown.map((id) => [device, id]), member: unknown.map((id) => [id, userId]) };
-  const cursors = await tx.find<{ conversation: number; seq: number }>(
-    "cursor",
-    ["conversation", "seq"],
-    ["device", "conversation"],
-    keyed.cursor,
-  );
-  const joins = await tx.find<{ conversation: number; join_seq: number }>(
-    "member",
-    ["conversation", "join_seq"],
-    ["conversation", "user_id"],
-    keyed.member,
-  );
+  const [logs, cursors, joins] = await Promise.all([
+    tx.find<Conversation>(
+      "conversation",
+      columns,
+      ["id"],
+      wants.map(([id]) => [id]),
+    ),
+    tx.find<{ conversation: number; seq: number }>(
+      "cursor",
+      ["conversation", "seq"],
+      ["device", "conversation"],
+      unknown.map((id) => [device, id]),
+    ),
+    tx.find<{ conversation: number; join_seq: number }>(
+      "member",
+      ["conversation", "join_seq"],
+      ["conversation", "user_id"],
+      unknown.map((id) => [id, userId]),
+    ),
+  ]);
+  const byId = new Map(tx.log.current(logs).map((log) => [log.id, log]));
   const delivered = new Map(cursors.map(({ conversation, seq }) => [conversation, seq]));
   const joined = new Map(joins.map(({ conversation, join_seq }) => [conversation, join_seq]));
   return wants.map(([id, at]) => {
@@ -178,7 +182,7 @@ async function resolve(tx: Tx, userId: number, device: number, wants: Want[]): P
  */
 async function merge(
   tx: Tx,
-  next: { conversation: number; from: number; ts: number }[],
+  next: { conversation: number; from: number; head: number; ts: number }[],
   maxRows: number,
   maxBytes: number,
 ): Promise<LogRow[]> {
@@ -187,16 +191,17 @@ async function merge(
   const eachBytes = Math.ceil(maxBytes / Math.max(1, read.length));
   let horizon = next[PAGE_CONVERSATIONS]?.ts ?? Number.POSITIVE_INFINITY;
   const candidates: { row: LogRow; order: number }[] = [];
-  for (const { conversation, from } of read) {
-    const page = await tx.log.page(conversation, from, each, eachBytes);
+  const pages = await Promise.all(
+    read.map(({ conversation, from }) => tx.log.page(conversation, from, each, eachBytes)),
+  );
+  for (const [i, page] of pages.entries()) {
     let order = 0;
     for (const row of page) {
       // The clock may have been set back: a row is never ordered before an earlier one of its conversation.
       order = Math.max(order, row[6]);
       candidates.push({ row, order });
     }
-    if (page.length === each || page.reduce((sum, row) => sum + row[7].length, 0) >= eachBytes)
-      horizon = Math.min(horizon, order);
+    if (page.at(-1)![1] < read[i]!.head) horizon = Math.min(horizon, order);
   }
   // Array.sort is stable: rows of equal times stay in their conversations' order.
   candidates.sort((a, b) => a.order - b.order);

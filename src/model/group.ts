@@ -50,22 +50,16 @@ export async function groupsOf(tx: Tx, userId: number): Promise<Group[]> {
     [userId],
   );
   const shown = Math.min(GROUP_MEMBERS_SHOWN, Math.ceil(MEMBERS_PER_ANSWER / groups.length));
-  const described: Group[] = [];
-  for (const { id, groupId } of groups) described.push(await describe(tx, id, groupId, shown));
-  return described;
+  return Promise.all(groups.map(({ id, groupId }) => describe(tx, id, groupId, shown)));
 }
 
 async function describe(tx: Tx, conversation: number, id: number, shown: number): Promise<Group> {
-  const [group] = await tx.find<{ name: string; description: string }>(
-    "chat_group",
-    ["name", "description"],
-    ["id"],
-    [[id]],
-  );
-  const [{ count }] = (await tx.all("SELECT count(*) AS count FROM member WHERE conversation = ?", [conversation])) as [
-    { count: number },
-  ];
-  return { id, ...group!, count, members: await page(tx, conversation, 0, shown) };
+  const [[group], [counted], members] = await Promise.all([
+    tx.find<{ name: string; description: string }>("chat_group", ["name", "description"], ["id"], [[id]]),
+    tx.all<{ count: number }>("SELECT count(*) AS count FROM member WHERE conversation = ?", [conversation]),
+    page(tx, conversation, 0, shown),
+  ]);
+  return { id, ...group!, ...counted!, members };
 }
 
 /** Members with an id above `after`, for one of them. Throws errno 11 and 12. */
@@ -93,6 +87,7 @@ async function page(tx: Tx, conversation: number, after: number, limit: number):
 
 /** Everybody in a group's log, and the version of that list. */
 export async function memberIds(tx: Tx, conversation: number): Promise<{ version: number; ids: number[] }> {
+  // First: rather an old version with new members than the other way round.
   const [log] = await tx.find<{ member_ver: number }>("conversation", ["member_ver"], ["id"], [[conversation]]);
   const rows = await tx.find<{ user_id: number }>("member", ["user_id"], ["conversation"], [[conversation]]);
   return { version: log?.member_ver ?? 0, ids: rows.map((row) => row.user_id) };
