@@ -163,11 +163,11 @@ test("nothing that arrives can do anything to a terminal", async () => {
   const ann = await register(server.port);
   const wire = await login(server.port, evil);
   await wire.ask({ msgId: MsgId.chat, toid: ann.id, msg: "a\u001b[2Jb\u0007c\r\nd\u009b31me\u202ef\u007f", mid: "1" });
-  await wire.ask({ msgId: MsgId.createGroup, groupname: "g\u009b2J", groupdesc: "\u001b]0;title\u0007" });
+  await wire.ask({ msgId: MsgId.createGroup, groupname: "g", groupdesc: "\u009b2J\u001b]0;title\u0007" });
   const { out } = await pipe(server.port, logInLine(ann));
   expect(out).toContain("a␛[2Jb␇c␍␊d\ufffd31me\ufffdf␡\n");
   const groups = await pipe(server.port, `{"msgId":1009}\n${logInLine(evil).replace("}", ',"takeover":true}')}`);
-  expect(groups.out).toContain("g\ufffd2J: ␛]0;title␇");
+  expect(groups.out).toContain("g: \ufffd2J␛]0;title␇");
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what must not come out
   for (const text of [out, groups.out]) expect(text).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/);
   wire.close();
