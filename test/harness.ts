@@ -12,7 +12,7 @@ export const CHEAP_PASSWORDS = ["--password-memory", "1", "--password-time", "1"
 const READY_MS = 10_000;
 const folders = new Set<string>();
 /** Processes that are still running. */
-const started = new Set<Bun.Subprocess>();
+export const started = new Set<Bun.Subprocess>();
 
 /** Ends what is still running and removes the temporary folders: at the end of all tests, or of the process. */
 export function cleanUp(): void {

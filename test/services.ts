@@ -3,7 +3,7 @@ import { writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { createConnection } from "mysql2";
-import { temporaryFolder } from "./harness.ts";
+import { started, temporaryFolder } from "./harness.ts";
 
 export interface RunningService {
   port: number;
@@ -52,11 +52,6 @@ export function freePort(): Promise<number> {
   return promise;
 }
 
-const running = new Set<Bun.Subprocess>();
-process.on("exit", () => {
-  for (const each of running) each.kill("SIGKILL");
-});
-
 /** Runs `command` until it answers `ready`, and again after each restart. */
 async function startService(port: number, command: string[], ready: () => Promise<boolean>): Promise<RunningService> {
   let child: Bun.Subprocess<"ignore", "pipe", "pipe">;
@@ -66,7 +61,7 @@ async function startService(port: number, command: string[], ready: () => Promis
   };
   const start = async () => {
     child = Bun.spawn(command, { stdin: "ignore", stdout: "pipe", stderr: "pipe" });
-    running.add(child);
+    started.add(child);
     collect(child.stdout);
     collect(child.stderr);
     const end = performance.now() + READY_MS;
@@ -80,7 +75,7 @@ async function startService(port: number, command: string[], ready: () => Promis
     child.kill("SIGCONT");
     child.kill(signal);
     await child.exited;
-    running.delete(child);
+    started.delete(child);
   };
   await start();
   return {

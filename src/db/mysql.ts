@@ -80,7 +80,7 @@ class MysqlStore implements Shared {
   /** The other instances at the last look. */
   private others = new Set<string>();
   private watchTimer: Timer | undefined;
-  private cleanedAt = performance.now();
+  private cleanedAt = Number.NEGATIVE_INFINITY;
 
   constructor(options: MysqlOptions, target: Target, operations: Operations, writers: Writers<AnyPlan>) {
     const { address, lanes = 2, connections = 8, storeTimeoutMs = 5_000, log } = options;
