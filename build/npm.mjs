@@ -5,6 +5,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } 
 import { constants, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { ensureServices } from "./services.mjs";
 
 const EXECUTABLES = ["build/ChatServer", "build/ChatClient"];
 const SOURCES = ["src", "sql", "build/build.ts", "package.json", "package-lock.json"];
@@ -17,6 +18,10 @@ const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"];
 const say = (text) => process.stderr.write(`${text}\n`);
 
 class Failure extends Error {}
+
+const failOn = (problem) => {
+  if (problem !== null) throw new Failure(problem);
+};
 
 /** Milliseconds since the epoch of the last change of a file, or in a folder; 0 where there is none. */
 function changed(path) {
@@ -143,6 +148,7 @@ const commands = {
     return run("build/ChatServer", args);
   },
   async test(args) {
+    failOn(ensureServices(say));
     await install();
     await buildIfStale();
     return runTests(args);
@@ -159,6 +165,11 @@ const commands = {
   async build() {
     await build();
     return 0;
+  },
+  async package(args) {
+    await install();
+    await buildIfStale();
+    return run(findBun(), ["build/package.ts", ...args]);
   },
   async bench(args) {
     await install();

@@ -1,0 +1,36 @@
+// Writes systemd/chatserver.env, the environment file of the units, from what ChatServer --help says. Run it after a
+// change of the options: node_modules/.bin/bun build/environment.ts (a test compares the two).
+import { readFileSync, writeFileSync } from "node:fs";
+import { resolve } from "node:path";
+
+const root = resolve(import.meta.dir, "..");
+const HEAD = `# Options of all ChatServer instances. Those of one instance, such as the one of port 6000, belong in
+# /etc/chatserver/6000.env and win over these. The port is the instance's name (ChatServer@6000). To apply a change:
+#
+#     systemctl restart 'ChatServer@*.service'
+#
+# Root alone reads this file: it may hold the databases' passwords. Paths that the server writes to must lie in its
+# state directory, /var/lib/chatserver/PORT. Every line below shows an option as it is when it stays a comment.
+`;
+
+/** The environment file that fits the options of `help` and the unit, which may set some. */
+export function environmentFile(help: string, unit: string): string {
+  const set = new Map([...unit.matchAll(/^Environment=(CHAT_\w+)=(.*)$/gm)].map(([, name, value]) => [name!, value!]));
+  const options = [...help.matchAll(/^ +--\S+(?: <(\w+)>)? +(.*) \(default (.*); \$(CHAT_\w+)\) *$/gm)];
+  if (options.length === 0) throw new Error("the help has no options");
+  const lines = options.map(([, value, text, otherwise, name]) => {
+    const here = set.get(name!);
+    const kind = [value, here === undefined ? `default ${otherwise}` : `set to ${here} by the unit`];
+    const example = here ?? (/^[\w.,:/-]+$/.test(otherwise!) && otherwise !== "none" ? otherwise : "");
+    return `\n# ${text} (${kind.filter(Boolean).join("; ")})\n#${name}=${example}\n`;
+  });
+  return HEAD + lines.join("");
+}
+
+/** What the repository's file should be now. */
+export function currentEnvironmentFile(): string {
+  const help = Bun.spawnSync([process.execPath, "src/main.ts", "--help"], { cwd: root }).stdout.toString();
+  return environmentFile(help, readFileSync(resolve(root, "systemd/ChatServer@.service"), "utf8"));
+}
+
+if (import.meta.main) writeFileSync(resolve(root, "systemd/chatserver.env"), currentEnvironmentFile());
