@@ -130,9 +130,15 @@ export class Delivery {
 
   private async catchUp(session: Session): Promise<void> {
     this.reads++;
+    let failed = false;
     try {
-      while (session.behind.size > 0 && session.pushable && !this.stopped) await this.pushPage(session);
+      while (session.behind.size > 0 && session.pushable && !this.stopped) {
+        await this.pushPage(session);
+        // Sessions take turns, page by page.
+        if (this.readQueue.length > 0) break;
+      }
     } catch (error) {
+      failed = true;
       if (!session.ended) {
         this.log.warn(`backlog of user ${session.userId} not read, trying again: ${(error as Error).message}`);
         setTimeout(() => this.wake(session), RETRY_MS);
@@ -143,6 +149,7 @@ export class Delivery {
     if (session.behind.size === 0 && session.halfClosed) session.connection.finish();
     const next = this.readQueue.shift();
     if (next !== undefined) this.catchUp(next);
+    if (!failed) this.wake(session);
   }
 
   /** One page is small against the high-water mark, so all of its rows are pushed. */
