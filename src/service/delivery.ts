@@ -147,7 +147,11 @@ export class Delivery {
     session.reading = false;
     this.reads--;
     if (session.behind.size === 0 && session.halfClosed) session.connection.finish();
-    const next = this.readQueue.shift();
+    let next = this.readQueue.shift();
+    while (next !== undefined && !next.pushable) {
+      next.reading = false;
+      next = this.readQueue.shift();
+    }
     if (next !== undefined) this.catchUp(next);
     if (!failed) this.wake(session);
   }
