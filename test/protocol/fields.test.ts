@@ -38,6 +38,24 @@ describe("answers", () => {
     wire.close();
   });
 
+  test("a name is another user's for one of those who register it at once, and logs in in any normal form", async () => {
+    const wires = await Promise.all(Array.from({ length: 5 }, () => Wire.connect(server.port)));
+    const names = ["Zo\u00e9", "Zoe\u0301", "Zo\u00e9", "Zoe\u0301", "Zo\u00e9"];
+    const answers = await Promise.all(
+      wires.map((wire, i) => wire.ask({ msgId: 1000, name: names[i]!, password: "secret1" })),
+    );
+    expect(answers.map(({ errno }) => errno).toSorted()).toEqual([0, 1, 1, 1, 1]);
+    const { id } = answers.find(({ errno }) => errno === 0)!;
+    for (const [i, wire] of wires.entries())
+      expect(await wire.ask({ msgId: 1002, name: names[i]!, password: "secret1", device: `${i}` })).toMatchObject({
+        errno: 0,
+        id: id!,
+        name: "Zo\u00e9",
+      });
+    expect(await wires[0]!.ask({ msgId: 1000, name: "zo\u00e9", password: "secret1" })).toMatchObject({ errno: 0 });
+    for (const wire of wires) wire.close();
+  });
+
   test("1003: who one is, a token, friends, groups and the count of stored messages", async () => {
     const [carl, dora, eve] = [await register(server.port), await register(server.port), await register(server.port)];
     const dorasWire = await login(server.port, dora);

@@ -222,8 +222,9 @@ async function check(on: Wire, [what, request, errno, field]: Case): Promise<voi
   expect(answer.field).toBe(field);
   if (errno === 0) expect(answer.errmsg).toBeUndefined();
   else expect((answer.errmsg as string).length).toBeGreaterThan(5);
-  // It names the field.
+  // It names the field or the id.
   if (field !== undefined) expect(answer.errmsg as string).toContain(field);
+  if (errno === 12) expect(answer.errmsg as string).toContain("999999");
 }
 
 describe("before the log-in", () => {

@@ -54,6 +54,20 @@ describe("one session per user and device", () => {
     wire.close();
   });
 
+  test("nor is one that breaks off in the middle of its log-in", async () => {
+    const bob = await register(server.port);
+    for (let round = 0; round < 30; round++) {
+      const breaking = await Wire.connect(server.port);
+      breaking.send({ msgId: 1002, id: bob.id, password: bob.password });
+      await Bun.sleep(round % 6);
+      breaking.close();
+      const wire = await Wire.connect(server.port);
+      await until(async () => (await attempt(wire, bob)).errno === 0, "the next log-in", 1_000);
+      await wire.ask({ msgId: 1009 });
+      wire.close();
+    }
+  });
+
   test("log-ins at the same time: one of them wins", async () => {
     const bob = await register(server.port);
     const wires = await Promise.all(Array.from({ length: 10 }, () => Wire.connect(server.port)));
