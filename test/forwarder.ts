@@ -14,7 +14,7 @@ export interface Forwarder {
   /** From now on nothing passes, and no connection is closed, until `heal`, which cuts what was there. */
   swallow(): void;
   heal(): void;
-  /** Called with what clients send, before it is passed on; "cut" passes it on and closes before the answer. */
+  /** Called with what clients send, before it is passed on (or swallowed); "cut" passes it on and closes before the answer. */
   watch(onSent: (data: Buffer) => "pass" | "cut"): void;
   stop(): void;
 }
@@ -74,6 +74,7 @@ export async function startForwarder(target: number): Promise<Forwarder> {
         const { other } = client.data;
         if (swallowing || other === null) return;
         const fate = onSent(data);
+        if (swallowing) return;
         pass(other, Buffer.from(data));
         if (fate === "pass") return;
         // The answer finds nobody; the database learns of the end after it has read everything.

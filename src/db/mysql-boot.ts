@@ -60,34 +60,44 @@ export class Boot {
   async begin(deadline: number): Promise<void> {
     const boot = literal(this.name);
     const numbers = [GATE, ...this.lanes.keys()];
-    await this.pool.use(deadline, (connection) =>
-      connection.query(
-        [
-          "START TRANSACTION",
-          `INSERT INTO lane (boot, lane) VALUES ${numbers.map((lane) => `(${boot}, ${lane})`)}`,
-          `INSERT INTO instance (boot, address, expires) VALUES (${boot}, ${literal(this.options.address)}, UTC_TIMESTAMP(6) + INTERVAL ${LEASE_S} SECOND)`,
-          "COMMIT",
-        ],
-        deadline - performance.now(),
-      ),
+    const expires = `UTC_TIMESTAMP(6) + INTERVAL ${LEASE_S} SECOND`;
+    const values = `${boot}, ${literal(this.options.address)}, ${expires}`;
+    await this.query(
+      [
+        "START TRANSACTION",
+        `INSERT IGNORE INTO lane (boot, lane) VALUES ${numbers.map((lane) => `(${boot}, ${lane})`)}`,
+        `INSERT IGNORE INTO instance (boot, address, expires) VALUES (${values})`,
+        "COMMIT",
+      ],
+      deadline,
     );
   }
 
   /** Leaves the living: to be called when nothing is under way. The lanes stay for who has not read their log yet. */
   async leave(deadline: number): Promise<void> {
     const boot = literal(this.name);
-    await this.pool.use(deadline, (connection) =>
-      connection.query(
-        [
-          "START TRANSACTION",
-          `DELETE FROM instance WHERE boot = ${boot}`,
-          `UPDATE lane SET fenced = 1 WHERE boot = ${boot}`,
-          `DELETE FROM link WHERE boot = ${boot}`,
-          "COMMIT",
-        ],
-        deadline - performance.now(),
-      ),
+    await this.query(
+      [
+        "START TRANSACTION",
+        `DELETE FROM instance WHERE boot = ${boot}`,
+        `UPDATE lane SET fenced = 1 WHERE boot = ${boot}`,
+        `DELETE FROM link WHERE boot = ${boot}`,
+        "COMMIT",
+      ],
+      deadline,
     );
+  }
+
+  /** Runs statements as one packet that may be run twice: it is sent again where its connection or a lock was lost. */
+  async query(statements: string[], deadline: number): Promise<Result[]> {
+    for (;;) {
+      try {
+        return await this.pool.use(deadline, (connection) => send(connection, statements, deadline));
+      } catch (error) {
+        if (!isPassing(error) || performance.now() >= deadline) throw error;
+      }
+      await Bun.sleep(Math.random() * MAX_PAUSE_MS);
+    }
   }
 
   /** Ends all of its connections, with what is under way. */
@@ -172,6 +182,16 @@ export class Boot {
   private async register(connection: Connection): Promise<void> {
     const sql = `INSERT INTO link (conn_id, boot) VALUES (${connection.id}, ${literal(this.name)})`;
     await connection.query([`${sql} ON DUPLICATE KEY UPDATE boot = VALUES(boot)`], REGISTER_TIMEOUT_MS);
+  }
+}
+
+/** Where a statement fails, its transaction must not stay open. */
+async function send(connection: Connection, statements: string[], deadline: number): Promise<Result[]> {
+  try {
+    return await connection.query(statements, deadline - performance.now());
+  } catch (error) {
+    connection.destroy();
+    throw error;
   }
 }
 

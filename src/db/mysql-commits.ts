@@ -35,9 +35,7 @@ export class CommitReader {
 
   /** The first call, before any session begins, only notes where the lanes stand. */
   async read(own: Boot, deadline: number): Promise<{ heads: Head[]; all: boolean }> {
-    const query = (statements: string[]) =>
-      own.pool.use(deadline, (connection) => connection.query(statements, deadline - performance.now()));
-    const [found] = await query(["SELECT boot, lane, batch FROM lane WHERE lane >= 0"]);
+    const [found] = await own.query(["SELECT boot, lane, batch FROM lane WHERE lane >= 0"], deadline);
     const lanes = found!.rows
       .map(([boot, lane, batch]) => ({ boot, lane, batch }) as LaneState)
       .filter(({ boot }) => boot !== own.name);
@@ -56,7 +54,7 @@ export class CommitReader {
       const near = wanted.filter(({ batch, from }) => batch - from <= MAX_BATCHES);
       if (near.length < wanted.length) all = true;
       if (near.length === 0) continue;
-      const results = await query(near.map(selectBatches));
+      const results = await own.query(near.map(selectBatches), deadline);
       for (const [i, { batch, from }] of near.entries()) if (!collect(results[i]!, batch - from, newest)) all = true;
     }
     const { late } = this;
@@ -86,11 +84,8 @@ function keepNewest(newest: Map<number, Head>, [conversation, conv, lastSeq, mem
 }
 
 /** Deletes what is old, in small portions; to be called by one instance at a time. */
-export async function cleanCommits({ pool }: Boot, timeoutMs: number): Promise<void> {
-  const query = (sql: string) => {
-    const deadline = performance.now() + timeoutMs;
-    return pool.use(deadline, (connection) => connection.query([sql], timeoutMs));
-  };
+export async function cleanCommits(own: Boot, timeoutMs: number): Promise<void> {
+  const query = (sql: string) => own.query([sql], performance.now() + timeoutMs);
   const old = `at < UTC_TIMESTAMP() - INTERVAL ${KEPT_MINUTES} MINUTE`;
   for (let i = 0; i < DELETED_IN_A_ROW; i++) {
     const [deleted] = await query(`DELETE FROM commit_log WHERE ${old} ORDER BY at LIMIT ${DELETED_AT_ONCE}`);

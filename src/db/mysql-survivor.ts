@@ -17,9 +17,9 @@ const SETTLING_S = LEASE_S + 2;
 const NO_SUCH_THREAD = 1094;
 
 /** All that are entered, expired ones too. */
-export async function readInstances({ pool }: Boot, deadline: number): Promise<Instance[]> {
+export async function readInstances(own: Boot, deadline: number): Promise<Instance[]> {
   const sql = "SELECT boot, address, expires <= UTC_TIMESTAMP(6) FROM instance";
-  const [found] = await pool.use(deadline, (connection) => connection.query([sql], deadline - performance.now()));
+  const [found] = await own.query([sql], deadline);
   return found!.rows.map(([boot, address, expired]) => ({
     boot: boot as string,
     address: address as string,
@@ -63,10 +63,8 @@ export function bury({ pool }: Boot, boot: string, force: boolean, deadline: num
 }
 
 /** Whether the database has run long enough for all living instances to have returned to it. */
-export async function isSettled({ pool }: Boot, deadline: number): Promise<boolean> {
-  const [found] = await pool.use(deadline, (connection) =>
-    connection.query(["SHOW STATUS LIKE 'Uptime'"], deadline - performance.now()),
-  );
+export async function isSettled(own: Boot, deadline: number): Promise<boolean> {
+  const [found] = await own.query(["SHOW STATUS LIKE 'Uptime'"], deadline);
   return Number(found!.rows[0]![1]) >= SETTLING_S;
 }
 
@@ -78,13 +76,9 @@ export async function isGone(own: Boot, boot: string, deadline: number): Promise
 }
 
 /** Its own connections an account may see without further rights. */
-async function isConnected({ pool }: Boot, boot: string, deadline: number): Promise<boolean> {
-  const [links, threads] = await pool.use(deadline, (connection) =>
-    connection.query(
-      [`SELECT conn_id FROM link WHERE boot = ${literal(boot)}`, "SHOW PROCESSLIST"],
-      deadline - performance.now(),
-    ),
-  );
+async function isConnected(own: Boot, boot: string, deadline: number): Promise<boolean> {
+  const recorded = `SELECT conn_id FROM link WHERE boot = ${literal(boot)}`;
+  const [links, threads] = await own.query([recorded, "SHOW PROCESSLIST"], deadline);
   const ids = new Set(threads!.rows.map(([id]) => id));
   return links!.rows.some(([id]) => ids.has(id!));
 }

@@ -144,7 +144,9 @@ class MysqlStore implements Shared {
   }
 
   async instances(): Promise<{ boot: string; address: string }[]> {
-    const all = await readInstances(this.living(), this.deadline());
+    const own = this.living();
+    const all = await readInstances(own, this.deadline());
+    for (const { boot } of all) if (boot !== own.name) this.others.add(boot);
     return all.filter(({ expired }) => !expired).map(({ boot, address }) => ({ boot, address }));
   }
 
@@ -223,6 +225,7 @@ class MysqlStore implements Shared {
     for (const each of buried) await bury(boot, each.boot, false, deadline);
     const left = buried.length > 0 ? await readInstances(boot, deadline) : instances;
     const names = new Set(left.map((each) => each.boot));
+    for (const each of buried) this.others.add(each.boot);
     this.tellDead([...this.others].filter((name) => !names.has(name)));
     names.delete(boot.name);
     this.others = names;

@@ -47,7 +47,6 @@ test("no gap, no double, and every acknowledgement true, while connections are k
   const sent: Sent[] = [];
   const joins: Promise<unknown>[] = [];
   let refused = 0;
-  let unknown = 0;
   let kills = 0;
   const killer = async () => {
     while (performance.now() < end) {
@@ -77,7 +76,7 @@ test("no gap, no double, and every acknowledgement true, while connections are k
         refused += bad.size;
         for (const [i, { conv, text }] of batch.entries()) sent.push({ conv, text, seq: bad.has(i) ? 0 : seqs[i]! });
       } catch {
-        unknown++;
+        // Not known to be stored.
       }
       if (n % 10 === 0) {
         const joined = store.joinGroup([users[4 + ((n / 10) % 3)]!, 0, group], 1);
