@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { cac } from "cac";
 import { Networks } from "./net/networks.ts";
 import { DEFAULT_MAX_FRAME_BYTES, MAX_FRAME_BYTES } from "./protocol.ts";
+import { parseRedisUrls, REDIS_FORMS, type RedisTarget } from "./router/redis-url.ts";
 
 declare const BUILD_VERSION: string;
 declare const BUILD_COMMIT: string;
@@ -27,6 +28,10 @@ interface Flag<T> {
   /** What is allowed, for the error. */
   allowed: string;
   parse: Parse<T>;
+  /** It may be given several times: then its values are joined by commas. */
+  many?: true;
+  /** It may hold a password: errors do not show it. */
+  secret?: true;
 }
 
 const UNITS: Record<string, number> = { "": 1, k: 1024, m: 1024 * 1024, s: 1, h: 3600, d: 86_400 };
@@ -79,12 +84,32 @@ const yesOrNo = (help: string): Flag<boolean> => ({
 });
 
 /** The default of what is not set. */
-const NONE = "none";
+export const NONE = "none";
 
 /** In the order of the help. The variable of `maxFrame` is CHAT_MAX_FRAME, its flag --max-frame. */
 const FLAGS = {
   host: anyText("ADDRESS", "address to listen on", "0.0.0.0"),
   data: anyText("FILE", "the embedded database", "$STATE_DIRECTORY/chat.db, else ~/.local/share/chatserver/chat.db"),
+  mysql: {
+    value: "URL",
+    help: "a shared database for several instances: mysql://user:password@host:port/database",
+    otherwise: NONE,
+    allowed: "mysql://user:password@host:port/database",
+    secret: true,
+    parse: (text) => (text === NONE || /^(mysql|mariadb):\/\/[^/]+\/[^/]+$/.test(text) ? text : undefined),
+  } satisfies Flag<string>,
+  mysqlPasswordFile: anyText("FILE", "holds the password of --mysql, so that no process list shows it", NONE),
+  redis: {
+    value: "URL",
+    help: "Redis between the instances: redis://, rediss://, redis+sentinel:// or redis+cluster://; several, by commas",
+    otherwise: NONE,
+    allowed: REDIS_FORMS,
+    many: true,
+    secret: true,
+    parse: (text) => (text === NONE ? null : parseRedisUrls(text)),
+  } satisfies Flag<RedisTarget | null>,
+  redisPrefix: anyText("TEXT", "before every key and channel in Redis", "chat:"),
+  storeTimeout: duration("time for the database to store a message, before its sender is told 19", "5", 1, 60),
   tlsCert: anyText("FILE", "certificate (PEM) for TLS, read again when it changes", NONE),
   tlsKey: anyText("FILE", "its key (PEM)", NONE),
   proxyProtocol: yesOrNo("require a PROXY protocol header (1 or 2) on every connection, for the client's address"),
@@ -170,6 +195,10 @@ export function readOptions(argv: string[], env: Record<string, string | undefin
     names.map((name) => [name, read(name, given[name], env[variable(name)], FLAGS[name] as Flag<unknown>)]),
   ) as unknown as Flags;
   if (given.data === undefined && !env.CHAT_DATA) flags.data = defaultDatabase(env);
+  if (flags.redis !== null && flags.mysql === NONE)
+    throw new UsageError("--redis: instances share a database too, give --mysql (one instance alone needs neither)");
+  if (flags.mysql !== NONE && given.data !== undefined)
+    throw new UsageError("--data: with --mysql there is no embedded database, give one of the two");
   const { tlsCert: certificate, tlsKey: key } = flags;
   if ((certificate === NONE) !== (key === NONE))
     throw new UsageError(
@@ -204,12 +233,15 @@ function markValues(argv: string[]): string[] {
 }
 
 /** A flag wins over its variable; an empty variable counts as not set. */
-function read<T>(name: string, flag: unknown, env: string | undefined, { allowed, otherwise, parse }: Flag<T>): T {
+function read<T>(name: string, flag: unknown, env: string | undefined, definition: Flag<T>): T {
+  const { allowed, otherwise, parse, many, secret } = definition;
   const source = flag !== undefined ? (name === "port" ? "port" : `--${kebab(name)}`) : variable(name);
-  if (Array.isArray(flag)) throw new UsageError(`${source}: given more than once`);
-  const text = flag !== undefined ? String(flag).slice(MARK.length) : env || otherwise;
+  const given = flag === undefined ? [] : [flag].flat().map((each) => String(each).slice(MARK.length));
+  if (given.length > 1 && !many) throw new UsageError(`${source}: given more than once`);
+  const text = flag !== undefined ? given.join(",") : env || otherwise;
   const value = parse(text);
-  if (value === undefined) throw new UsageError(`${source}: ${JSON.stringify(text)} is not ${allowed}`);
+  if (value === undefined)
+    throw new UsageError(`${source}: ${secret ? "what is given" : JSON.stringify(text)} is not ${allowed}`);
   return value;
 }
 

@@ -1,12 +1,13 @@
 // Composition root of ./ChatServer: wire the parts, listen, signals, exit codes (0 drained, 1 cannot start, 2 wrong flags).
 import { readFileSync } from "node:fs";
-import { resolve } from "node:path";
 import { readOptions, UsageError, VERSION } from "./cli.ts";
-import { openSqliteStore } from "./db/sqlite.ts";
 import { createLog } from "./log.ts";
-import { operations } from "./model/store.ts";
 import { Server } from "./net/server.ts";
 import { readTls, tlsChangedAt } from "./net/tls.ts";
+import { openStore } from "./open-store.ts";
+import { RedisRouter } from "./router/redis.ts";
+import { describeTarget } from "./router/redis-url.ts";
+import type { RouterEvents } from "./router/router.ts";
 import { Service } from "./service/service.ts";
 import { StartError } from "./start-error.ts";
 import { Notifier, passedSocket } from "./systemd.ts";
@@ -35,12 +36,16 @@ async function main(): Promise<void> {
   // What the database holds is nobody else's.
   process.umask(0o077);
 
-  const file = resolve(options.data);
-  const store = await openSqliteStore(file, operations, new URL("./store-worker.ts", import.meta.url));
+  const { store, description } = await openStore(options, log);
   const fresh = Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("hex");
   const secret = await store.setting("token_secret", fresh).catch((error: Error) => {
-    throw new StartError(`${file} cannot be written (${error.message}): check its disk, or give --data another path`);
+    throw new StartError(`${description} cannot be written (${error.message}): check its disk`);
   });
+  const { redis: target, redisPrefix: prefix } = options;
+  const openRouter =
+    target === null
+      ? null
+      : (boot: string, events: RouterEvents) => new RedisRouter({ target, prefix, boot, log }, events);
   const service = new Service(
     store,
     secret,
@@ -50,8 +55,14 @@ async function main(): Promise<void> {
       time: options.passwordTime,
       queueLimit: options.passwordQueue,
     },
+    openRouter,
     log,
   );
+  await service.connected().catch((error: Error) => {
+    throw new StartError(
+      `Redis at ${describeTarget(target!)} does not answer (${error.message}): start it, or see --redis`,
+    );
+  });
   const maxConnections = Math.min(options.maxConnections, maxFiles() - RESERVED_FILES);
   const onRefused = (address: string, reason: string) => log.debug(`connection from ${address} closed: ${reason}`);
   const server = new Server(
@@ -76,7 +87,8 @@ async function main(): Promise<void> {
   if (maxConnections < options.maxConnections)
     log.debug(`the limit of open files allows ${maxConnections} connections: raise it with ulimit -n or LimitNOFILE=`);
   log.info(`ChatServer ${VERSION}, process ${process.pid}`);
-  log.info(`store: SQLite ${file}`);
+  log.info(`store: ${description}`);
+  if (target !== null) log.info(`between instances: Redis ${describeTarget(target)}`);
   log.info(
     `limits: ${maxConnections} connections, ${options.maxFrame} bytes a message, ${options.maxInFlight} requests in flight`,
   );

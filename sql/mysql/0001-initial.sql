@@ -22,8 +22,10 @@ CREATE TABLE IF NOT EXISTS device (
   name    VARBINARY(768) NOT NULL,
   epoch   BIGINT         NOT NULL DEFAULT 0,
   boot    VARBINARY(36)  NOT NULL,                -- where this epoch is online; '' after its end
+  changed DATETIME(6)    NOT NULL DEFAULT CURRENT_TIMESTAMP(6) ON UPDATE CURRENT_TIMESTAMP(6),
   UNIQUE KEY device_user (user_id, name),
-  KEY device_boot (boot, user_id)
+  KEY device_boot (boot, user_id),
+  KEY device_changed (changed, user_id)
 ) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;
 
 CREATE TABLE IF NOT EXISTS friend (

@@ -130,6 +130,8 @@ export interface Shared {
    * conversation's newest head. `all`: more than could be told, compare the heads of all sessions.
    */
   readCommits(): Promise<{ heads: Head[]; all: boolean }>;
+  /** Users who have come or gone on any instance of late, since well before the last call. */
+  readOnline(): Promise<number[]>;
 }
 
 /** How an operation on batches is divided among lanes, and batches are put together: outcomes come in the rows' order. */

@@ -11,6 +11,9 @@ export interface OpenedDevice {
   epoch: number;
   /** The other boot, still alive, that the device was online at: its session is to be ended. "" where there is none. */
   from: string;
+}
+
+export interface Missing {
   /** Oldest next row first. */
   behind: Behind[];
   /** Rows that follow: those in `behind` that the device has not sent itself. */
@@ -58,7 +61,7 @@ export async function openDevice(
   );
   if (known === undefined) {
     const id = await createDevice(tx, userId, name, boot);
-    return { id, epoch: 1, from: "", ...(await findBehind(tx, userId, id)) };
+    return { id, epoch: 1, from: "" };
   }
   const others = known.boot === "" || known.boot === boot ? [] : [known.boot];
   const from = (await tx.alive(others)).has(known.boot) ? known.boot : "";
@@ -70,7 +73,7 @@ export async function openDevice(
   const { id } = known;
   const epoch = known.epoch + 1;
   await tx.run("UPDATE device SET epoch = ?, boot = ? WHERE id = ?", [epoch, boot, id]);
-  return { id, epoch, from, ...(await findBehind(tx, userId, id)) };
+  return { id, epoch, from };
 }
 
 async function createDevice(tx: Tx, userId: number, name: string, boot: string): Promise<number> {
@@ -88,7 +91,8 @@ async function createDevice(tx: Tx, userId: number, name: string, boot: string):
   return id;
 }
 
-async function findBehind(tx: Tx, userId: number, device: number): Promise<{ behind: Behind[]; offline: number }> {
+/** What is stored for a device that it has not been delivered. */
+export async function missingOf(tx: Tx, userId: number, device: number): Promise<Missing> {
   const [cursors, logs] = await Promise.all([cursorsOf(tx, device), conversationsOf(tx, userId)]);
   const behind: Behind[] = [];
   let offline = 0;

@@ -20,6 +20,13 @@ export async function devicesOf(tx: Tx, userIds: number[], boot: string): Promis
   return devices.filter((device) => device.boot === boot || alive.has(device.boot));
 }
 
+/** The users whose devices were online at these boots. */
+export async function usersAt(tx: Tx, boots: string[]): Promise<number[]> {
+  const keys = boots.map((boot) => [boot]);
+  const rows = await tx.find<{ user_id: number }>("device", ["user_id"], ["boot"], keys);
+  return [...new Set(rows.map((row) => row.user_id))];
+}
+
 /** Devices whose sessions have ended, except those that a later login owns. */
 export async function closeDevices(tx: Tx, closed: [device: number, epoch: number][]): Promise<void> {
   const inOrder = [...closed].sort((a, b) => a[0] - b[0]);

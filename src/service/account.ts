@@ -30,7 +30,7 @@ export async function login(context: Context, request: Request, current: Session
   const takeover = field.flag(message, "takeover");
   const confirms = field.flag(message, "confirm");
   const user = await authenticate(context, message);
-  const { session, opened } = await sessions.claim(connection, {
+  const { session, offline } = await sessions.claim(connection, {
     userId: user.id,
     name: user.name,
     device,
@@ -40,7 +40,9 @@ export async function login(context: Context, request: Request, current: Session
   try {
     const friends = await store.friendsOf(user.id);
     const groups = await store.groupsOf(user.id);
-    const stateOf = (id: number): State => (id === user.id ? "online" : sessions.presence.stateOf(id));
+    const listed = [...friends, ...groups.flatMap(({ members }) => members)].map(([id]) => id);
+    const states = await sessions.presence.states(listed);
+    const stateOf = (id: number): State => (id === user.id ? "online" : states(id));
     const token = issueToken(
       context.secret,
       { userId: user.id, tokenEpoch: user.tokenEpoch },
@@ -53,7 +55,7 @@ export async function login(context: Context, request: Request, current: Session
       token,
       friends: friends.map((each) => friend(each, stateOf)),
       groups: groups.map((each) => group(each, stateOf)),
-      offline: opened.offline,
+      offline,
     };
     const legacy = connection.framing === "nul" ? await legacyLogin(sessions.delivery, session, fields) : null;
     refuseEnded(session);

@@ -11,6 +11,8 @@ export class Cursors {
   /** Sessions with unsaved positions, in the order they ended. */
   private readonly ended = new Set<Session>();
   private saving: Promise<void> = Promise.resolve();
+  /** Whether this instance may act: asked before every save. */
+  maySave: () => boolean = () => true;
 
   constructor(
     private readonly store: Store,
@@ -35,6 +37,7 @@ export class Cursors {
   }
 
   private async saveNow(sessions: Session[]): Promise<void> {
+    if (!this.maySave()) return;
     const saves: [number, number, CursorOf[]][] = [];
     const saved: { session: Session; position: Position; seq: number }[] = [];
     for (const session of sessions) {

@@ -1,24 +1,21 @@
 // Delivery: what is in the log reaches the sessions. Hints about new rows wake them; each session pushes only the row
 // after its position, and reads from the store what it lacks. So live and stored rows, gaps, catching up after a
 // log-in and slow readers are one mechanism, and no hint is needed for correctness.
-import type { LogRow } from "../db/db.ts";
+import type { Head, LogRow } from "../db/db.ts";
 import type { Want } from "../model/device.ts";
 import type { Store } from "../model/store.ts";
 import { type ConvKey, parseConv } from "../protocol.ts";
 import type { LocalRouter } from "../router/local.ts";
+import type { Hint as RoutedHint } from "../router/router.ts";
 import type { Log } from "./log.ts";
 import { pushOf } from "./render.ts";
 import type { Position, Session } from "./session.ts";
 
-/** A row that was just committed. */
-export interface Hint {
-  row: LogRow;
-  conv: string;
+/** A row that was just committed, here or at another instance. */
+export interface Hint extends RoutedHint {
   key: ConvKey;
-  /** The sender's name. */
-  name: string;
-  /** The version of a group's member list when the row was committed. */
-  memberVersion: number;
+  /** It came from another instance, which has told the others. */
+  routed?: boolean;
 }
 
 /** One page of a session's backlog. */
@@ -44,6 +41,10 @@ export class Delivery {
   private reads = 0;
   private readonly readQueue: Session[] = [];
   private stopped = false;
+  /** Whether this instance may act: asked before every push. */
+  mayPush: () => boolean = () => true;
+  /** Told of each row that was committed here, and of the users in its conversation: carries it to other instances. */
+  forward: ((hint: Hint, users: number[]) => void) | null = null;
 
   constructor(
     private readonly store: Store,
@@ -56,22 +57,43 @@ export class Delivery {
     this.stopped = true;
   }
 
+  private get pushing(): boolean {
+    return !this.stopped && this.mayPush();
+  }
+
   /** Tells the sessions of everybody in the conversation. The row must be committed. */
   deliver(hint: Hint): void {
     const { key, row } = hint;
-    if (key.kind === "u") {
-      const push = new Push(hint);
-      this.offerTo(key.lo, push);
-      if (key.hi !== key.lo) this.offerTo(key.hi, push);
-      return;
-    }
+    if (key.kind === "u") return this.deliverTo(key.hi === key.lo ? [key.lo] : [key.lo, key.hi], hint);
     const waiting = this.loading.get(row[0]);
     if (waiting !== undefined) waiting.push(hint);
-    else if ((this.members.get(row[0])?.version ?? -1) >= hint.memberVersion) this.deliverToGroup(hint);
+    else if ((this.members.get(row[0])?.version ?? -1) >= hint.memberVersion)
+      this.deliverTo(this.members.get(row[0])!.ids, hint);
     else {
       this.loading.set(row[0], [hint]);
       this.loadMembers(row[0]);
     }
+  }
+
+  /** A conversation's log reaches to `head` at least: the sessions that have less read on. */
+  async reach([conversation, conv, head, memberVersion]: Head): Promise<void> {
+    const { kind, lo, hi } = parseConv(conv)!;
+    let users = hi === lo ? [lo] : [lo, hi];
+    if (kind === "g") {
+      if ((this.members.get(conversation)?.version ?? -1) < memberVersion) await this.readMembers(conversation);
+      users = this.members.get(conversation)!.ids;
+    }
+    for (const id of users) for (const session of this.router.of(id)) this.lack(session, conversation, conv, head);
+  }
+
+  /** The session is to read a conversation up to `head`, where it has not. */
+  lack(session: Session, conversation: number, conv: string, head: number): void {
+    if (session.ended) return;
+    const position = session.position(conversation, conv);
+    if (head > position.head) position.head = head;
+    if (position.at !== null && head <= position.at) return;
+    session.behind.add(position);
+    this.wake(session);
   }
 
   /** Reads on what the session lacks, as far as it can be pushed. */
@@ -82,17 +104,15 @@ export class Delivery {
     else this.catchUp(session);
   }
 
-  private deliverToGroup(hint: Hint): void {
+  private deliverTo(users: number[], hint: Hint): void {
     const push = new Push(hint);
-    for (const id of this.members.get(hint.row[0])!.ids) this.offerTo(id, push);
+    for (const id of users) this.offerTo(id, push);
+    if (!hint.routed) this.forward?.(hint, users);
   }
 
   private async loadMembers(conversation: number): Promise<void> {
     try {
-      const members = await this.store.memberIds(conversation);
-      this.members.delete(conversation);
-      this.members.set(conversation, members);
-      if (this.members.size > MAX_CACHED_GROUPS) this.members.delete(this.members.keys().next().value!);
+      await this.readMembers(conversation);
       const hints = this.loading.get(conversation)!;
       this.loading.delete(conversation);
       for (const hint of hints) this.deliver(hint);
@@ -104,19 +124,22 @@ export class Delivery {
     }
   }
 
+  private async readMembers(conversation: number): Promise<void> {
+    const members = await this.store.memberIds(conversation);
+    this.members.delete(conversation);
+    this.members.set(conversation, members);
+    if (this.members.size > MAX_CACHED_GROUPS) this.members.delete(this.members.keys().next().value!);
+  }
+
   private offerTo(userId: number, push: Push): void {
     for (const session of this.router.of(userId)) {
       if (session.ended) continue;
       const [conversation, seq] = push.hint.row;
       const position = session.position(conversation, push.hint.conv);
-      if (seq > position.head) position.head = seq;
-      if (position.at !== null && seq <= position.at) continue;
-      if (seq === (position.at ?? -1) + 1 && session.pushable && !this.stopped && !session.behind.has(position))
+      if (seq === (position.at ?? -1) + 1 && session.pushable && !session.behind.has(position) && this.pushing) {
+        if (seq > position.head) position.head = seq;
         this.push(session, position, push.hint.row, push);
-      else {
-        session.behind.add(position);
-        this.wake(session);
-      }
+      } else this.lack(session, conversation, push.hint.conv, seq);
     }
   }
 
@@ -132,7 +155,7 @@ export class Delivery {
     this.reads++;
     let failed = false;
     try {
-      while (session.behind.size > 0 && session.pushable && !this.stopped) {
+      while (session.behind.size > 0 && session.pushable && this.pushing) {
         await this.pushPage(session);
         // Sessions take turns, page by page.
         if (this.readQueue.length > 0) break;
@@ -160,7 +183,7 @@ export class Delivery {
   private async pushPage(session: Session): Promise<void> {
     const before = session.behind.size;
     const { rows, names } = await this.readPage(session);
-    if (!session.ready || session.ended || this.stopped) return;
+    if (!session.ready || session.ended || !this.pushing) return;
     for (const row of rows) {
       const position = session.positions.get(row[0])!;
       if (row[1] !== position.at! + 1) continue;

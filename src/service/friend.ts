@@ -17,11 +17,12 @@ export async function addFriend({ store, sessions }: Context, { message }: Reque
   refuseTooLarge(word);
   const added = await store.addFriend([userId, deviceId, friendId], word, Date.now());
   sessions.delivery.deliver(hintOf(added.row, directConv(userId, friendId), name));
-  return { fields: { friend: friend([friendId, added.name], sessions.presence.stateOf) } };
+  return { fields: { friend: friend([friendId, added.name], await sessions.presence.states([friendId])) } };
 }
 
 /** {"msgId":1014} -> {"msgId":1010,"ack":1014,"errno":0,"friends":[{"id":2,"name":"bob","state":"online"}]} */
 export async function friends({ store, sessions }: Context, _: Request, { userId }: Session): Promise<Reply> {
   const list = await store.friendsOf(userId);
-  return { fields: { friends: list.map((each) => friend(each, sessions.presence.stateOf)) } };
+  const stateOf = await sessions.presence.states(list.map(([id]) => id));
+  return { fields: { friends: list.map((each) => friend(each, stateOf)) } };
 }

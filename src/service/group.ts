@@ -21,7 +21,8 @@ export async function joinGroup({ store, sessions }: Context, { message }: Reque
   const groupId = field.id(message, "groupid");
   const joined = await store.joinGroup([userId, deviceId, groupId], Date.now());
   sessions.delivery.deliver(hintOf(joined.row, groupConv(groupId), name, joined.version));
-  return { fields: { group: group(joined.group, sessions.presence.stateOf) } };
+  const stateOf = await sessions.presence.states(joined.group.members.map(([id]) => id));
+  return { fields: { group: group(joined.group, stateOf) } };
 }
 
 /**
@@ -29,9 +30,9 @@ export async function joinGroup({ store, sessions }: Context, { message }: Reque
  * {"msgId":1015,"groupid":1,"after":200,"limit":100} -> {"msgId":1010,"ack":1015,"errno":0,"users":[…],"more":false}
  */
 export async function groups({ store, sessions }: Context, { message }: Request, { userId }: Session): Promise<Reply> {
-  const { stateOf } = sessions.presence;
   if (message.groupid === undefined || message.groupid === null) {
     const list = await store.groupsOf(userId);
+    const stateOf = await sessions.presence.states(list.flatMap(({ members }) => members.map(([id]) => id)));
     return { fields: { groups: list.map((each) => group(each, stateOf)) } };
   }
   const groupId = field.id(message, "groupid");
@@ -39,5 +40,6 @@ export async function groups({ store, sessions }: Context, { message }: Request,
   const limit = field.integer(message, "limit", 1, MEMBER_PAGE_LIMIT, MEMBER_PAGE_LIMIT);
   const users = await store.membersPage(userId, groupId, after, limit + 1);
   const page = users.slice(0, limit);
+  const stateOf = await sessions.presence.states(page.map(([id]) => id));
   return { fields: { users: page.map((each) => member(each, stateOf)), more: users.length > limit } };
 }

@@ -2,19 +2,25 @@
 // happened: of a quick change back and forth the last word is right.
 import type { Store } from "../model/store.ts";
 import type { LocalRouter } from "../router/local.ts";
+import type { Elsewhere } from "./elsewhere.ts";
 import type { Log } from "./log.ts";
-import { presence, type State } from "./render.ts";
+import { presence, type State, type StateOf } from "./render.ts";
 import type { Session } from "./session.ts";
 
 /** Presence changes kept for a session that cannot be pushed to. */
 const MAX_MISSED = 1_000;
+const NOBODY: ReadonlySet<number> = new Set();
 
 export class Presence {
-  /** Users whose followers are being looked up; true where they changed again meanwhile. */
-  private readonly lookups = new Map<number, boolean>();
-
-  /** Users whose followers have been told that they are online. */
-  private readonly shown = new Set<number>();
+  /** The other instances; null where there are none. */
+  elsewhere: Elsewhere | null = null;
+  /** Users who are online here. */
+  private readonly here = new Set<number>();
+  /** Users whom clients here take for online, because they were told so. */
+  private readonly believed = new Set<number>();
+  /** Users who may have come or gone, to be looked at. */
+  private doubted = new Set<number>();
+  private looking = false;
   private stopped = false;
 
   constructor(
@@ -23,56 +29,92 @@ export class Presence {
     private readonly log: Log,
   ) {}
 
-  /** As it has been told: who has not got the answer to a log-in is not online yet, and may never be. */
-  readonly stateOf = (userId: number): State => (this.shown.has(userId) ? "online" : "offline");
+  /**
+   * How these users are, here or elsewhere, to be told to a client: who has not got the answer to a log-in is not online
+   * yet, and may never be.
+   */
+  async states(userIds: number[]): Promise<StateOf> {
+    const stateOf = await this.look(userIds);
+    for (const id of userIds) if (stateOf(id) === "online" && !this.believed.has(id)) this.review([id]);
+    return stateOf;
+  }
 
   /** From now on nobody is told. */
   stop(): void {
     this.stopped = true;
   }
 
-  /** A session of the user has begun. */
+  /** A session of the user has begun here. */
   came(userId: number): void {
-    if (this.shown.has(userId)) return;
-    this.shown.add(userId);
+    this.here.add(userId);
     this.announce(userId);
   }
 
-  /** The user's last session has ended. */
+  /** The user's last session here has ended. */
   went(userId: number): void {
-    if (this.shown.delete(userId)) this.announce(userId);
+    this.here.delete(userId);
+    if (this.elsewhere === null) this.announce(userId);
   }
 
-  private async announce(userId: number): Promise<void> {
-    if (this.stopped) return;
-    if (this.lookups.has(userId)) {
-      this.lookups.set(userId, true);
-      return;
+  /** The others can see that the user came or went: everybody looks. */
+  announce(userId: number): void {
+    this.elsewhere?.announce(userId);
+    this.review([userId]);
+  }
+
+  /** Looks how these users are, and tells who lists them here where that has changed. */
+  async review(userIds: number[]): Promise<void> {
+    for (const id of userIds) this.doubted.add(id);
+    if (this.looking) return;
+    this.looking = true;
+    while (this.doubted.size > 0 && !this.stopped) {
+      const ids = [...this.doubted];
+      this.doubted = new Set();
+      try {
+        const stateOf = await this.look(ids);
+        await Promise.all(ids.filter((id) => this.changes(id, stateOf(id))).map((id) => this.tellFollowers(id)));
+      } catch (error) {
+        this.log.warn(`presence of ${ids.length} users not told: ${(error as Error).message}`);
+      }
     }
-    this.lookups.set(userId, false);
-    try {
-      for (const follower of await this.store.listedBy(userId))
-        for (const session of this.router.of(follower)) this.tell(session, userId);
-    } catch (error) {
-      this.log.warn(`presence of user ${userId} not announced: ${(error as Error).message}`);
-    }
-    const again = this.lookups.get(userId);
-    this.lookups.delete(userId);
-    if (again) this.announce(userId);
+    this.looking = false;
+  }
+
+  private async look(userIds: number[]): Promise<StateOf> {
+    const away = this.elsewhere === null ? [] : userIds.filter((id) => !this.here.has(id));
+    const online = away.length > 0 ? await this.elsewhere!.online(away) : NOBODY;
+    return (id): State => (this.here.has(id) || online.has(id) ? "online" : "offline");
+  }
+
+  private changes(userId: number, state: State): boolean {
+    if ((state === "online") === this.believed.has(userId)) return false;
+    if (state === "online") this.believed.add(userId);
+    else this.believed.delete(userId);
+    return true;
+  }
+
+  private async tellFollowers(userId: number): Promise<void> {
+    const state = this.believed.has(userId) ? "online" : "offline";
+    for (const follower of await this.store.listedBy(userId))
+      for (const session of this.router.of(follower)) this.tell(session, userId, state);
   }
 
   /** What changed while the session could not be told. */
-  catchUp(session: Session): void {
-    for (const userId of session.missedPresence) {
-      if (!session.pushable) return;
-      session.missedPresence.delete(userId);
-      this.tell(session, userId);
+  async catchUp(session: Session): Promise<void> {
+    if (session.missedPresence.size === 0) return;
+    const missed = [...session.missedPresence];
+    session.missedPresence.clear();
+    try {
+      const stateOf = await this.look(missed);
+      for (const userId of missed) this.tell(session, userId, stateOf(userId));
+    } catch (error) {
+      this.log.warn(`presence not told to user ${session.userId}: ${(error as Error).message}`);
     }
   }
 
-  private tell(session: Session, userId: number): void {
+  private tell(session: Session, userId: number, state: State): void {
     if (session.ended) return;
-    if (session.pushable) session.connection.push(presence(userId, this.stateOf(userId)));
+    if (session.pushable) session.connection.push(presence(userId, state));
     else if (session.missedPresence.size < MAX_MISSED) session.missedPresence.add(userId);
   }
 }

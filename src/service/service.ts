@@ -1,17 +1,18 @@
 // Joins the network part to the business: every message comes in here, is dispatched to its handler, and every
 // failure becomes its answer.
-import { type Store, StoreError } from "../db/db.ts";
+import { type Shared, type Store, StoreError } from "../db/db.ts";
 import type { operations } from "../model/store.ts";
 import type { Fault } from "../net/codec.ts";
 import type { Connection, ConnectionEvents } from "../net/connection.ts";
 import * as field from "../protocol.ts";
 import { ChatError, Errno, type JsonObject, MAX_FRAME_BYTES, type Message, MsgId } from "../protocol.ts";
+import { Cluster, type OpenRouter } from "./cluster.ts";
 import { Committer } from "./committer.ts";
 import type { Context, Handler, Reply, Request } from "./handler.ts";
 import { handlers } from "./handlers.ts";
 import type { Log } from "./log.ts";
 import { type PasswordOptions, Passwords } from "./password.ts";
-import { answer, notice } from "./render.ts";
+import { answer, notice, retryAfterMs } from "./render.ts";
 import { Sessions } from "./sessions.ts";
 
 export interface ServiceOptions extends PasswordOptions {
@@ -20,24 +21,32 @@ export interface ServiceOptions extends PasswordOptions {
 
 /** A handler's time to answer, with its wait for a password hash; then the client is told 19 and the connection ends. */
 const REQUEST_TIMEOUT_MS = 30_000;
-/** What clients are asked to wait when the server shuts down or is full. */
-const RETRY_AFTER_MS = 1_000;
 
 export class Service implements ConnectionEvents {
   private readonly context: Context;
+  /** Null where the store is this instance's alone. */
+  private readonly cluster: Cluster | null;
   /** What connections above the limit get. */
   readonly overload: ConnectionEvents = new Overload();
 
   constructor(
-    store: Store<typeof operations>,
+    store: Store<typeof operations> & Partial<Shared>,
     secret: string,
     options: ServiceOptions,
+    openRouter: OpenRouter | null,
     private readonly log: Log,
   ) {
-    const sessions = new Sessions(store, crypto.randomUUID(), log);
+    const boot = crypto.randomUUID();
+    const sessions = new Sessions(store, () => store.boot ?? boot, log);
+    this.cluster = isShared(store) ? new Cluster(store, openRouter, sessions, log) : null;
     const committer = new Committer(store, sessions.delivery, log);
     const passwords = new Passwords(options);
     this.context = { store, sessions, committer, passwords, secret, tokenTtlMs: options.tokenTtlMs, log };
+  }
+
+  /** Waits until the other instances can be reached; rejects with the reason. */
+  async connected(): Promise<void> {
+    await this.cluster?.connected();
   }
 
   /** Work that would make the first of its kind slow, done when nobody waits. */
@@ -104,17 +113,21 @@ export class Service implements ConnectionEvents {
     await sessions.cursors.saveAll();
     for (const connection of all)
       connection.finish(
-        notice(Errno.shuttingDown, "the server is shutting down: connect again", { retryAfterMs: RETRY_AFTER_MS }),
+        notice(Errno.shuttingDown, "the server is shutting down: connect again", { retryAfterMs: retryAfterMs() }),
       );
     const closed = await settled((connection) => connection.state !== "closed");
     // Once more: what the kernels took meanwhile must not be pushed again.
     await sessions.cursors.saveAll();
     sessions.cursors.stop();
+    await this.cluster?.close();
     committer.stop();
     return answered && closed;
   }
 
   private run(handler: Handler, request: Request): ReturnType<Handler["run"]> {
+    // Input is taken by a living boot only: a paused one may have been replaced.
+    if (this.cluster !== null && !this.cluster.alive)
+      throw new ChatError(Errno.unavailable, "the server has lost touch with its database: try again");
     const session = this.context.sessions.of(request.connection);
     if (!handler.login) return handler.run(this.context, request, session);
     if (session === null || !session.ready)
@@ -174,12 +187,13 @@ function echoedMid(message: Message): string | undefined {
   }
 }
 
+const isShared = <S extends object>(store: S & Partial<Shared>): store is S & Shared => "leaseValid" in store;
+
 /** A connection above the limit: its first request is refused, and it ends. */
 class Overload implements ConnectionEvents {
-  private readonly fields: JsonObject = {
-    errmsg: "the server is full: try again later",
-    retryAfterMs: RETRY_AFTER_MS,
-  };
+  private get fields(): JsonObject {
+    return { errmsg: "the server is full: try again later", retryAfterMs: retryAfterMs() };
+  }
 
   isBarrier(): boolean {
     return true;

@@ -6,6 +6,7 @@ import { ChatError, Errno } from "../protocol.ts";
 import { LocalRouter } from "../router/local.ts";
 import { Cursors } from "./cursors.ts";
 import { Delivery } from "./delivery.ts";
+import type { Elsewhere } from "./elsewhere.ts";
 import type { Log } from "./log.ts";
 import { Presence } from "./presence.ts";
 import { notice } from "./render.ts";
@@ -28,6 +29,8 @@ export class Sessions {
   readonly delivery: Delivery;
   readonly presence: Presence;
   readonly cursors: Cursors;
+  /** The other instances; null where there are none. */
+  private elsewhere: Elsewhere | null = null;
   private readonly byConnection = new Map<Connection, Session>();
   /** Ended sessions whose positions are not saved yet, by user and device. */
   private readonly leaving = new Map<string, { session: Session; saved: Promise<void> }>();
@@ -35,12 +38,21 @@ export class Sessions {
   constructor(
     private readonly store: Store,
     /** Names this start of the server. */
-    private readonly boot: string,
+    private readonly boot: () => string,
     log: Log,
   ) {
     this.delivery = new Delivery(store, this.router, log);
     this.presence = new Presence(store, this.router, log);
     this.cursors = new Cursors(store, () => this.byConnection.values(), log);
+  }
+
+  /** Joins the sessions to those of other instances. */
+  join(elsewhere: Elsewhere): void {
+    this.elsewhere = this.presence.elsewhere = elsewhere;
+  }
+
+  [Symbol.iterator](): Iterator<Session> {
+    return this.byConnection.values();
   }
 
   of(connection: Connection): Session | null {
@@ -49,12 +61,12 @@ export class Sessions {
 
   /**
    * Makes the connection the device's session. It is registered from now on, but nothing is pushed before `begin`.
-   * Throws errno 2, and 21 where another log-in claimed the device meanwhile.
+   * Throws errno 2, and 21 where another log-in claimed the device meanwhile. Returns how many stored rows follow.
    */
   async claim(
     connection: Connection,
     { userId, name, device, takeover, confirms }: Claim,
-  ): Promise<{ session: Session; opened: OpenedDevice }> {
+  ): Promise<{ session: Session; offline: number }> {
     if (connection.state !== "open") throw new ChatError(Errno.unavailable, "the connection is closed");
     const old = this.router.get(userId, device);
     if (old !== undefined && !takeover)
@@ -66,30 +78,47 @@ export class Sessions {
     this.router.add(session);
     this.byConnection.set(connection, session);
     connection.anonymousSince = null;
-    if (old !== undefined) {
-      old.connection.retire(notice(Errno.replaced, "this session was taken over by another log-in"));
-      this.end(old);
-    }
+    if (old !== undefined) this.replace(old);
     try {
-      await this.handover(session);
+      await this.handover(session, connection);
       // A new device starts where its siblings stand.
       await this.cursors.save(this.router.of(userId));
       refuseEnded(session);
-      const opened = await this.store.openDevice(userId, device, this.boot);
+      const { id, epoch, from } = await this.openDevice(userId, device, takeover);
+      session.deviceId = id;
+      session.epoch = epoch;
+      await this.elsewhere?.entered(session, from);
       refuseEnded(session);
-      session.deviceId = opened.id;
-      session.epoch = opened.epoch;
-      for (const [conversation, conv, delivered, head] of opened.behind) {
-        const position = session.position(conversation, conv);
-        if (position.at === null) position.start(delivered);
-        position.head = Math.max(position.head, head);
-        session.behind.add(position);
-      }
-      return { session, opened };
+      return { session, offline: await this.readMissing(session) };
     } catch (error) {
       this.end(session);
       throw error;
     }
+  }
+
+  /** Commits the log-in. Throws errno 2 where the device is online at another instance. */
+  private async openDevice(userId: number, device: string, takeover: boolean): Promise<OpenedDevice> {
+    const open = () => this.store.openDevice(userId, device, this.boot(), takeover);
+    try {
+      return await open();
+    } catch (error) {
+      const online = error instanceof ChatError && error.errno === Errno.alreadyOnline;
+      if (!online || !(await this.elsewhere?.isFree(userId, device))) throw error;
+      return open();
+    }
+  }
+
+  /** Notes what is stored for the session; returns how many rows that is. */
+  async readMissing(session: Session): Promise<number> {
+    const { behind, offline } = await this.store.missingOf(session.userId, session.deviceId);
+    refuseEnded(session);
+    for (const [conversation, conv, delivered, head] of behind) {
+      const position = session.position(conversation, conv);
+      if (position.at === null) position.start(delivered);
+      position.head = Math.max(position.head, head);
+      if (position.head > position.at!) session.behind.add(position);
+    }
+    return offline;
   }
 
   /** The answer to the log-in is written: pushes follow, and who lists the user is told. */
@@ -107,6 +136,13 @@ export class Sessions {
     this.presence.catchUp(session);
   }
 
+  /** Ends a session whose device another log-in owns now; resolves when its positions are saved, or cannot be. */
+  async replace(session: Session): Promise<void> {
+    session.connection.retire(notice(Errno.replaced, "this session was taken over by another log-in"));
+    this.end(session);
+    await this.handover(session, null);
+  }
+
   /** From now on nothing is pushed; what has been delivered is saved when the output is out. */
   end(session: Session): void {
     if (session.ended) return;
@@ -115,21 +151,29 @@ export class Sessions {
     this.byConnection.delete(connection);
     connection.anonymousSince = performance.now();
     connection.heartbeats = false;
-    if (this.router.remove(session)) this.presence.went(userId);
+    const last = this.router.remove(session);
+    if (last) this.presence.went(userId);
     const key = `${userId}/${device}`;
     const saved = Promise.all([connection.whenFlushed(), this.leaving.get(key)?.saved])
       .then(() => this.cursors.save([session]))
       .then(() => {
         if (this.leaving.get(key)?.session === session) this.leaving.delete(key);
+        if (session.epoch > 0 && this.elsewhere !== null) this.leave(session, last);
       });
     this.leaving.set(key, { session, saved });
   }
 
+  private async leave(session: Session, last: boolean): Promise<void> {
+    await this.elsewhere!.left(session);
+    // Not before: of two instances that lose a user at the same time, the last to leave sees nobody.
+    if (last) this.presence.announce(session.userId);
+  }
+
   /**
    * Waits until the device's last session has saved its positions. One that cannot write on is cut off, unless it was on
-   * the same connection: then its output goes before the answer to this log-in anyway.
+   * `connection`, the new session's: then its output goes before the answer to this log-in anyway.
    */
-  private async handover({ connection, userId, device }: Session): Promise<void> {
+  private async handover({ userId, device }: Session, connection: Connection | null): Promise<void> {
     const left = this.leaving.get(`${userId}/${device}`);
     if (left === undefined) return;
     const old = left.session.connection;

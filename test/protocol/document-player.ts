@@ -35,6 +35,7 @@ const VARYING: Record<string, (value: unknown) => boolean> = {
   time: (value) => typeof value === "string" && /^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$/.test(value),
   ts: (value) => Number.isSafeInteger(value) && (value as number) > 1_700_000_000_000,
   token: (value) => typeof value === "string" && value !== "" && value.length <= 512,
+  retryAfterMs: (value) => Number.isSafeInteger(value) && (value as number) >= 100 && (value as number) <= 10_000,
 };
 
 /** How `real` differs from what is `shown`: the same fields, types and values, but for those that vary; null: not. */

@@ -13,15 +13,27 @@ const MAY_IMPORT: Record<string, string[]> = {
   "libc.ts": [],
   "systemd.ts": ["libc.ts", "start-error.ts"],
   "log.ts": ["protocol.ts"],
-  "cli.ts": ["protocol.ts", "net"],
+  "cli.ts": ["protocol.ts", "net", "router"],
   net: ["protocol.ts", "start-error.ts", "libc.ts"],
   db: ["protocol.ts", "start-error.ts", "libc.ts"],
   model: ["protocol.ts", "db"],
-  router: ["protocol.ts"],
+  router: ["protocol.ts", "db"],
   service: ["protocol.ts", "db", "model", "net", "router"],
   client: ["protocol.ts", "net"],
   "store-worker.ts": ["db", "model"],
-  "main.ts": ["cli.ts", "log.ts", "start-error.ts", "db", "model", "net", "service", "systemd.ts"],
+  "open-store.ts": ["cli.ts", "db", "model", "service"],
+  "main.ts": [
+    "open-store.ts",
+    "cli.ts",
+    "log.ts",
+    "start-error.ts",
+    "db",
+    "model",
+    "net",
+    "router",
+    "service",
+    "systemd.ts",
+  ],
 };
 
 /** Each library is imported in one file. */
@@ -30,6 +42,7 @@ const LIBRARIES: Record<string, string> = {
   consola: "log.ts",
   "bun:ffi": "libc.ts",
   mysql2: "db/mysql-connection.ts",
+  ioredis: "router/redis.ts",
 };
 
 const files = (folder: string): string[] =>

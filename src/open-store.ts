@@ -1,0 +1,35 @@
+// Opens the store that the options name: the embedded database, or a shared one.
+import { hostname } from "node:os";
+import { resolve } from "node:path";
+import { NONE, type Options } from "./cli.ts";
+import type { Shared, Store } from "./db/db.ts";
+import { openMysqlStore } from "./db/mysql.ts";
+import { describe, readTarget } from "./db/mysql-start.ts";
+import { openSqliteStore } from "./db/sqlite.ts";
+import { writers } from "./model/plan.ts";
+import { operations } from "./model/store.ts";
+import type { Log } from "./service/log.ts";
+
+export interface OpenedStore {
+  store: Store<typeof operations> & Partial<Shared>;
+  /** For the log: what it is and where, without a password. */
+  description: string;
+}
+
+/** Throws StartError. */
+export async function openStore(options: Options, log: Log): Promise<OpenedStore> {
+  if (options.mysql === NONE) {
+    const file = resolve(options.data);
+    const store = await openSqliteStore(file, operations, new URL("./store-worker.ts", import.meta.url));
+    return { store, description: `SQLite ${file}` };
+  }
+  const passwordFile = options.mysqlPasswordFile === NONE ? undefined : options.mysqlPasswordFile;
+  const address = `${hostname()}:${options.port}`;
+  const storeTimeoutMs = options.storeTimeout * 1000;
+  const store = await openMysqlStore(
+    { url: options.mysql, passwordFile, address, storeTimeoutMs, log },
+    operations,
+    writers,
+  );
+  return { store, description: `MySQL ${describe(readTarget(options.mysql, passwordFile))}` };
+}

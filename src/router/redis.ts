@@ -1,0 +1,318 @@
+// Redis as the fast path between instances: a hash per user says where its devices are, and a channel per boot carries
+// what the others tell it. It holds nothing that cannot be lost: what goes missing here is found by the commit log.
+import { Cluster, Redis } from "ioredis";
+import type { RedisTarget } from "./redis-url.ts";
+import type { Addressed, Hint, Owner, Router, RouterEvents } from "./router.ts";
+
+export interface RedisRouterOptions {
+  target: RedisTarget;
+  /** Before every key and channel. */
+  prefix: string;
+  boot: string;
+  log: { warn(line: string): void; info(line: string): void };
+}
+
+const CONNECT_TIMEOUT_MS = 2_000;
+/** A command that takes longer has failed. */
+const COMMAND_TIMEOUT_MS = 1_000;
+const PROBE_EVERY_MS = 1_000;
+/** An instance that has not heard its own probe for this long is deaf: a subscription can be lost without an error. */
+const DEAF_MS = 2_000;
+/** Users of one shard lie on one node of a Redis Cluster, so that a batch is one pipeline a shard. */
+const SHARDS = 16;
+/** Hints for more receivers than this go to every boot, without a look-up. */
+const MAX_LOOKUP = 1_000;
+/** Entries that nobody removes, as of a store that is gone, go by themselves. */
+const ENTRY_TTL_S = 7 * 86_400;
+
+/** Sets the device's owner unless a newer one is set, and returns what was there. */
+const CLAIM = `
+local was = redis.call('HGET', KEYS[1], ARGV[1])
+if was and tonumber(string.match(was, ':(%d+)$')) > tonumber(ARGV[3]) then return was end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ':' .. ARGV[3])
+redis.call('EXPIRE', KEYS[1], ARGV[4])
+return was`;
+
+/** Removes the device's owner, where it is this one. */
+const RELEASE = `
+if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then return redis.call('HDEL', KEYS[1], ARGV[1]) end
+return 0`;
+
+/** Of one publish: an array of these. */
+type Envelope =
+  | { kind: "hint"; hint: Hint }
+  | { kind: "kick"; owner: Owner; from: string; id: number }
+  | { kind: "kicked"; id: number }
+  | { kind: "presence"; userId: number }
+  | { kind: "probe" };
+
+export class RedisRouter implements Router {
+  private readonly commands: Redis | Cluster;
+  private readonly subscriber: Redis | Cluster;
+  private readonly all: string;
+  private readonly probe: Timer;
+  private outbox = new Map<string, Envelope[]>();
+  private heardAt = performance.now();
+  /** Whether anything has been heard since the start. */
+  heardOnce = false;
+  private resubscribing = false;
+  /** Names what Redis holds: another name means that it has been emptied since. */
+  private generation: string | null = null;
+  private complained = "";
+  private kicks = new Map<number, () => void>();
+  private lastKick = 0;
+
+  /** `events` may be called from now on. Redis may be away: what cannot be done is passed over. */
+  constructor(
+    private readonly options: RedisRouterOptions,
+    private readonly events: RouterEvents,
+  ) {
+    this.all = `${options.prefix}all`;
+    this.commands = connect(options.target);
+    this.subscriber = connect(options.target);
+    for (const client of [this.commands, this.subscriber])
+      client.on("error", (error: Error) => this.complain(error.message));
+    this.commands.on("ready", () => this.recover());
+    this.subscriber.on("ready", () => this.subscribe());
+    this.subscriber.on("message", (_channel: string, text: string) => this.hear(text));
+    this.probe = setInterval(() => this.probeSelf(), PROBE_EVERY_MS);
+  }
+
+  get hears(): boolean {
+    return performance.now() - this.heardAt < DEAF_MS;
+  }
+
+  /** Whether it would be noticed if Redis were emptied. */
+  get generationKnown(): boolean {
+    return this.generation !== null;
+  }
+
+  /** Waits for the first connection; rejects with its error after `ms`. */
+  async ready(ms: number): Promise<void> {
+    const end = performance.now() + ms;
+    let last = "no answer";
+    while (performance.now() < end) {
+      try {
+        await this.commands.ping();
+        return;
+      } catch (error) {
+        last = this.complained || (error as Error).message;
+        await Bun.sleep(50);
+      }
+    }
+    throw new Error(last);
+  }
+
+  async claim({ userId, device, epoch }: Owner): Promise<string | null> {
+    const { boot } = this.options;
+    const was = await this.try((redis) =>
+      redis.eval(CLAIM, 1, this.userKey(userId), device, boot, String(epoch), String(ENTRY_TTL_S)),
+    );
+    const holder = typeof was === "string" ? was.slice(0, was.lastIndexOf(":")) : null;
+    return holder === boot ? null : holder;
+  }
+
+  async release(owner: Owner, boot = this.options.boot): Promise<void> {
+    const { userId, device, epoch } = owner;
+    await this.try((redis) => redis.eval(RELEASE, 1, this.userKey(userId), device, `${boot}:${epoch}`));
+  }
+
+  kick(boot: string, owner: Owner, ms: number): Promise<void> {
+    const id = ++this.lastKick;
+    this.send(this.channel(boot), { kind: "kick", owner, from: this.options.boot, id });
+    return new Promise((resolve) => {
+      const done = () => {
+        clearTimeout(timer);
+        this.kicks.delete(id);
+        resolve();
+      };
+      const timer = setTimeout(done, ms);
+      this.kicks.set(id, done);
+    });
+  }
+
+  async locate(userIds: number[]): Promise<Map<number, string[]> | null> {
+    const shards = new Map<number, number[]>();
+    const cluster = this.options.target.kind === "cluster";
+    for (const id of userIds) {
+      const shard = cluster ? id % SHARDS : 0;
+      const ids = shards.get(shard);
+      if (ids === undefined) shards.set(shard, [id]);
+      else ids.push(id);
+    }
+    const found = new Map<number, string[]>();
+    const looked = [...shards.values()].map((ids) =>
+      this.try(async (redis) => {
+        const pipeline = redis.pipeline();
+        for (const id of ids) pipeline.hvals(this.userKey(id));
+        for (const [i, [error, values]] of ((await pipeline.exec()) ?? []).entries()) {
+          if (error !== null) throw error;
+          const boots = new Set((values as string[]).map((value) => value.slice(0, value.lastIndexOf(":"))));
+          boots.delete(this.options.boot);
+          if (boots.size > 0) found.set(ids[i]!, [...boots]);
+        }
+        return true;
+      }),
+    );
+    return (await Promise.all(looked)).every((done) => done === true) ? found : null;
+  }
+
+  async forward(hints: Addressed[]): Promise<void> {
+    const users = new Set<number>();
+    for (const { receivers } of hints) if (receivers.length <= MAX_LOOKUP) for (const id of receivers) users.add(id);
+    const where = users.size > 0 ? await this.locate([...users]) : new Map<number, string[]>();
+    for (const { hint, receivers } of hints) {
+      if (receivers.length > MAX_LOOKUP || where === null) {
+        this.send(this.all, { kind: "hint", hint });
+        continue;
+      }
+      const boots = new Set<string>();
+      for (const id of receivers) for (const boot of where.get(id) ?? []) boots.add(boot);
+      for (const boot of boots) this.send(this.channel(boot), { kind: "hint", hint });
+    }
+  }
+
+  announce(userId: number): void {
+    this.send(this.all, { kind: "presence", userId });
+  }
+
+  async close(): Promise<void> {
+    clearInterval(this.probe);
+    this.flush();
+    await this.try((redis) => redis.ping());
+    this.commands.disconnect();
+    this.subscriber.disconnect();
+  }
+
+  private userKey(userId: number): string {
+    return `${this.options.prefix}{s${userId % SHARDS}}:user:${userId}`;
+  }
+
+  private channel(boot: string): string {
+    return `${this.options.prefix}boot:${boot}`;
+  }
+
+  /** What one turn of the loop sends to a channel leaves as one message. */
+  private send(channel: string, envelope: Envelope): void {
+    if (this.outbox.size === 0) setImmediate(() => this.flush());
+    const waiting = this.outbox.get(channel);
+    if (waiting === undefined) this.outbox.set(channel, [envelope]);
+    else waiting.push(envelope);
+  }
+
+  private flush(): void {
+    const outbox = this.outbox;
+    this.outbox = new Map();
+    for (const [channel, envelopes] of outbox)
+      this.try((redis) => redis.publish(channel, JSON.stringify({ from: this.options.boot, envelopes })));
+  }
+
+  private hear(text: string): void {
+    const { from, envelopes } = JSON.parse(text) as { from: string; envelopes: Envelope[] };
+    const own = from === this.options.boot;
+    const hints: Hint[] = [];
+    for (const envelope of envelopes) {
+      if (envelope.kind === "probe") {
+        this.heardAt = performance.now();
+        this.heardOnce = true;
+      } else if (own) continue;
+      else if (envelope.kind === "hint") hints.push(envelope.hint);
+      else if (envelope.kind === "presence") this.events.onPresence(envelope.userId);
+      else if (envelope.kind === "kicked") this.kicks.get(envelope.id)?.();
+      else {
+        const { owner, from, id } = envelope;
+        this.events.onKick(owner, () => this.send(this.channel(from), { kind: "kicked", id }));
+      }
+    }
+    if (hints.length > 0) this.events.onHints(hints);
+  }
+
+  private async probeSelf(): Promise<void> {
+    this.send(this.channel(this.options.boot), { kind: "probe" });
+    if (!this.hears) this.subscribe();
+    await this.recover();
+  }
+
+  /** Subscribes anew, on a new connection where there was one. */
+  private async subscribe(): Promise<void> {
+    if (this.resubscribing) return;
+    this.resubscribing = true;
+    try {
+      if (!this.hears && this.subscriber.status === "ready") this.subscriber.disconnect(true);
+      else {
+        await this.subscriber.subscribe(this.channel(this.options.boot), this.all);
+        this.send(this.channel(this.options.boot), { kind: "probe" });
+      }
+    } catch (error) {
+      this.complain((error as Error).message);
+    }
+    this.resubscribing = false;
+  }
+
+  /** Notices that Redis has been emptied since the last time. */
+  private async recover(): Promise<void> {
+    const key = `${this.options.prefix}generation`;
+    const generation = await this.try(async (redis) => {
+      await redis.set(key, crypto.randomUUID(), "NX");
+      return redis.get(key);
+    });
+    if (typeof generation !== "string") return;
+    if (this.complained !== "") this.options.log.info("Redis answers again");
+    this.complained = "";
+    const before = this.generation;
+    this.generation = generation;
+    if (before !== null && before !== generation) this.events.onReset();
+  }
+
+  /** The command's result; null where Redis did not do it. */
+  private async try<T>(work: (redis: Redis | Cluster) => Promise<T>): Promise<T | null> {
+    try {
+      return await work(this.commands);
+    } catch (error) {
+      this.complain((error as Error).message);
+      return null;
+    }
+  }
+
+  /** One line for an outage, not one for each command that it fails. */
+  private complain(cause: string): void {
+    if (this.complained === "")
+      this.options.log.warn(`Redis does not answer (${cause}): messages between instances may take 2 s until it does`);
+    this.complained = cause || "no answer";
+  }
+}
+
+function connect(target: RedisTarget): Redis | Cluster {
+  const { username, password, tls } = target;
+  const common = {
+    username,
+    password,
+    ...(tls ? { tls: {} } : {}),
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    commandTimeout: COMMAND_TIMEOUT_MS,
+    enableOfflineQueue: false,
+    autoResubscribe: false,
+    maxRetriesPerRequest: 0,
+    retryStrategy: (times: number) => Math.min(50 * 2 ** Math.min(times, 6), 1_000),
+  };
+  switch (target.kind) {
+    case "single":
+      return new Redis({ ...common, ...target.address, db: target.db });
+    case "sentinel":
+      return new Redis({
+        ...common,
+        sentinels: target.addresses,
+        name: target.master,
+        db: target.db,
+        sentinelUsername: username,
+        sentinelPassword: password,
+        sentinelRetryStrategy: common.retryStrategy,
+      });
+    case "cluster":
+      return new Cluster(target.addresses, {
+        enableOfflineQueue: false,
+        clusterRetryStrategy: common.retryStrategy,
+        redisOptions: { ...common },
+      });
+  }
+}

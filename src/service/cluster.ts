@@ -1,0 +1,230 @@
+// Joins this instance to the others that share its store. Redis, where there is one, makes it fast; what counts is in the
+// store: the commit log, read every two seconds, brings whatever was not heard, and the device's epoch says who owns it.
+import type { Shared } from "../db/db.ts";
+import type { Store } from "../model/store.ts";
+import { ChatError, Errno, parseConv } from "../protocol.ts";
+import type { Addressed, Hint, Owner, Router, RouterEvents } from "../router/router.ts";
+import type { Elsewhere } from "./elsewhere.ts";
+import type { Log } from "./log.ts";
+import { notice, retryAfterMs } from "./render.ts";
+import type { Session } from "./session.ts";
+import type { Sessions } from "./sessions.ts";
+
+/** Connects to Redis as `boot`. */
+export type OpenRouter = (boot: string, events: RouterEvents) => Router;
+
+const CONNECT_MS = 5_000;
+const POLL_MS = 2_000;
+/** How long the new owner of a device waits for the old one to save what it has delivered. */
+const KICK_MS = 1_000;
+/** The users of an instance that died get this long to log in elsewhere before their friends are told. */
+const GRACE_MS = 2_000;
+/** Log-ins compared with the store by one statement. */
+const CHECKED_AT_ONCE = 1_000;
+const RESTART_EVERY_MS = 500;
+
+export class Cluster implements Elsewhere, RouterEvents {
+  private router: Router | null = null;
+  private outbox: Addressed[] = [];
+  /** Sessions that have ended and are to be taken out of the store. */
+  private gone: [device: number, epoch: number][] = [];
+  private closing: Promise<void> = Promise.resolve();
+  private startingOver = false;
+  private polling = false;
+  private timer: Timer | undefined;
+
+  constructor(
+    private readonly store: Store & Shared,
+    private readonly openRouter: OpenRouter | null,
+    private readonly sessions: Sessions,
+    private readonly log: Log,
+  ) {
+    sessions.join(this);
+    sessions.delivery.forward = (hint, receivers) => this.forward(hint, receivers);
+    sessions.delivery.mayPush = () => this.alive;
+    sessions.cursors.maySave = () => this.alive;
+    store.onLost(() => this.startOver());
+    store.onDead((boots) => setTimeout(() => this.tellOf(boots), GRACE_MS));
+    this.router = openRouter?.(store.boot, this) ?? null;
+    this.timer = setInterval(() => this.poll(), POLL_MS);
+  }
+
+  /** Waits until the other instances can be reached; rejects with the reason. */
+  async connected(): Promise<void> {
+    await this.router?.ready(CONNECT_MS);
+  }
+
+  /** Whether this instance may act. Where its lease is too old, it ends its sessions and starts over. */
+  get alive(): boolean {
+    if (this.startingOver) return false;
+    if (this.store.leaseValid()) return true;
+    this.startOver();
+    return false;
+  }
+
+  /** Whether new clients should come here. */
+  get ready(): boolean {
+    return this.alive && (this.router?.hears ?? true);
+  }
+
+  async entered(session: Session, from: string): Promise<void> {
+    const owner = ownerOf(session);
+    const before = (await this.router?.claim(owner)) ?? null;
+    const old = from !== "" ? from : before;
+    if (old !== null && this.router !== null && (from !== "" || old !== this.store.boot))
+      await this.router.kick(old, owner, KICK_MS);
+    // Without Redis the old owner finds out by itself, within a poll.
+    else if (from !== "") await Bun.sleep(KICK_MS);
+  }
+
+  async left(session: Session): Promise<void> {
+    this.gone.push([session.deviceId, session.epoch]);
+    await Promise.all([this.router?.release(ownerOf(session)), this.closeGone()]);
+  }
+
+  async online(userIds: number[]): Promise<ReadonlySet<number>> {
+    const located = (await this.router?.locate(userIds)) ?? null;
+    if (located !== null) return new Set(located.keys());
+    const { boot } = this.store;
+    const devices = await this.store.devicesOf(userIds, boot);
+    return new Set(devices.filter((device) => device.boot !== boot).map(({ userId }) => userId));
+  }
+
+  async isFree(userId: number, device: string): Promise<boolean> {
+    const devices = await this.store.devicesOf([userId], this.store.boot);
+    const held = devices.find((each) => each.device === device);
+    return held === undefined || (held.boot !== this.store.boot && (await this.store.checkDead(held.boot)));
+  }
+
+  announce(userId: number): void {
+    this.router?.announce(userId);
+  }
+
+  onHints(hints: Hint[]): void {
+    if (!this.alive) return;
+    for (const hint of hints) this.sessions.delivery.deliver({ ...hint, key: parseConv(hint.conv)!, routed: true });
+  }
+
+  async onKick({ userId, device, epoch }: Owner, done: () => void): Promise<void> {
+    const session = this.sessions.router.get(userId, device);
+    if (session !== undefined && session.epoch > 0 && session.epoch < epoch) await this.sessions.replace(session);
+    done();
+  }
+
+  onPresence(userId: number): void {
+    this.sessions.presence.review([userId]);
+  }
+
+  onReset(): void {
+    this.log.warn("Redis has been emptied: all sessions are entered again");
+    for (const session of this.sessions) if (session.epoch > 0) this.router?.claim(ownerOf(session));
+  }
+
+  /** Gives up everything that others wait for: to be called when all sessions have ended. */
+  async close(): Promise<void> {
+    clearInterval(this.timer);
+    await this.closeGone();
+    await this.router?.close();
+  }
+
+  private forward(hint: Hint, receivers: number[]): void {
+    if (this.router === null) return;
+    const { row, conv, name, memberVersion } = hint;
+    if (this.outbox.push({ hint: { row, conv, name, memberVersion }, receivers }) > 1) return;
+    setImmediate(() => {
+      const hints = this.outbox;
+      this.outbox = [];
+      this.router?.forward(hints);
+    });
+  }
+
+  /** What was committed elsewhere and not heard; and which of the sessions here are owned elsewhere by now. */
+  private async poll(): Promise<void> {
+    if (this.polling || !this.alive) return;
+    this.polling = true;
+    try {
+      const { heads, all } = await this.store.readCommits();
+      for (const head of heads) await this.sessions.delivery.reach(head);
+      if (all) await this.compareAll();
+      await this.endReplaced();
+      this.sessions.presence.review(await this.store.readOnline());
+    } catch (error) {
+      this.log.warn(`the commit log was not read: ${(error as Error).message}`);
+    }
+    this.polling = false;
+  }
+
+  private async compareAll(): Promise<void> {
+    for (const session of [...this.sessions]) {
+      if (session.ended || session.deviceId === 0) continue;
+      await this.sessions.readMissing(session).catch((error) => {
+        if (!(error instanceof ChatError && error.errno === Errno.replaced)) throw error;
+      });
+      this.sessions.delivery.wake(session);
+    }
+  }
+
+  private async endReplaced(): Promise<void> {
+    const mine = new Map([...this.sessions].filter(({ epoch }) => epoch > 0).map((each) => [each.deviceId, each]));
+    const ids = [...mine.keys()];
+    for (let from = 0; from < ids.length; from += CHECKED_AT_ONCE) {
+      const asked = ids.slice(from, from + CHECKED_AT_ONCE).map((id): [number, number] => [id, mine.get(id)!.epoch]);
+      for (const id of await this.store.replacedAmong(asked)) this.sessions.replace(mine.get(id)!);
+    }
+  }
+
+  /** Takes the sessions that have ended out of the store, all that gathered meanwhile together. */
+  private closeGone(): Promise<void> {
+    this.closing = this.closing.then(async () => {
+      if (this.gone.length === 0) return;
+      const closed = this.gone;
+      this.gone = [];
+      await this.store.closeDevices(closed).catch((error: Error) => {
+        this.log.warn(`${closed.length} sessions that have ended are not noted: ${error.message}`);
+      });
+    });
+    return this.closing;
+  }
+
+  private async tellOf(boots: string[]): Promise<void> {
+    try {
+      this.sessions.presence.review(await this.store.usersAt(boots));
+    } catch (error) {
+      this.log.warn(`who was online at a dead instance is not known: ${(error as Error).message}`);
+    }
+  }
+
+  /** The others count this instance as dead: its sessions end, what it still had to write is dropped, a new boot begins. */
+  private async startOver(): Promise<void> {
+    if (this.startingOver) return;
+    this.startingOver = true;
+    this.log.warn("the lease has been lost: all sessions end, and this instance starts over");
+    const all = [...this.sessions];
+    const last = notice(Errno.shuttingDown, "the server has lost touch: connect again", {
+      retryAfterMs: retryAfterMs(),
+    });
+    for (const session of all) {
+      // Nothing of it is written any more: it may be somebody else's by now.
+      session.deviceId = session.epoch = 0;
+      session.connection.finish(last);
+    }
+    this.gone = [];
+    this.outbox = [];
+    this.router?.close();
+    this.router = null;
+    for (;;) {
+      try {
+        await this.store.restart();
+        break;
+      } catch (error) {
+        this.log.warn(`not started over yet: ${(error as Error).message}`);
+        await Bun.sleep(RESTART_EVERY_MS);
+      }
+    }
+    this.router = this.openRouter?.(this.store.boot, this) ?? null;
+    this.startingOver = false;
+    this.log.info("started over");
+  }
+}
+
+const ownerOf = ({ userId, device, epoch }: Session): Owner => ({ userId, device, epoch });

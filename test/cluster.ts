@@ -1,0 +1,44 @@
+// Several instances of the real executable on one throw-away MariaDB, with or without a Redis between them.
+import { CHAT_SERVER, CHEAP_PASSWORDS, type RunningServer, startAs } from "./harness.ts";
+import { type RunningMariadb, type RunningRedis, startMariadb, startRedis } from "./services.ts";
+
+export interface RunningCluster {
+  mariadb: RunningMariadb;
+  /** Null where the instances have only the database between them. */
+  redis: RunningRedis | null;
+  /** Starts one more instance. */
+  start(flags?: string[]): Promise<RunningServer>;
+  stop(): Promise<void>;
+}
+
+export async function startCluster(withRedis = true): Promise<RunningCluster> {
+  const [mariadb, redis] = await Promise.all([startMariadb(), withRedis ? startRedis() : null]);
+  const url = await mariadb.database();
+  const instances = new Set<RunningServer>();
+  return {
+    mariadb,
+    redis,
+    start: async (flags = []) => {
+      const between = redis === null ? [] : ["--redis", redis.url];
+      const command = [
+        CHAT_SERVER,
+        "0",
+        "--host",
+        "127.0.0.1",
+        "--mysql",
+        url,
+        ...between,
+        ...CHEAP_PASSWORDS,
+        ...flags,
+      ];
+      const instance = await startAs(command);
+      instances.add(instance);
+      instance.exited.then(() => instances.delete(instance));
+      return instance;
+    },
+    stop: async () => {
+      await Promise.all([...instances].map((instance) => instance.stop("SIGKILL")));
+      await Promise.all([mariadb.stop(), redis?.stop()]);
+    },
+  };
+}

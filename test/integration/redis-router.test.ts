@@ -1,0 +1,164 @@
+// The fast path between instances, on a real Redis: owners by compare-and-set, look-ups, one publish a boot, kicks, and
+// what happens when Redis is emptied, hangs, dies, or drops a subscription without a word.
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { Redis } from "ioredis";
+import type { LogRow } from "../../src/db/db.ts";
+import { MsgId } from "../../src/protocol.ts";
+import { RedisRouter } from "../../src/router/redis.ts";
+import { parseRedisUrls } from "../../src/router/redis-url.ts";
+import type { Hint, Owner } from "../../src/router/router.ts";
+import { until } from "../harness.ts";
+import { type RunningRedis, startRedis } from "../services.ts";
+
+let redis: RunningRedis;
+let admin: Redis;
+const routers: RedisRouter[] = [];
+
+interface Instance {
+  router: RedisRouter;
+  hints: Hint[];
+  kicked: Owner[];
+  seen: number[];
+  resets: number;
+  warnings: string[];
+}
+
+let prefixes = 0;
+
+function join(prefix: string, boot: string): Instance {
+  const instance: Instance = { router: null as never, hints: [], kicked: [], seen: [], resets: 0, warnings: [] };
+  instance.router = new RedisRouter(
+    {
+      target: parseRedisUrls(redis.url)!,
+      prefix,
+      boot,
+      log: { warn: (line) => instance.warnings.push(line), info: () => undefined },
+    },
+    {
+      onHints: (hints) => instance.hints.push(...hints),
+      onKick: (owner, done) => {
+        instance.kicked.push(owner);
+        done();
+      },
+      onPresence: (userId) => instance.seen.push(userId),
+      onReset: () => {
+        instance.resets++;
+      },
+    },
+  );
+  routers.push(instance.router);
+  return instance;
+}
+
+async function pair(): Promise<[Instance, Instance]> {
+  const prefix = `test${++prefixes}:`;
+  const both: [Instance, Instance] = [join(prefix, "a"), join(prefix, "b")];
+  for (const { router } of both) await router.ready(5_000);
+  await until(() => both.every(({ router }) => router.heardOnce), "both are subscribed");
+  return both;
+}
+
+const hint = (seq: number, text = "hi"): Hint => {
+  const row: LogRow = [7, seq, MsgId.chat, 1, 3, `m${seq}`, 1_000, text];
+  return { row, conv: "u:1-2", name: "ann", memberVersion: 0 };
+};
+
+beforeAll(async () => {
+  redis = await startRedis();
+  admin = new Redis(redis.url);
+});
+afterAll(async () => {
+  for (const router of routers) await router.close();
+  admin.disconnect();
+  await redis.stop();
+});
+
+test("the higher epoch owns a device, in whatever order the claims arrive", async () => {
+  const [a, b] = await pair();
+  const owner = (epoch: number): Owner => ({ userId: 2, device: "phone", epoch });
+  expect(await a.router.claim(owner(1))).toBeNull();
+  expect(await b.router.claim(owner(3))).toBe("a");
+  expect(await a.router.claim(owner(2))).toBe("b");
+  expect(await a.router.locate([2])).toEqual(new Map([[2, ["b"]]]));
+  expect(await b.router.locate([2])).toEqual(new Map());
+  await a.router.release(owner(1));
+  expect(await a.router.locate([2])).toEqual(new Map([[2, ["b"]]]));
+  await b.router.release(owner(3));
+  expect(await a.router.locate([2])).toEqual(new Map());
+});
+
+test("hints go where their receivers are, in one message a boot, and nowhere else", async () => {
+  const [a, b] = await pair();
+  const c = join(`test${prefixes}:`, "c");
+  await until(() => c.router.heardOnce, "c is subscribed");
+  await b.router.claim({ userId: 2, device: "", epoch: 1 });
+  const published = async () => Number(/cmdstat_publish:calls=(\d+)/.exec(await admin.info("commandstats"))![1]);
+  const batch = Array.from({ length: 100 }, (_, i) => ({ hint: hint(i + 1), receivers: [1, 2] }));
+  const before = await published();
+  await a.router.forward(batch);
+  await until(() => b.hints.length === 100, "the hints");
+  expect(b.hints).toEqual(batch.map((each) => each.hint));
+  expect(c.hints).toEqual([]);
+  expect(a.hints).toEqual([]);
+  // One for the batch; the others are the probes of the instances.
+  expect((await published()) - before).toBeLessThan(20);
+});
+
+test("hints for very many receivers go to every boot without a look-up", async () => {
+  const [a, b] = await pair();
+  await a.router.forward([{ hint: hint(1), receivers: Array.from({ length: 2_000 }, (_, i) => i + 1) }]);
+  await until(() => b.hints.length === 1, "the hint");
+});
+
+test("a kick is answered, or waited for no longer than it is asked to", async () => {
+  const [a, b] = await pair();
+  const owner = { userId: 5, device: "desk", epoch: 9 };
+  await a.router.kick("b", owner, 5_000);
+  expect(b.kicked).toEqual([owner]);
+  const startedAt = performance.now();
+  await a.router.kick("nobody", owner, 100);
+  expect(performance.now() - startedAt).toBeLessThan(3_000);
+});
+
+test("everybody else hears who came or went", async () => {
+  const [a, b] = await pair();
+  a.router.announce(42);
+  await until(() => b.seen.includes(42), "the announcement");
+  expect(a.seen).toEqual([]);
+});
+
+test("a Redis that was emptied is noticed by every instance", async () => {
+  const [a, b] = await pair();
+  await until(() => a.router.generationKnown && b.router.generationKnown, "both know the generation");
+  await admin.flushall();
+  await until(() => a.resets === 1 && b.resets === 1, "both resets");
+});
+
+test("a subscription that was dropped without a word comes back", async () => {
+  const [a, b] = await pair();
+  await admin.call("CLIENT", "KILL", "TYPE", "pubsub");
+  await until(async () => {
+    a.router.announce(7);
+    return b.seen.includes(7);
+  }, "b hears again");
+});
+
+test("while Redis hangs or is away everything answers in time, and afterwards it goes on", async () => {
+  const [a, b] = await pair();
+  redis.pause();
+  const startedAt = performance.now();
+  expect(await a.router.locate([1])).toBeNull();
+  expect(performance.now() - startedAt).toBeLessThan(3_000);
+  await until(() => !a.router.hears, "a knows that it is deaf");
+  redis.resume();
+  await until(() => a.router.hears && b.router.hears, "both hear again", 20_000);
+  await redis.kill();
+  expect(await a.router.claim({ userId: 1, device: "", epoch: 1 })).toBeNull();
+  expect(await a.router.locate([1])).toBeNull();
+  expect(a.warnings.length).toBeLessThan(10);
+  await redis.restart();
+  await until(() => a.router.hears && b.router.hears, "both hear again", 20_000);
+  await until(() => a.resets > 0 && b.resets > 0, "both know that it was emptied", 20_000);
+  a.router.announce(8);
+  await until(() => b.seen.includes(8), "the announcement");
+});
