@@ -14,6 +14,7 @@ export interface Instance {
 const LOOK_AGAIN_MS = 250;
 /** After a restart of the database the others have this long to come back. */
 const SETTLING_S = LEASE_S + 2;
+const CHANGED_S = 12;
 const NO_SUCH_THREAD = 1094;
 
 /** All that are entered, expired ones too. */
@@ -60,6 +61,13 @@ export function bury({ pool }: Boot, boot: string, force: boolean, deadline: num
       throw error;
     }
   });
+}
+
+/** Users who have logged in or out anywhere in the last seconds: longer than two reads and a wait for a lock are apart. */
+export async function readChanged({ pool }: Boot, deadline: number): Promise<number[]> {
+  const sql = `SELECT DISTINCT user_id FROM device WHERE changed >= NOW(6) - INTERVAL ${CHANGED_S} SECOND`;
+  const [found] = await pool.use(deadline, (connection) => connection.query([sql], deadline - performance.now()));
+  return found!.rows.map(([userId]) => userId as number);
 }
 
 /** Whether the database has run long enough for all living instances to have returned to it. */

@@ -10,7 +10,7 @@ import { LogIds } from "./mysql-log.ts";
 import { migrate } from "./mysql-migrate.ts";
 import { Connector } from "./mysql-pool.ts";
 import { describe, explainStart, findUndurable, prepare, readTarget } from "./mysql-start.ts";
-import { bury, isGone, isSettled, readInstances } from "./mysql-survivor.ts";
+import { bury, isGone, isSettled, readChanged, readInstances } from "./mysql-survivor.ts";
 
 export interface MysqlOptions {
   /** mysql://user:password@host:port/database */
@@ -152,6 +152,10 @@ class MysqlStore implements Shared {
 
   readCommits(): Promise<{ heads: Head[]; all: boolean }> {
     return this.track(() => this.commits.read(this.living(), this.deadline()));
+  }
+
+  readOnline(): Promise<number[]> {
+    return this.track(() => readChanged(this.living(), this.deadline()));
   }
 
   async close(): Promise<void> {

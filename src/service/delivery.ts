@@ -98,7 +98,7 @@ export class Delivery {
 
   /** Reads on what the session lacks, as far as it can be pushed. */
   wake(session: Session): void {
-    if (this.stopped || session.reading || session.behind.size === 0 || !session.pushable) return;
+    if (!this.pushing || session.reading || session.behind.size === 0 || !session.pushable) return;
     session.reading = true;
     if (this.reads >= MAX_READS) this.readQueue.push(session);
     else this.catchUp(session);
