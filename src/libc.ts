@@ -14,6 +14,7 @@ function load() {
         socket: { args: ["i32", "i32", "i32"], returns: "i32" },
         sendto: { args: ["i32", "ptr", "u64", "i32", "ptr", "u32"], returns: "i64" },
         getsockname: { args: ["i32", "ptr", "ptr"], returns: "i32" },
+        setsockopt: { args: ["i32", "i32", "i32", "ptr", "u32"], returns: "i32" },
         getsockopt: { args: ["i32", "i32", "i32", "ptr", "ptr"], returns: "i32" },
       }).symbols;
     } catch {
@@ -24,7 +25,7 @@ function load() {
 }
 const libc = load();
 
-/** Linux's numbers: what needs them is systemd's. */
+/** Linux's numbers. */
 const AF_UNIX = 1;
 const AF_INET = 2;
 const AF_INET6 = 10;
@@ -34,11 +35,22 @@ const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 const SOL_SOCKET = 1;
 const SO_ACCEPTCONN = 30;
+const IPPROTO_TCP = 6;
+const TCP_USER_TIMEOUT = 18;
 /** sizeof(sun_path), with the NUL at the end of a path. */
 const MAX_UNIX_PATH = 108;
 
 /** Sets the backlog of a listening socket; the runtime's own is 512 and cannot be set. False where it did not work. */
 export const setBacklog = (fd: number, backlog: number): boolean => libc?.listen(fd, backlog) === 0;
+
+/**
+ * Ends connections, those that a listening socket `fd` accepts from now on, when the peer has acknowledged none of the
+ * data on its way, or has had no room for more, for `ms`: the system's own patience is a quarter of an hour, or endless.
+ */
+export function setUserTimeout(fd: number, ms: number): void {
+  if (process.platform !== "linux") return;
+  libc?.setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, ptr(new Uint32Array([ms])), 4);
+}
 
 /** Takes the exclusive lock of an open file, until it is closed or the process ends; false where another holds it. */
 export const lockFile = (fd: number): boolean => libc === null || libc.flock(fd, 2 | 4) === 0; // LOCK_EX | LOCK_NB

@@ -1,6 +1,6 @@
 // The listening socket and the set of its connections: limits, time-outs, and the end of them all.
 import type { TCPSocketListener } from "bun";
-import { closeDescriptor, duplicate, listeningAddress, setBacklog } from "../libc.ts";
+import { closeDescriptor, duplicate, listeningAddress, setBacklog, setUserTimeout } from "../libc.ts";
 import { StartError } from "../start-error.ts";
 import { Connection, type ConnectionEvents, type ConnectionLimits } from "./connection.ts";
 import type { TlsKeys } from "./tls.ts";
@@ -21,6 +21,8 @@ export interface ServerOptions extends ConnectionLimits {
 /** Connections that the kernel may queue for us: a burst of connects must not lose any. */
 const BACKLOG = 4096;
 const KEEPALIVE_MS = 60_000;
+/** How long an idle peer is probed: one lost packet must not end its connection. */
+const PROBES_MS = 10_000;
 /** Connections above the limit that are told so; those above this are closed without a word. */
 const MAX_REFUSED = 256;
 /** How long a refused connection has to send the byte that tells how it wants to be answered. */
@@ -105,6 +107,7 @@ export class Server {
         },
       });
       setBacklog(descriptorOf(listener), BACKLOG);
+      setUserTimeout(descriptorOf(listener), Math.max(this.options.writeTimeoutMs, KEEPALIVE_MS) + PROBES_MS);
       return listener;
     } catch (error) {
       throw new StartError(explain(this.options, error as Error & { code?: string }));
