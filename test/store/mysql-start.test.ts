@@ -1,0 +1,139 @@
+// Starting on a database: the schema is made once by however many start together, and what is wrong is told in one line.
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { isMariadb, readTarget } from "../../src/db/mysql-start.ts";
+import { StartError } from "../../src/start-error.ts";
+import { startForwarder } from "../forwarder.ts";
+import { temporaryFolder } from "../harness.ts";
+import { freePort, type RunningMariadb, startMariadb } from "../services.ts";
+import { lines, openShared, through } from "./mysql-shared.ts";
+
+let mariadb: RunningMariadb;
+beforeAll(async () => {
+  mariadb = await startMariadb();
+}, 30_000);
+afterAll(() => mariadb.stop());
+
+const failure = async (url: string, passwordFile?: string): Promise<string> => {
+  const error = await openShared(url, { passwordFile }).then(
+    (store) => store.close().then(() => null),
+    (reason: unknown) => reason,
+  );
+  expect(error).toBeInstanceOf(StartError);
+  const { message } = error as StartError;
+  expect(message).not.toContain("\n");
+  for (const secret of ["se:cr@t", "se%3Acr", "hunter2", "stranger:stranger"]) expect(message).not.toContain(secret);
+  return message;
+};
+
+const changed = (url: string, change: (target: URL) => void): string => {
+  const target = new URL(url);
+  change(target);
+  return target.href;
+};
+
+test("ten instances started together on an empty database all come up", async () => {
+  const url = await mariadb.database();
+  const stores = await Promise.all(Array.from({ length: 10 }, () => openShared(url, { connections: 2 })));
+  const boots = new Set(stores.map(({ boot }) => boot));
+  expect(boots.size).toBe(10);
+  expect(await stores[0]!.instances()).toHaveLength(10);
+  const ids = await Promise.all(stores.map((store, i) => store.createUser(`user-${i}`, "hash")));
+  expect(new Set(ids).size).toBe(10);
+  const settings = await Promise.all(stores.map((store, i) => store.setting("token_secret", `secret-${i}`)));
+  expect(new Set(settings).size).toBe(1);
+  await Promise.all(stores.map((store) => store.close()));
+  expect(await mariadb.admin(`SELECT version FROM ${new URL(url).pathname.slice(1)}.schema_version`)).toEqual([
+    { version: 1 },
+  ]);
+});
+
+test("a migration that was cut off is done again; one of a newer program is left alone", async () => {
+  const url = await mariadb.database();
+  const name = new URL(url).pathname.slice(1);
+  await (await openShared(url)).close();
+  await mariadb.admin(`USE ${name}; DELETE FROM schema_version; DROP TABLE lane, commit_log`);
+  const store = await openShared(url);
+  expect(await store.createUser("ann", "hash")).toBe(1);
+  await store.close();
+  await mariadb.admin(`INSERT INTO ${name}.schema_version VALUES (99)`);
+  expect(await failure(url)).toContain("is used by a newer ChatServer (schema 99)");
+});
+
+test("another program's database is refused", async () => {
+  const url = await mariadb.database();
+  await mariadb.admin(
+    `USE ${new URL(url).pathname.slice(1)}; CREATE TABLE user (id INT); CREATE TABLE friend (id INT)`,
+  );
+  expect(await failure(url)).toContain("is another program's database: give --mysql an empty one");
+});
+
+test("what is wrong with the address, the account or the server is one line that says what to do", async () => {
+  const port = await freePort();
+  expect(await failure(through(mariadb.url, port))).toMatch(
+    /127\.0\.0\.1:\d+\/chat does not answer .*check host, port/,
+  );
+  expect(await failure(changed(mariadb.url, (url) => (url.password = "hunter2")))).toContain(
+    "refuses user chat: check user and password",
+  );
+  expect(await failure(changed(mariadb.url, (url) => (url.pathname = "/chat_missing")))).toContain(
+    "there is no database chat_missing: CREATE DATABASE `chat_missing`",
+  );
+  const stranger = `mysql://stranger:stranger@127.0.0.1:${mariadb.port}/chat`;
+  expect(await failure(stranger)).toContain("GRANT ALL ON `chat`.* TO stranger");
+  expect(await failure("mysql://user:hunter2@no-such-host.invalid/chat")).toContain("no-such-host.invalid");
+  expect(await failure("hunter2")).toContain("give mysql://user:password@host:port/database");
+  expect(await failure("postgres://user:hunter2@127.0.0.1/chat")).toContain("give mysql://");
+  expect(await failure("mysql://user:hunter2@127.0.0.1")).toContain("give mysql://");
+  expect(await failure("mysql://user:hunter2%zz@127.0.0.1/chat")).toContain("%25");
+  expect(await failure(mariadb.url, "/no/such/file")).toContain("the password file /no/such/file cannot be read");
+}, 30_000);
+
+test("a server that takes connections and says nothing is given up", async () => {
+  const forwarder = await startForwarder(mariadb.port);
+  forwarder.swallow();
+  expect(await failure(through(mariadb.url, forwarder.port))).toContain("does not answer");
+  forwarder.stop();
+}, 20_000);
+
+test("the password can come from a file", async () => {
+  const file = join(temporaryFolder(), "password");
+  writeFileSync(file, `${decodeURIComponent(new URL(mariadb.url).password)}\n`);
+  const url = await mariadb.database();
+  const store = await openShared(
+    changed(url, (target) => (target.password = "")),
+    { passwordFile: file },
+  );
+  await store.close();
+});
+
+test("addresses are read as they are written", () => {
+  expect(readTarget("mysql://u%40x:p%3A%2F@[::1]/chat?tls=1")).toEqual({
+    host: "::1",
+    port: 3306,
+    user: "u@x",
+    password: "p:/",
+    database: "chat",
+    tls: true,
+  });
+});
+
+test("servers that are too old are refused, by their version", () => {
+  for (const version of ["5.7.44-log", "10.5.29-MariaDB", "5.5.5-10.3.39-MariaDB-0ubuntu0.20.04.2"])
+    expect(() => isMariadb(version)).toThrow(/MySQL 8\.0 or MariaDB 10\.6 is needed/);
+  for (const version of ["8.0.36", "8.4.2", "9.1.0-commercial"]) expect(isMariadb(version)).toBe(false);
+  for (const version of ["10.6.18-MariaDB", "10.11.19-MariaDB-0+deb12u1", "5.5.5-11.4.2-MariaDB"])
+    expect(isMariadb(version)).toBe(true);
+});
+
+test("a server that may lose what it has committed is warned of", async () => {
+  const url = await mariadb.database();
+  lines.length = 0;
+  await (await openShared(url)).close();
+  expect(lines).toEqual([]);
+  await mariadb.admin("SET GLOBAL innodb_flush_log_at_trx_commit = 2");
+  await (await openShared(url)).close();
+  await mariadb.admin("SET GLOBAL innodb_flush_log_at_trx_commit = 1");
+  expect(lines).toEqual([expect.stringContaining("innodb_flush_log_at_trx_commit is 2, set it to 1")]);
+});
