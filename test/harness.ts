@@ -35,13 +35,13 @@ export interface Surroundings {
   cwd?: string;
   /** All of its environment. */
   env?: Record<string, string | undefined>;
+  /** What it gets as descriptors 3, 4 … */
+  descriptors?: number[];
 }
 
-function spawn(command: string[], { prefix = [], cwd, env }: Surroundings) {
+function spawn(command: string[], { prefix = [], cwd, env, descriptors = [] }: Surroundings) {
   const program = Bun.spawn([...prefix, ...command], {
-    stdout: "pipe",
-    stderr: "pipe",
-    stdin: "ignore",
+    stdio: ["ignore", "pipe", "pipe", ...descriptors],
     cwd,
     env: env ?? { PATH: process.env.PATH, HOME: temporaryFolder() },
   });
