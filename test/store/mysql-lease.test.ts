@@ -71,7 +71,9 @@ test("an instance without contact is taken over, and its batches and cursors cha
   await until(() => lost === 1, "it learns of it");
   expect(await rowsOf("under way")).toEqual([]);
   expect(await rowsOf("too late")).toEqual([]);
-  expect((await b.openDevice(y, "", b.boot, false)).behind).toEqual([[conversations[0]!, conv, 0, 1]]);
+  const opened = await b.openDevice(y, "", b.boot, false);
+  expect(opened).toMatchObject({ id: device.id, epoch: 2, from: "" });
+  expect((await b.missingOf(y, device.id)).behind).toEqual([[conversations[0]!, conv, 0, 1]]);
   expect(await b.append(messages([{ conv, sender: x, text: "after" }]))).toMatchObject({ seqs: [2] });
 
   await a.restart();
