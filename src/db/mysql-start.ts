@@ -9,7 +9,7 @@ const FORM = "mysql://user:password@host:port/database";
 const SESSION = [
   "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
   // Explicitly: with NO_BACKSLASH_ESCAPES in it, escaped texts could end their quotes.
-  "SET SESSION sql_mode = 'STRICT_ALL_TABLES', innodb_lock_wait_timeout = 3",
+  "SET SESSION sql_mode = 'STRICT_ALL_TABLES', innodb_lock_wait_timeout = 3, time_zone = '+00:00'",
 ];
 /** A paused writer's locks; IN lists that must be read in the order of the index, not joined. */
 const MARIADB = "SET SESSION idle_transaction_timeout = 2, in_predicate_conversion_threshold = 0";

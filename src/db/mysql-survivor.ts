@@ -64,9 +64,9 @@ export function bury({ pool }: Boot, boot: string, force: boolean, deadline: num
 }
 
 /** Users who have logged in or out anywhere in the last seconds: longer than two reads and a wait for a lock are apart. */
-export async function readChanged({ pool }: Boot, deadline: number): Promise<number[]> {
+export async function readChanged(own: Boot, deadline: number): Promise<number[]> {
   const sql = `SELECT DISTINCT user_id FROM device WHERE changed >= NOW(6) - INTERVAL ${CHANGED_S} SECOND`;
-  const [found] = await pool.use(deadline, (connection) => connection.query([sql], deadline - performance.now()));
+  const [found] = await own.query([sql], deadline);
   return found!.rows.map(([userId]) => userId as number);
 }
 
