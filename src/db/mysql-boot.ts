@@ -3,7 +3,7 @@ import { Errno } from "../protocol.ts";
 import { type BatchPlan, type Head, type Operations, StoreError, type Writers } from "./db.ts";
 import { type AnyPlan, BatchLane } from "./mysql-batches.ts";
 import { type Connection, literal, type Result } from "./mysql-connection.ts";
-import { isPassing, isUndone, undo } from "./mysql-fate.ts";
+import { isPassing, isUndone, pauseMs, undo } from "./mysql-fate.ts";
 import { Fenced, Lane } from "./mysql-lane.ts";
 import type { LogIds } from "./mysql-log.ts";
 import { type Connector, Pool } from "./mysql-pool.ts";
@@ -14,7 +14,6 @@ export const LEASE_S = 6;
 /** Where a boot's transactions outside its lanes see whether it is fenced. */
 const GATE = -1;
 const MAX_ATTEMPTS = 5;
-const MAX_PAUSE_MS = 50;
 
 export interface BootOptions {
   address: string;
@@ -95,8 +94,8 @@ export class Boot {
         return await this.pool.use(deadline, (connection) => send(connection, statements, deadline));
       } catch (error) {
         if (!isPassing(error) || performance.now() >= deadline) throw error;
+        await Bun.sleep(pauseMs(error));
       }
-      await Bun.sleep(Math.random() * MAX_PAUSE_MS);
     }
   }
 
@@ -173,8 +172,8 @@ export class Boot {
         if (sent && !isUndone(error)) throw error;
         if (!isPassing(error) || attempt >= MAX_ATTEMPTS || performance.now() >= deadline) throw error;
         careful = true;
+        await Bun.sleep(pauseMs(error));
       }
-      await Bun.sleep(Math.random() * MAX_PAUSE_MS);
     }
   }
 

@@ -44,8 +44,11 @@ export interface Result {
   id: number;
 }
 
-/** Errors after which the server closes the connection, or has: shutdown, killed, network. */
-const FATAL = new Set([1053, 1077, 1079, 1152, 1153, 1158, 1159, 1160, 1161, 1927, 3169, 4031]);
+/**
+ * Errors after which the server closes the connection, or has (shutdown, killed, network), or is of no use any more: it
+ * has become a read-only replica, and the address may lead to the new primary.
+ */
+const FATAL = new Set([1053, 1077, 1079, 1152, 1153, 1158, 1159, 1160, 1161, 1290, 1792, 1836, 1927, 3169, 4031]);
 const BINARY_CHARSET = 63;
 const BYTES = new Set([252, 253, 254]);
 

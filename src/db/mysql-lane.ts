@@ -3,7 +3,7 @@
 import { ChatError } from "../protocol.ts";
 import { type Head, StoreError } from "./db.ts";
 import { type Connection, ConnectionLost, DatabaseError, literal, type Result } from "./mysql-connection.ts";
-import { isPassing, isUndone, undo } from "./mysql-fate.ts";
+import { isPassing, isUndone, pauseMs, undo } from "./mysql-fate.ts";
 import type { LogIds } from "./mysql-log.ts";
 import type { Connector } from "./mysql-pool.ts";
 import { type Frame, MysqlTx } from "./mysql-tx.ts";
@@ -26,7 +26,6 @@ export interface LaneOptions {
 
 /** After this many failures that pass, a transaction is given up; only locks that are held for seconds lead there. */
 const MAX_ATTEMPTS = 10;
-const MAX_PAUSE_MS = 50;
 /** While it is asked how a lost transaction ended. */
 const SETTLE_LOCK_WAIT_S = 1;
 const LOCK_WAIT_S = 3;
@@ -82,8 +81,9 @@ export class Lane {
         if (attempt >= MAX_ATTEMPTS || performance.now() >= deadline()) throw error;
         careful = true;
         if (error instanceof DatabaseError && error.errno === LOCK_WAIT_TIMEOUT) await this.killLost(deadline());
+        const pause = pauseMs(error);
+        if (pause > 0) await Bun.sleep(pause);
       }
-      await Bun.sleep(Math.random() * MAX_PAUSE_MS);
     }
   }
 

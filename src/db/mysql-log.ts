@@ -2,6 +2,7 @@
 // with that in one packet.
 import { directConv, groupConv } from "../protocol.ts";
 import type { Conversation, Head, Log, LogKey, LogRow, Value } from "./db.ts";
+import { Stale } from "./mysql-fate.ts";
 import { literals, selects, statement, toObjects } from "./mysql-sql.ts";
 import type { MysqlTx } from "./mysql-tx.ts";
 
@@ -30,6 +31,10 @@ export class LogIds {
     this.known.set(keyName([kind, lo, hi]), id);
     if (this.known.size > MAX_CACHED) this.known.delete(this.known.keys().next().value!);
   }
+
+  forget({ kind, lo, hi }: Conversation): void {
+    this.known.delete(keyName([kind, lo, hi]));
+  }
 }
 
 export class MysqlLog implements Log {
@@ -37,6 +42,8 @@ export class MysqlLog implements Log {
   /** Of the locked ones, those that this transaction changes. */
   private readonly moved = new Set<Conversation>();
   private fresh: LogRow[] = [];
+  /** Conversations whose ids were not read but remembered. */
+  private readonly remembered = new Set<number>();
 
   constructor(private readonly tx: MysqlTx) {}
 
@@ -47,7 +54,10 @@ export class MysqlLog implements Log {
     for (const key of keys) {
       const id = ids.get(key);
       if (id === undefined) unknown.push(key);
-      else found.push({ id, kind: key[0], lo: key[1], hi: key[2], last_seq: 0, member_ver: 0 });
+      else {
+        this.remembered.add(id);
+        found.push({ id, kind: key[0], lo: key[1], hi: key[2], last_seq: 0, member_ver: 0 });
+      }
     }
     if (unknown.length === 0) return found;
     const read = await this.tx.find<Conversation>("conversation", LOCKED, KEY, unknown);
@@ -69,7 +79,10 @@ export class MysqlLog implements Log {
     const results = selects(from, LOCKED, ["id"], ids).map((sql) => this.tx.inside(`${sql} ORDER BY id FOR UPDATE`));
     const rows = (await Promise.all(results)).flatMap((result) => toObjects<Conversation>(result));
     for (const row of rows) this.locked.set(row.id, row);
-    return rows;
+    const gone = conversations.filter(({ id }) => !this.locked.has(id) && this.remembered.has(id));
+    if (gone.length === 0) return rows;
+    for (const conversation of gone) this.tx.options.ids.forget(conversation);
+    throw new Stale("conversations are gone");
   }
 
   /** Read from the table, where `last_seq` always is what it is. */

@@ -191,6 +191,17 @@ test("what the others commit is read once, each lane without holes; what was del
   expect((await b.readCommits()).all).toBe(false);
 });
 
+test("a conversation that is not there any more, as after a fail-over that lost commits, is made again", async () => {
+  const [x, y] = [await user(), await user()];
+  const conv = directConv(x, y);
+  const { conversations } = await a.append(messages([{ conv, sender: x, text: "lost with its row" }]));
+  await mariadb.admin(`DELETE FROM chat.message WHERE conversation = ${conversations[0]}`);
+  await mariadb.admin(`DELETE FROM chat.conversation WHERE id = ${conversations[0]}`);
+  const again = await a.append(messages([{ conv, sender: x, text: "kept" }]));
+  expect(again).toMatchObject({ seqs: [1], refused: [] });
+  expect(again.conversations[0]).toBeGreaterThan(conversations[0]!);
+});
+
 test("a commit whose caller was told that it is unknown is stored once, and read by its own instance", async () => {
   const [x, y] = [await user(), await user()];
   const conv = directConv(x, y);
