@@ -69,12 +69,12 @@ export class Cluster implements Elsewhere, RouterEvents {
 
   async entered(session: Session, from: string): Promise<void> {
     const owner = ownerOf(session);
-    const before = (await this.router?.claim(owner)) ?? null;
-    const old = from !== "" ? from : before;
-    if (old !== null && this.router !== null && (from !== "" || old !== this.store.boot))
-      await this.router.kick(old, owner, KICK_MS);
+    await this.router?.claim(owner);
+    // The store alone says whether anybody holds it: what Redis names may be an instance that died.
+    if (from === "") return;
+    if (this.router !== null) await this.router.kick(from, owner, KICK_MS);
     // Without Redis the old owner finds out by itself, within a poll.
-    else if (from !== "") await Bun.sleep(KICK_MS);
+    else await Bun.sleep(KICK_MS);
   }
 
   async left(session: Session): Promise<void> {
