@@ -50,6 +50,9 @@ const settled = () =>
     15_000,
   );
 
+const transactions = async () =>
+  (await mariadb.admin("SELECT 1 FROM information_schema.innodb_trx WHERE trx_rows_modified > 0")).length;
+
 test("an instance without contact is taken over, and its batches and cursors change nothing", async () => {
   const [x, y] = [await user(), await user()];
   const conv = directConv(x, y);
@@ -92,17 +95,57 @@ test("row locks of a writer that stops before its COMMIT hold the others up for 
     return "pass";
   });
   const stuck = a.append(messages([{ conv, sender: x, text: "stuck" }])).catch((error) => error);
-  await until(
-    async () =>
-      (await mariadb.admin("SELECT 1 FROM information_schema.innodb_trx WHERE trx_rows_modified > 0")).length > 0,
-    "the locks are held",
-  );
+  await until(() => transactions().then((count) => count > 0), "the locks are held");
   const startedAt = performance.now();
   expect(await b.append(messages([{ conv, sender: y, text: "free" }]))).toMatchObject({ seqs: [2] });
   expect(performance.now() - startedAt).toBeLessThan(5_000);
   expect(await stuck).toBeInstanceOf(StoreError);
   expect(await rowsOf("stuck")).toEqual([]);
 }, 20_000);
+
+test("where the database does not end them, the survivor does: with MySQL, which lacks idle_transaction_timeout", async () => {
+  await settled();
+  const setting = "idle_transaction_timeout = 2";
+  forwarder.watch((data) => {
+    const at = data.indexOf(setting);
+    if (at >= 0) data[at + setting.length - 1] = "0".charCodeAt(0);
+    return "pass";
+  });
+  forwarder.cut();
+  const [x, y] = [await user(), await user()];
+  const conv = directConv(x, y);
+  const first = messages([{ conv, sender: x, text: "first of two", mid: "first" }]);
+  await until(
+    () =>
+      a.append(first).then(
+        () => true,
+        () => false,
+      ),
+    "it is connected anew",
+  );
+  forwarder.watch((data) => {
+    if (data.includes("COMMIT")) forwarder.swallow();
+    return "pass";
+  });
+  const stuck = a.append(messages([{ conv, sender: x, text: "never" }])).catch((error) => error);
+  await until(() => transactions().then((count) => count > 0), "the locks are held");
+  const { boot } = a;
+  const free = messages([{ conv, sender: y, text: "free again", mid: "free" }]);
+  const startedAt = performance.now();
+  await until(
+    () =>
+      b.append(free).then(
+        ({ seqs }) => seqs[0] === 2,
+        () => false,
+      ),
+    "the locks are released",
+    20_000,
+  );
+  expect(performance.now() - startedAt).toBeLessThan(14_000);
+  expect(dead).toContain(boot);
+  expect(await stuck).toBeInstanceOf(StoreError);
+  expect(await rowsOf("never")).toEqual([]);
+}, 60_000);
 
 test("the connections of a boot that is taken over are ended", async () => {
   await Promise.all(Array.from({ length: 5 }, user));
