@@ -1,6 +1,6 @@
 // Joins this instance to the others that share its store. Redis, where there is one, makes it fast; what counts is in the
 // store: the commit log, read every two seconds, brings whatever was not heard, and the device's epoch says who owns it.
-import type { Shared } from "../db/db.ts";
+import type { Head, Shared } from "../db/db.ts";
 import type { Store } from "../model/store.ts";
 import { ChatError, Errno, parseConv } from "../protocol.ts";
 import type { Addressed, Hint, Owner, Router, RouterEvents } from "../router/router.ts";
@@ -31,6 +31,9 @@ export class Cluster implements Elsewhere, RouterEvents {
   private closing: Promise<void> = Promise.resolve();
   private startingOver = false;
   private polling = false;
+  /** What was read of the commit log and has not reached the sessions: the store does not tell it twice. */
+  private unread: Head[] = [];
+  private unreadAll = false;
   private timer: Timer | undefined;
 
   constructor(
@@ -144,8 +147,11 @@ export class Cluster implements Elsewhere, RouterEvents {
     this.polling = true;
     try {
       const { heads, all } = await this.store.readCommits();
-      for (const head of heads) await this.sessions.delivery.reach(head);
-      if (all) await this.compareAll();
+      this.unread = this.unread.concat(heads);
+      this.unreadAll ||= all;
+      for (; this.unread.length > 0; this.unread.shift()) await this.sessions.delivery.reach(this.unread[0]!);
+      if (this.unreadAll) await this.compareAll();
+      this.unreadAll = false;
       await this.endReplaced();
       this.sessions.presence.review(await this.store.readOnline());
     } catch (error) {
