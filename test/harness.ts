@@ -17,7 +17,13 @@ export const started = new Set<Bun.Subprocess>();
 /** Ends what is still running and removes the temporary folders: at the end of all tests, or of the process. */
 export function cleanUp(): void {
   for (const each of started) each.kill("SIGKILL");
-  for (const each of folders) rmSync(each, { recursive: true, force: true });
+  for (const each of folders) {
+    try {
+      rmSync(each, { recursive: true, force: true });
+    } catch {
+      // What a program that is just ending still holds; the others go.
+    }
+  }
 }
 process.on("exit", cleanUp);
 
