@@ -153,7 +153,8 @@ export class Server {
 function explain({ host, port }: ServerOptions, { code, message }: Error & { code?: string }): string {
   if (code === "EADDRINUSE") return `port ${port} is taken on ${host}: stop what listens there, or give another port`;
   if (code === "EACCES") return `no permission to listen on port ${port}: give one above 1023`;
-  if (code === "EADDRNOTAVAIL" || code === "ENOTFOUND")
+  // A name that cannot be resolved comes without a code.
+  if (code === undefined || ["EADDRNOTAVAIL", "ENOTFOUND", "EINVAL"].includes(code))
     return `${host} is not an address of this machine: give --host another one`;
-  return `cannot listen on ${host} port ${port}: ${message}`;
+  return `cannot listen on ${host} port ${port}: ${message} (${code})`;
 }
