@@ -101,6 +101,8 @@ export async function startMariadb(flags: string[] = []): Promise<RunningMariadb
   const install = program("mariadb-install-db", "mariadb-server");
   const server = program("mariadbd", "mariadb-server");
   const asRoot = process.getuid?.() === 0 ? ["--user=root"] : [];
+  // Of its own: at its start a MariaDB removes what others have there.
+  const temporary = `--tmpdir=${temporaryFolder()}`;
   const made = Bun.spawnSync([
     install,
     "--no-defaults",
@@ -108,6 +110,7 @@ export async function startMariadb(flags: string[] = []): Promise<RunningMariadb
     "--auth-root-authentication-method=normal",
     "--skip-test-db",
     "--innodb-log-file-size=16M",
+    temporary,
     ...asRoot,
   ]);
   if (made.exitCode !== 0) throw new Error(`mariadb-install-db failed:\n${made.stdout}\n${made.stderr}`);
@@ -136,6 +139,7 @@ CREATE USER IF NOT EXISTS 'stranger'@'%' IDENTIFIED BY 'stranger';
       "--innodb-log-file-size=16M",
       "--performance-schema=OFF",
       "--skip-name-resolve",
+      temporary,
       ...asRoot,
       ...flags,
     ],

@@ -178,7 +178,7 @@ export class Boot {
   }
 
   /** Enters a connection, so that whoever finds this boot dead can end it with the row locks that it holds. */
-  private async register(connection: Connection): Promise<void> {
+  async register(connection: Connection): Promise<void> {
     const sql = `INSERT INTO link (conn_id, boot) VALUES (${connection.id}, ${literal(this.name)})`;
     await connection.query([`${sql} ON DUPLICATE KEY UPDATE boot = VALUES(boot)`], REGISTER_TIMEOUT_MS);
   }

@@ -50,6 +50,8 @@ export interface Result {
  */
 const FATAL = new Set([1053, 1077, 1079, 1152, 1153, 1158, 1159, 1160, 1161, 1290, 1792, 1836, 1927, 3169, 4031]);
 const BINARY_CHARSET = 63;
+/** Rows of a stream that may wait for their reader. */
+const ROWS_AHEAD = 1_000;
 const BYTES = new Set([252, 253, 254]);
 
 /** A value as it stands in a statement, whatever it holds; the session's sql_mode lacks NO_BACKSLASH_ESCAPES. */
@@ -60,6 +62,8 @@ export class Connection {
   readonly id: number;
   /** Why it is of no use any more. */
   lost: ConnectionLost | null = null;
+  /** Called once, when it is lost. */
+  onLost: (() => void) | null = null;
   private readonly waiting = new Set<(error: ConnectionLost) => void>();
 
   private constructor(private readonly raw: Raw) {
@@ -132,6 +136,29 @@ export class Connection {
     return promise;
   }
 
+  /** The rows of one SELECT, as fast as they are taken. Rejects as `query`, also where none comes for `timeoutMs`. */
+  async *stream(sql: string, timeoutMs: number): AsyncGenerator<Value[]> {
+    if (this.lost !== null) throw this.lost;
+    const silent = () => this.destroy(`no answer for ${timeoutMs} ms`);
+    const query = this.raw.query(sql);
+    const rows = query.stream({ highWaterMark: ROWS_AHEAD });
+    const onLost = (error: ConnectionLost) => rows.destroy(error);
+    this.waiting.add(onLost);
+    let late = setTimeout(silent, timeoutMs);
+    try {
+      for await (const row of rows) {
+        clearTimeout(late);
+        yield (row as unknown[]).map((value) => (value instanceof Buffer ? value.toString() : (value as Value)));
+        late = setTimeout(silent, timeoutMs);
+      }
+    } catch (error) {
+      throw error instanceof StoreError ? error : translate(error);
+    } finally {
+      clearTimeout(late);
+      this.waiting.delete(onLost);
+    }
+  }
+
   /** Says goodbye; to be called when nothing is under way. */
   close(): void {
     this.lost ??= new ConnectionLost("the connection is closed");
@@ -146,6 +173,7 @@ export class Connection {
     if (this.lost === null) {
       this.lost = error;
       this.raw.destroy();
+      this.onLost?.();
     }
     for (const settle of this.waiting) settle(error);
   }

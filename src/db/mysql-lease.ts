@@ -1,6 +1,6 @@
-// A boot's lease: confirmed every 2 s on a connection of its own, so that nothing delays it.
-
-import { LEASE_S } from "./mysql-boot.ts";
+// A boot's lease: confirmed every 2 s on a connection of its own, so that nothing delays it. That connection is made again
+// as soon as it is lost: a boot without any counts as ended.
+import { type Boot, LEASE_S } from "./mysql-boot.ts";
 import { type Connection, literal } from "./mysql-connection.ts";
 import type { Connector } from "./mysql-pool.ts";
 
@@ -14,6 +14,7 @@ export class Lease {
   private connection: Connection | null = null;
   private timer: Timer | undefined;
   private stopped = false;
+  private renewing = false;
   private confirmedAt: number;
   /** Since when there was no time in which the lease was not valid. */
   validSince = Number.NEGATIVE_INFINITY;
@@ -21,12 +22,13 @@ export class Lease {
   /** `beganAt`: when the boot began to be entered, by performance.now(). */
   constructor(
     private readonly connector: Connector,
-    private readonly boot: string,
+    private readonly boot: Boot,
     beganAt: number,
     private readonly onLost: () => void,
   ) {
     this.confirmedAt = beganAt;
-    this.timer = setTimeout(() => this.renew(), RENEW_EVERY_MS);
+    // At once, for the connection.
+    this.renew();
   }
 
   valid(): boolean {
@@ -41,6 +43,9 @@ export class Lease {
 
   /** One that is late is confirmed too, as long as nobody has taken it over. */
   private async renew(): Promise<void> {
+    if (this.renewing) return;
+    this.renewing = true;
+    clearTimeout(this.timer);
     const startedAt = performance.now();
     let pauseMs = RETRY_MS;
     try {
@@ -56,15 +61,22 @@ export class Lease {
     } catch {
       // The connector tells of it; the next one may succeed.
     }
+    this.renewing = false;
     if (!this.stopped) this.timer = setTimeout(() => this.renew(), pauseMs);
   }
 
   private async confirm(deadline: number): Promise<number> {
-    if (this.connection === null || this.connection.lost !== null)
-      this.connection = await this.connector.open(deadline, async () => undefined);
+    if (this.connection === null || this.connection.lost !== null) {
+      const made = await this.connector.open(deadline, (connection) => this.boot.register(connection));
+      this.connection = made;
+      if (this.stopped) made.destroy();
+      made.onLost = () => {
+        if (!this.stopped) this.renew();
+      };
+    }
     const expires = `UTC_TIMESTAMP(6) + INTERVAL ${LEASE_S} SECOND`;
     const [result] = await this.connection.query(
-      [`UPDATE instance SET expires = ${expires} WHERE boot = ${literal(this.boot)}`],
+      [`UPDATE instance SET expires = ${expires} WHERE boot = ${literal(this.boot.name)}`],
       deadline - performance.now(),
     );
     return result!.changes;

@@ -110,7 +110,10 @@ export class Pool {
       } else if (this.count < this.size) {
         this.count++;
         try {
-          return await this.connector.open(deadline, this.setUp);
+          const made = await this.connector.open(deadline, this.setUp);
+          if (this.closed === null) return made;
+          made.destroy();
+          throw this.closed;
         } catch (error) {
           this.count--;
           this.waiting.shift()?.(null);

@@ -9,22 +9,23 @@ const FORM = "mysql://user:password@host:port/database";
 const SESSION = [
   "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
   // Explicitly: with NO_BACKSLASH_ESCAPES in it, escaped texts could end their quotes.
-  "SET SESSION sql_mode = 'STRICT_ALL_TABLES', innodb_lock_wait_timeout = 3, time_zone = '+00:00'",
+  "SET SESSION autocommit = 1, sql_mode = 'STRICT_ALL_TABLES', innodb_lock_wait_timeout = 3, time_zone = '+00:00'",
 ];
 /** A paused writer's locks; IN lists that must be read in the order of the index, not joined. */
 const MARIADB = "SET SESSION idle_transaction_timeout = 2, in_predicate_conversion_threshold = 0";
 
-/** Where the database is. The password comes from `passwordFile`, where one is given. Throws StartError. */
-export function readTarget(text: string, passwordFile?: string): Target {
+/** Where the database is that `flag` names. The password comes from `passwordFile`, where one is given. Throws StartError. */
+export function readTarget(text: string, passwordFile?: string, flag = "--mysql"): Target {
   let url: URL;
   try {
     url = new URL(text);
   } catch {
-    throw new StartError(`--mysql is not an address: give ${FORM}`);
+    throw new StartError(`${flag} is not an address: give ${FORM}`);
   }
+  const decode = (part: string) => decodePart(part, flag);
   const database = decode(url.pathname.slice(1));
   if (!["mysql:", "mariadb:"].includes(url.protocol) || url.hostname === "" || database === "" || /[/`]/.test(database))
-    throw new StartError(`--mysql is not complete: give ${FORM}`);
+    throw new StartError(`${flag} is not complete: give ${FORM}`);
   return {
     host: url.hostname.replace(/^\[|\]$/g, ""),
     port: Number(url.port || 3306),
@@ -35,11 +36,11 @@ export function readTarget(text: string, passwordFile?: string): Target {
   };
 }
 
-function decode(part: string): string {
+function decodePart(part: string, flag: string): string {
   try {
     return decodeURIComponent(part);
   } catch {
-    throw new StartError(`--mysql: write a % in its user, password or database as %25 (${FORM})`);
+    throw new StartError(`${flag}: write a % in its user, password or database as %25 (${FORM})`);
   }
 }
 
@@ -97,14 +98,14 @@ export async function findUndurable(connection: Connection, timeoutMs: number): 
   return null;
 }
 
-/** The error of a start as one line that says what to do. */
-export function explainStart(error: unknown, target: Target): StartError {
+/** The error of a start as one line that says what to do; `flag` is what names the database. */
+export function explainStart(error: unknown, target: Target, flag = "--mysql"): StartError {
   if (error instanceof StartError) return error;
   const where = describe(target);
   const { user, database } = target;
   if (error instanceof ConnectionLost) {
     if (error.code === "ENOTFOUND" || error.code === "EAI_AGAIN")
-      return new StartError(`the database's host ${target.host} is not known: check --mysql`);
+      return new StartError(`the database's host ${target.host} is not known: check ${flag}`);
     return new StartError(
       `the database at ${where} does not answer (${error.message}): start it, or check host, port and firewall`,
     );
@@ -113,7 +114,7 @@ export function explainStart(error: unknown, target: Target): StartError {
   switch (error.errno) {
     case 1045: // ER_ACCESS_DENIED_ERROR
     case 1698:
-      return new StartError(`${where} refuses user ${user}: check user and password of --mysql`);
+      return new StartError(`${where} refuses user ${user}: check user and password of ${flag}`);
     case 1044: // ER_DBACCESS_DENIED_ERROR
     case 1142: // ER_TABLEACCESS_DENIED_ERROR
     case 1227:

@@ -10,7 +10,9 @@ export interface Instance {
   expired: boolean;
 }
 
-/** Two looks this far apart find a process without connections. */
+/** The database may need this long to see that a process has ended. */
+const NOTICE_MS = 100;
+/** Two looks this far apart find a process without connections: one that lives would have made a new one. */
 const LOOK_AGAIN_MS = 250;
 /** After a restart of the database the others have this long to come back. */
 const SETTLING_S = LEASE_S + 2;
@@ -78,7 +80,11 @@ export async function isSettled(own: Boot, deadline: number): Promise<boolean> {
 
 /** Whether the boot's process has no connection to the database any more: it has ended. */
 export async function isGone(own: Boot, boot: string, deadline: number): Promise<boolean> {
-  if (!(await isSettled(own, deadline)) || (await isConnected(own, boot, deadline))) return false;
+  if (!(await isSettled(own, deadline))) return false;
+  if (await isConnected(own, boot, deadline)) {
+    await Bun.sleep(NOTICE_MS);
+    if (await isConnected(own, boot, deadline)) return false;
+  }
   await Bun.sleep(LOOK_AGAIN_MS);
   return !(await isConnected(own, boot, deadline));
 }

@@ -86,7 +86,7 @@ test("no statement of a loaded server scans a table", async () => {
   await store.closeDevices([[opened.id, opened.epoch]]);
   await store.replacedAmong(Array.from({ length: 100 }, (_, i) => [i + 1, 1]));
   await store.headsOf(conversations);
-  await store.usersAt([other.boot, "gone"]);
+  await store.devicesAt([other.boot, "gone"]);
   await store.readOnline();
   await store.readCommits();
   await other.readCommits();

@@ -53,39 +53,6 @@ const settled = () =>
 const transactions = async () =>
   (await mariadb.admin("SELECT 1 FROM information_schema.innodb_trx WHERE trx_rows_modified > 0")).length;
 
-test("an instance without contact is taken over, and its batches and cursors change nothing", async () => {
-  const [x, y] = [await user(), await user()];
-  const conv = directConv(x, y);
-  const { conversations } = await a.append(messages([{ conv, sender: x, text: "before" }]));
-  const device = await a.openDevice(y, "", a.boot);
-  const { boot } = a;
-  await settled();
-  forwarder.swallow();
-  const under = a.append(messages([{ conv, sender: x, text: "under way" }])).catch((error) => error);
-  expect(a.leaseValid()).toBe(true);
-  await until(() => dead.includes(boot), "the other instance takes it over", 15_000);
-  expect(a.leaseValid()).toBe(false);
-  expect(await under).toBeInstanceOf(StoreError);
-  forwarder.heal();
-  const saved = a.saveCursors([[device.id, device.epoch, [[conversations[0]!, 1]]]]).catch((error) => error);
-  const late = a.append(messages([{ conv, sender: x, text: "too late" }])).catch((error) => error);
-  expect(await late).toBeInstanceOf(StoreError);
-  expect(await saved).toBeInstanceOf(StoreError);
-  await until(() => lost === 1, "it learns of it");
-  expect(await rowsOf("under way")).toEqual([]);
-  expect(await rowsOf("too late")).toEqual([]);
-  const opened = await b.openDevice(y, "", b.boot, false);
-  expect(opened).toMatchObject({ id: device.id, epoch: 2, from: "" });
-  expect((await b.missingOf(y, device.id)).behind).toEqual([[conversations[0]!, conv, 0, 1]]);
-  expect(await b.append(messages([{ conv, sender: x, text: "after" }]))).toMatchObject({ seqs: [2] });
-
-  await a.restart();
-  expect(a.boot).not.toBe(boot);
-  expect(a.leaseValid()).toBe(true);
-  expect(await a.append(messages([{ conv, sender: x, text: "again" }]))).toMatchObject({ seqs: [3] });
-  expect(lost).toBe(1);
-}, 40_000);
-
 test("row locks of a writer that stops before its COMMIT hold the others up for no longer than the lock wait", async () => {
   const [x, y] = [await user(), await user()];
   const conv = directConv(x, y);
@@ -103,64 +70,6 @@ test("row locks of a writer that stops before its COMMIT hold the others up for 
   expect(await rowsOf("stuck")).toEqual([]);
 }, 20_000);
 
-test("where the database does not end them, the survivor does: with MySQL, which lacks idle_transaction_timeout", async () => {
-  await settled();
-  const setting = "idle_transaction_timeout = 2";
-  forwarder.watch((data) => {
-    const at = data.indexOf(setting);
-    if (at >= 0) data[at + setting.length - 1] = "0".charCodeAt(0);
-    return "pass";
-  });
-  forwarder.cut();
-  const [x, y] = [await user(), await user()];
-  const conv = directConv(x, y);
-  const first = messages([{ conv, sender: x, text: "first of two", mid: "first" }]);
-  await until(
-    () =>
-      a.append(first).then(
-        () => true,
-        () => false,
-      ),
-    "it is connected anew",
-  );
-  forwarder.watch((data) => {
-    if (data.includes("COMMIT")) forwarder.swallow();
-    return "pass";
-  });
-  const stuck = a.append(messages([{ conv, sender: x, text: "never" }])).catch((error) => error);
-  await until(() => transactions().then((count) => count > 0), "the locks are held");
-  const { boot } = a;
-  const free = messages([{ conv, sender: y, text: "free again", mid: "free" }]);
-  const startedAt = performance.now();
-  await until(
-    () =>
-      b.append(free).then(
-        ({ seqs }) => seqs[0] === 2,
-        () => false,
-      ),
-    "the locks are released",
-    20_000,
-  );
-  expect(performance.now() - startedAt).toBeLessThan(14_000);
-  expect(dead).toContain(boot);
-  expect(await stuck).toBeInstanceOf(StoreError);
-  expect(await rowsOf("never")).toEqual([]);
-}, 60_000);
-
-test("the connections of a boot that is taken over are ended", async () => {
-  await Promise.all(Array.from({ length: 5 }, user));
-  await a.credentials("id", 1);
-  const { boot } = a;
-  const links = (await mariadb.admin(`SELECT conn_id FROM chat.link WHERE boot = '${boot}'`)).map((row) => row.conn_id);
-  expect(links.length).toBeGreaterThan(0);
-  await settled();
-  forwarder.swallow();
-  await mariadb.admin(`UPDATE chat.instance SET expires = UTC_TIMESTAMP() - INTERVAL 1 SECOND WHERE boot = '${boot}'`);
-  await until(() => dead.includes(boot), "it is taken over");
-  const open = (await mariadb.admin("SELECT id FROM information_schema.processlist")).map(({ id }) => id);
-  expect(links.filter((id) => open.includes(id))).toEqual([]);
-}, 30_000);
-
 test("an instance that shuts down is told of, and its last commits are read", async () => {
   const [x, y] = [await user(), await user()];
   const conv = directConv(x, y);
@@ -174,18 +83,6 @@ test("an instance that shuts down is told of, and its last commits are read", as
   await until(() => dead.includes(boot), "it is told");
   await expect(a.credentials("id", x)).rejects.toBeInstanceOf(StoreError);
 });
-
-test("a process that has ended is found dead before its lease expires, one that lives is not", async () => {
-  await a.credentials("id", 1);
-  await settled();
-  expect(await b.checkDead(a.boot)).toBe(false);
-  forwarder.cut();
-  forwarder.swallow();
-  const startedAt = performance.now();
-  expect(await b.checkDead(a.boot)).toBe(true);
-  expect(performance.now() - startedAt).toBeLessThan(1_500);
-  expect(dead).toEqual([a.boot]);
-}, 20_000);
 
 test("a device online at another instance is refused, taken over, or free when that has let it go", async () => {
   const x = await user();
@@ -269,6 +166,109 @@ test("a commit whose caller was told that it is unknown is stored once, and read
   );
   expect(await rowsOf("unknown")).toEqual([2]);
   expect((await a.readCommits()).heads.map(([, name, seq]) => [name, seq])).toEqual([[conv, 2]]);
+}, 20_000);
+
+test("an instance without contact is taken over, and its batches and cursors change nothing", async () => {
+  const [x, y] = [await user(), await user()];
+  const conv = directConv(x, y);
+  const { conversations } = await a.append(messages([{ conv, sender: x, text: "before" }]));
+  const device = await a.openDevice(y, "", a.boot);
+  const { boot } = a;
+  await settled();
+  forwarder.swallow();
+  const under = a.append(messages([{ conv, sender: x, text: "under way" }])).catch((error) => error);
+  expect(a.leaseValid()).toBe(true);
+  await until(() => dead.includes(boot), "the other instance takes it over", 15_000);
+  expect(a.leaseValid()).toBe(false);
+  expect(await under).toBeInstanceOf(StoreError);
+  forwarder.heal();
+  const saved = a.saveCursors([[device.id, device.epoch, [[conversations[0]!, 1]]]]).catch((error) => error);
+  const late = a.append(messages([{ conv, sender: x, text: "too late" }])).catch((error) => error);
+  expect(await late).toBeInstanceOf(StoreError);
+  expect(await saved).toBeInstanceOf(StoreError);
+  await until(() => lost === 1, "it learns of it");
+  expect(await rowsOf("under way")).toEqual([]);
+  expect(await rowsOf("too late")).toEqual([]);
+  const opened = await b.openDevice(y, "", b.boot, false);
+  expect(opened).toMatchObject({ id: device.id, epoch: 2, from: "" });
+  expect((await b.missingOf(y, device.id)).behind).toEqual([[conversations[0]!, conv, 0, 1]]);
+  expect(await b.append(messages([{ conv, sender: x, text: "after" }]))).toMatchObject({ seqs: [2] });
+
+  await a.restart();
+  expect(a.boot).not.toBe(boot);
+  expect(a.leaseValid()).toBe(true);
+  expect(await a.append(messages([{ conv, sender: x, text: "again" }]))).toMatchObject({ seqs: [3] });
+  expect(lost).toBe(1);
+}, 40_000);
+
+test("where the database does not end them, the survivor does: with MySQL, which lacks idle_transaction_timeout", async () => {
+  await settled();
+  const setting = "idle_transaction_timeout = 2";
+  forwarder.watch((data) => {
+    const at = data.indexOf(setting);
+    if (at >= 0) data[at + setting.length - 1] = "0".charCodeAt(0);
+    return "pass";
+  });
+  forwarder.cut();
+  const [x, y] = [await user(), await user()];
+  const conv = directConv(x, y);
+  const first = messages([{ conv, sender: x, text: "first of two", mid: "first" }]);
+  await until(
+    () =>
+      a.append(first).then(
+        () => true,
+        () => false,
+      ),
+    "it is connected anew",
+  );
+  forwarder.watch((data) => {
+    if (data.includes("COMMIT")) forwarder.swallow();
+    return "pass";
+  });
+  const stuck = a.append(messages([{ conv, sender: x, text: "never" }])).catch((error) => error);
+  await until(() => transactions().then((count) => count > 0), "the locks are held");
+  const { boot } = a;
+  const free = messages([{ conv, sender: y, text: "free again", mid: "free" }]);
+  const startedAt = performance.now();
+  await until(
+    () =>
+      b.append(free).then(
+        ({ seqs }) => seqs[0] === 2,
+        () => false,
+      ),
+    "the locks are released",
+    20_000,
+  );
+  expect(performance.now() - startedAt).toBeLessThan(14_000);
+  expect(dead).toContain(boot);
+  expect(await stuck).toBeInstanceOf(StoreError);
+  expect(await rowsOf("never")).toEqual([]);
+}, 60_000);
+
+test("the connections of a boot that is taken over are ended", async () => {
+  await Promise.all(Array.from({ length: 5 }, user));
+  await a.credentials("id", 1);
+  const { boot } = a;
+  const links = (await mariadb.admin(`SELECT conn_id FROM chat.link WHERE boot = '${boot}'`)).map((row) => row.conn_id);
+  expect(links.length).toBeGreaterThan(0);
+  await settled();
+  forwarder.swallow();
+  await mariadb.admin(`UPDATE chat.instance SET expires = UTC_TIMESTAMP() - INTERVAL 1 SECOND WHERE boot = '${boot}'`);
+  await until(() => dead.includes(boot), "it is taken over");
+  const open = (await mariadb.admin("SELECT id FROM information_schema.processlist")).map(({ id }) => id);
+  expect(links.filter((id) => open.includes(id))).toEqual([]);
+}, 30_000);
+
+test("a process that has ended is found dead before its lease expires, one that lives is not", async () => {
+  await a.credentials("id", 1);
+  await settled();
+  expect(await b.checkDead(a.boot)).toBe(false);
+  forwarder.cut();
+  forwarder.swallow();
+  const startedAt = performance.now();
+  expect(await b.checkDead(a.boot)).toBe(true);
+  expect(performance.now() - startedAt).toBeLessThan(1_500);
+  expect(dead).toEqual([a.boot]);
 }, 20_000);
 
 test("while the database is away calls are refused in time, and then the same boot goes on", async () => {
