@@ -6,18 +6,22 @@ export interface RunningCluster {
   mariadb: RunningMariadb;
   /** Null where the instances have only the database between them. */
   redis: RunningRedis | null;
+  /** Of the instances' database. */
+  url: string;
   /** Starts one more instance. */
   start(flags?: string[]): Promise<RunningServer>;
   stop(): Promise<void>;
 }
 
-export async function startCluster(withRedis = true): Promise<RunningCluster> {
-  const [mariadb, redis] = await Promise.all([startMariadb(), withRedis ? startRedis() : null]);
+/** `mariadbFlags` as for mariadbd. */
+export async function startCluster(withRedis = true, mariadbFlags: string[] = []): Promise<RunningCluster> {
+  const [mariadb, redis] = await Promise.all([startMariadb(mariadbFlags), withRedis ? startRedis() : null]);
   const url = await mariadb.database();
   const instances = new Set<RunningServer>();
   return {
     mariadb,
     redis,
+    url,
     start: async (flags = []) => {
       const between = redis === null ? [] : ["--redis", redis.url];
       const command = [
