@@ -6,6 +6,7 @@ import { Server } from "./net/server.ts";
 import { readTls, tlsChangedAt } from "./net/tls.ts";
 import { openStore } from "./open-store.ts";
 import { RedisRouter } from "./router/redis.ts";
+import { explainStart } from "./router/redis-client.ts";
 import { describeTarget } from "./router/redis-url.ts";
 import type { RouterEvents } from "./router/router.ts";
 import { Service } from "./service/service.ts";
@@ -59,9 +60,7 @@ async function main(): Promise<void> {
     log,
   );
   await service.connected().catch((error: Error) => {
-    throw new StartError(
-      `Redis at ${describeTarget(target!)} does not answer (${error.message}): start it, or see --redis`,
-    );
+    throw explainStart(error, target!);
   });
   const maxConnections = Math.min(options.maxConnections, maxFiles() - RESERVED_FILES);
   const onRefused = (address: string, reason: string) => log.debug(`connection from ${address} closed: ${reason}`);

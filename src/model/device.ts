@@ -227,11 +227,14 @@ export async function deliveredOf(tx: Tx, [userId, device]: [number, number], co
   return delivered;
 }
 
-/** Saves positions of devices, except of those that a later login owns. */
+/**
+ * Saves positions of devices, except of those that a later login owns: returns these devices. What a session leaves at its
+ * end (`last`) counts in any case: the next login may have been committed meanwhile, and waits for it.
+ */
 export async function saveCursors(
   tx: Tx,
-  saves: [device: number, epoch: number, cursors: CursorOf[]][],
-): Promise<void> {
+  saves: [device: number, epoch: number, cursors: CursorOf[], last?: boolean][],
+): Promise<number[]> {
   const devices = await tx.lock<{ id: number; epoch: number }>(
     "device",
     ["id", "epoch"],
@@ -239,8 +242,10 @@ export async function saveCursors(
     saves.map(([id]) => [id]),
   );
   const epochs = new Map(devices.map(({ id, epoch }) => [id, epoch]));
+  const isOwner = (device: number, epoch: number) => epochs.get(device) === epoch;
   const rows = saves
-    .filter(([device, epoch]) => epochs.get(device) === epoch)
+    .filter(([device, epoch, , last]) => isOwner(device, epoch) || (last === true && epochs.has(device)))
     .flatMap(([device, , cursors]) => cursors.map(([conversation, seq]) => [device, conversation, seq]));
   if (rows.length > 0) await tx.raise("cursor", ["device", "conversation", "seq"], rows);
+  return saves.filter(([device, epoch, , last]) => !isOwner(device, epoch) && last !== true).map(([device]) => device);
 }

@@ -20,11 +20,15 @@ export async function devicesOf(tx: Tx, userIds: number[], boot: string): Promis
   return devices.filter((device) => device.boot === boot || alive.has(device.boot));
 }
 
-/** The users whose devices were online at these boots. */
-export async function usersAt(tx: Tx, boots: string[]): Promise<number[]> {
-  const keys = boots.map((boot) => [boot]);
-  const rows = await tx.find<{ user_id: number }>("device", ["user_id"], ["boot"], keys);
-  return [...new Set(rows.map((row) => row.user_id))];
+/** The devices that are, or were at their end, online at these boots. */
+export async function devicesAt(tx: Tx, boots: string[]): Promise<(OnlineDevice & { id: number })[]> {
+  const columns = ["id", "user_id AS userId", "name AS device", "epoch", "boot"];
+  return tx.find(
+    "device",
+    columns,
+    ["boot"],
+    boots.map((boot) => [boot]),
+  );
 }
 
 /** Devices whose sessions have ended, except those that a later login owns. */

@@ -4,7 +4,7 @@ import { backlog, deliveredOf, missingOf, openDevice, saveCursors } from "./devi
 import { addFriend, friendsOf, listedBy } from "./friend.ts";
 import { createGroup, groupsOf, joinGroup, memberIds, membersPage } from "./group.ts";
 import { append } from "./message.ts";
-import { closeDevices, devicesOf, headsOf, replacedAmong, usersAt } from "./online.ts";
+import { closeDevices, devicesAt, devicesOf, headsOf, replacedAmong } from "./online.ts";
 import { createUser, credentials, rehash, revokeTokens, setting } from "./user.ts";
 
 export const operations = {
@@ -15,6 +15,7 @@ export const operations = {
   createGroup,
   createUser,
   credentials,
+  devicesAt,
   devicesOf,
   deliveredOf,
   friendsOf,
@@ -31,7 +32,6 @@ export const operations = {
   revokeTokens,
   saveCursors,
   setting,
-  usersAt,
 };
 
 export type Store = StoreOf<typeof operations>;

@@ -1,6 +1,7 @@
 // Redis as the fast path between instances: a hash per user says where its devices are, and a channel per boot carries
 // what the others tell it. It holds nothing that cannot be lost: what goes missing here is found by the commit log.
-import { Cluster, Redis } from "ioredis";
+import { type Client, connect } from "./redis-client.ts";
+import { CLAIM, RELEASE } from "./redis-scripts.ts";
 import type { RedisTarget } from "./redis-url.ts";
 import type { Addressed, Hint, Owner, Router, RouterEvents } from "./router.ts";
 
@@ -12,9 +13,8 @@ export interface RedisRouterOptions {
   log: { warn(line: string): void; info(line: string): void };
 }
 
-const CONNECT_TIMEOUT_MS = 2_000;
-/** A command that takes longer has failed. */
-const COMMAND_TIMEOUT_MS = 1_000;
+/** Log-ins that could not be taken out, kept to be taken out later. */
+const MAX_UNRELEASED = 100_000;
 const PROBE_EVERY_MS = 1_000;
 /** An instance that has not heard its own probe for this long is deaf: a subscription can be lost without an error. */
 const DEAF_MS = 2_000;
@@ -25,19 +25,6 @@ const MAX_LOOKUP = 1_000;
 /** Entries that nobody removes, as of a store that is gone, go by themselves. */
 const ENTRY_TTL_S = 7 * 86_400;
 
-/** Sets the device's owner unless a newer one is set, and returns what was there. */
-const CLAIM = `
-local was = redis.call('HGET', KEYS[1], ARGV[1])
-if was and tonumber(string.match(was, ':(%d+)$')) > tonumber(ARGV[3]) then return was end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ':' .. ARGV[3])
-redis.call('EXPIRE', KEYS[1], ARGV[4])
-return was`;
-
-/** Removes the device's owner, where it is this one. */
-const RELEASE = `
-if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then return redis.call('HDEL', KEYS[1], ARGV[1]) end
-return 0`;
-
 /** Of one publish: an array of these. */
 type Envelope =
   | { kind: "hint"; hint: Hint }
@@ -47,18 +34,22 @@ type Envelope =
   | { kind: "probe" };
 
 export class RedisRouter implements Router {
-  private readonly commands: Redis | Cluster;
-  private readonly subscriber: Redis | Cluster;
+  private readonly commands: Client;
+  private readonly subscriber: Client;
   private readonly all: string;
   private readonly probe: Timer;
   private outbox = new Map<string, Envelope[]>();
   private heardAt = performance.now();
   /** Whether anything has been heard since the start. */
   heardOnce = false;
-  private resubscribing = false;
+  /** When the channels were last asked for. */
+  private subscribedAt = Number.NEGATIVE_INFINITY;
   /** Names what Redis holds: another name means that it has been emptied since. */
   private generation: string | null = null;
   private complained = "";
+  /** Before the first contact nothing is logged: `ready` rejects with it. */
+  private reached = false;
+  private readonly unreleased = new Map<string, { owner: Owner; boot: string }>();
   private kicks = new Map<number, () => void>();
   private lastKick = 0;
 
@@ -94,6 +85,8 @@ export class RedisRouter implements Router {
     while (performance.now() < end) {
       try {
         await this.commands.ping();
+        this.reached = true;
+        this.complained = "";
         return;
       } catch (error) {
         last = this.complained || (error as Error).message;
@@ -114,7 +107,10 @@ export class RedisRouter implements Router {
 
   async release(owner: Owner, boot = this.options.boot): Promise<void> {
     const { userId, device, epoch } = owner;
-    await this.try((redis) => redis.eval(RELEASE, 1, this.userKey(userId), device, `${boot}:${epoch}`));
+    const entry = `${boot}:${epoch}`;
+    const done = await this.try((redis) => redis.eval(RELEASE, 1, this.userKey(userId), device, entry));
+    if (done === null && this.unreleased.size < MAX_UNRELEASED)
+      this.unreleased.set(`${userId}/${device}/${entry}`, { owner, boot });
   }
 
   kick(boot: string, owner: Owner, ms: number): Promise<void> {
@@ -208,7 +204,13 @@ export class RedisRouter implements Router {
   }
 
   private hear(text: string): void {
-    const { from, envelopes } = JSON.parse(text) as { from: string; envelopes: Envelope[] };
+    let from: string;
+    let envelopes: Envelope[];
+    try {
+      ({ from, envelopes } = JSON.parse(text));
+    } catch {
+      return this.options.log.warn("Redis brought what no instance has sent: use another --redis-prefix");
+    }
     const own = from === this.options.boot;
     const hints: Hint[] = [];
     for (const envelope of envelopes) {
@@ -229,27 +231,28 @@ export class RedisRouter implements Router {
 
   private async probeSelf(): Promise<void> {
     this.send(this.channel(this.options.boot), { kind: "probe" });
-    if (!this.hears) this.subscribe();
+    if (this.subscriber.status === "ready") {
+      // A new connection has as long as an old one to be heard.
+      const deafSince = Math.max(this.heardAt, this.subscribedAt);
+      if (performance.now() - deafSince > DEAF_MS) this.subscriber.disconnect(true);
+      // So that a connection that leads nowhere is noticed.
+      else this.subscriber.ping().catch(() => undefined);
+    }
     await this.recover();
   }
 
-  /** Subscribes anew, on a new connection where there was one. */
+  /** Asks for the channels, on a connection that is new. */
   private async subscribe(): Promise<void> {
-    if (this.resubscribing) return;
-    this.resubscribing = true;
+    this.subscribedAt = performance.now();
     try {
-      if (!this.hears && this.subscriber.status === "ready") this.subscriber.disconnect(true);
-      else {
-        await this.subscriber.subscribe(this.channel(this.options.boot), this.all);
-        this.send(this.channel(this.options.boot), { kind: "probe" });
-      }
+      await this.subscriber.subscribe(this.channel(this.options.boot), this.all);
+      this.send(this.channel(this.options.boot), { kind: "probe" });
     } catch (error) {
       this.complain((error as Error).message);
     }
-    this.resubscribing = false;
   }
 
-  /** Notices that Redis has been emptied since the last time. */
+  /** Notices that Redis has been emptied since the last time, or was away, and brings it up to date. */
   private async recover(): Promise<void> {
     const key = `${this.options.prefix}generation`;
     const generation = await this.try(async (redis) => {
@@ -257,15 +260,21 @@ export class RedisRouter implements Router {
       return redis.get(key);
     });
     if (typeof generation !== "string") return;
-    if (this.complained !== "") this.options.log.info("Redis answers again");
+    const wasAway = this.complained !== "";
+    if (wasAway && this.reached) this.options.log.info("Redis answers again");
     this.complained = "";
-    const before = this.generation;
+    this.reached = true;
+    const emptied = this.generation !== null && this.generation !== generation;
     this.generation = generation;
-    if (before !== null && before !== generation) this.events.onReset();
+    if (emptied) this.options.log.warn("Redis has been emptied: all sessions are entered again");
+    if (emptied || wasAway) this.events.onReset();
+    const unreleased = [...this.unreleased.values()];
+    this.unreleased.clear();
+    for (const { owner, boot } of unreleased) this.release(owner, boot);
   }
 
   /** The command's result; null where Redis did not do it. */
-  private async try<T>(work: (redis: Redis | Cluster) => Promise<T>): Promise<T | null> {
+  private async try<T>(work: (redis: Client) => Promise<T>): Promise<T | null> {
     try {
       return await work(this.commands);
     } catch (error) {
@@ -276,43 +285,8 @@ export class RedisRouter implements Router {
 
   /** One line for an outage, not one for each command that it fails. */
   private complain(cause: string): void {
-    if (this.complained === "")
+    if (this.complained === "" && this.reached)
       this.options.log.warn(`Redis does not answer (${cause}): messages between instances may take 2 s until it does`);
     this.complained = cause || "no answer";
-  }
-}
-
-function connect(target: RedisTarget): Redis | Cluster {
-  const { username, password, tls } = target;
-  const common = {
-    username,
-    password,
-    ...(tls ? { tls: {} } : {}),
-    connectTimeout: CONNECT_TIMEOUT_MS,
-    commandTimeout: COMMAND_TIMEOUT_MS,
-    enableOfflineQueue: false,
-    autoResubscribe: false,
-    maxRetriesPerRequest: 0,
-    retryStrategy: (times: number) => Math.min(50 * 2 ** Math.min(times, 6), 1_000),
-  };
-  switch (target.kind) {
-    case "single":
-      return new Redis({ ...common, ...target.address, db: target.db });
-    case "sentinel":
-      return new Redis({
-        ...common,
-        sentinels: target.addresses,
-        name: target.master,
-        db: target.db,
-        sentinelUsername: username,
-        sentinelPassword: password,
-        sentinelRetryStrategy: common.retryStrategy,
-      });
-    case "cluster":
-      return new Cluster(target.addresses, {
-        enableOfflineQueue: false,
-        clusterRetryStrategy: common.retryStrategy,
-        redisOptions: { ...common },
-      });
   }
 }

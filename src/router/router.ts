@@ -32,7 +32,7 @@ export interface RouterEvents {
   onKick(owner: Owner, done: () => void): void;
   /** The user's first session anywhere has begun, or the last has ended: look, this says not which. */
   onPresence(userId: number): void;
-  /** The registry has lost what it held: `claim` every session again. */
+  /** The registry has lost, or may have missed, what it was told: `claim` every session again. */
   onReset(): void;
 }
 
@@ -41,8 +41,8 @@ export interface Router {
   ready(ms: number): Promise<void>;
   /** Enters a log-in that is committed; never over a newer one. Returns the boot that held the device before, if another. */
   claim(owner: Owner): Promise<string | null>;
-  /** Takes a log-in out, unless a newer one is entered. */
-  release(owner: Owner): Promise<void>;
+  /** Takes a log-in at `boot` (this one, unless said otherwise) out, unless a newer one is entered. */
+  release(owner: Owner, boot?: string): Promise<void>;
   /** Asks `boot` to end its session of the device; resolves when it has, or after `ms`. */
   kick(boot: string, owner: Owner, ms: number): Promise<void>;
   /** The boots where these users have sessions, but this one; null where that is not known now. */

@@ -39,7 +39,8 @@ function send(
   const text = field.text(message, "msg", 0, MAX_FRAME_BYTES);
   const mid = field.mid(message);
   refuseTooLarge(text);
-  committer.add({ connection, slot, session, msgId: message.msgId, reqId, conv, key, mid, text });
+  const device = session.deviceId;
+  committer.add({ connection, slot, session, device, msgId: message.msgId, reqId, conv, key, mid, text });
 }
 
 /** The push must fit a frame, with the escapes and the fields around the text. Throws errno 15. */

@@ -22,6 +22,10 @@ const GRACE_MS = 2_000;
 /** Log-ins compared with the store by one statement. */
 const CHECKED_AT_ONCE = 1_000;
 const RESTART_EVERY_MS = 500;
+const COMPLAIN_EVERY_MS = 30_000;
+const RETRY_MS = 1_000;
+/** Sessions entered at Redis at once. */
+const CLAIMS_AT_ONCE = 500;
 
 export class Cluster implements Elsewhere, RouterEvents {
   private router: Router | null = null;
@@ -31,6 +35,9 @@ export class Cluster implements Elsewhere, RouterEvents {
   private closing: Promise<void> = Promise.resolve();
   private startingOver = false;
   private polling = false;
+  /** The store may hold devices for this boot that have no session here. */
+  private doubted = false;
+  private claiming = false;
   /** What was read of the commit log and has not reached the sessions: the store does not tell it twice. */
   private unread: Head[] = [];
   private unreadAll = false;
@@ -86,11 +93,14 @@ export class Cluster implements Elsewhere, RouterEvents {
   }
 
   async online(userIds: number[]): Promise<ReadonlySet<number>> {
-    const located = (await this.router?.locate(userIds)) ?? null;
-    if (located !== null) return new Set(located.keys());
+    // Of the store, not of Redis: what an instance could not take out there, nobody else would.
     const { boot } = this.store;
     const devices = await this.store.devicesOf(userIds, boot);
     return new Set(devices.filter((device) => device.boot !== boot).map(({ userId }) => userId));
+  }
+
+  doubt(): void {
+    this.doubted = true;
   }
 
   async isFree(userId: number, device: string): Promise<boolean> {
@@ -109,8 +119,7 @@ export class Cluster implements Elsewhere, RouterEvents {
   }
 
   async onKick({ userId, device, epoch }: Owner, done: () => void): Promise<void> {
-    const session = this.sessions.router.get(userId, device);
-    if (session !== undefined && session.epoch > 0 && session.epoch < epoch) await this.sessions.replace(session);
+    await this.sessions.yield(userId, device, epoch);
     done();
   }
 
@@ -118,9 +127,15 @@ export class Cluster implements Elsewhere, RouterEvents {
     this.sessions.presence.review([userId]);
   }
 
-  onReset(): void {
-    this.log.warn("Redis has been emptied: all sessions are entered again");
-    for (const session of this.sessions) if (session.epoch > 0) this.router?.claim(ownerOf(session));
+  async onReset(): Promise<void> {
+    if (this.claiming) return;
+    this.claiming = true;
+    const all = [...this.sessions];
+    while (all.length > 0) {
+      const some = all.splice(0, CLAIMS_AT_ONCE).filter(({ epoch, ended }) => epoch > 0 && !ended);
+      await Promise.all(some.map((session) => this.router?.claim(ownerOf(session))));
+    }
+    this.claiming = false;
   }
 
   /** Gives up everything that others wait for: to be called when all sessions have ended. */
@@ -153,6 +168,7 @@ export class Cluster implements Elsewhere, RouterEvents {
       if (this.unreadAll) await this.compareAll();
       this.unreadAll = false;
       await this.endReplaced();
+      if (this.doubted) await this.closeStray();
       this.sessions.presence.review(await this.store.readOnline());
     } catch (error) {
       this.log.warn(`the commit log was not read: ${(error as Error).message}`);
@@ -175,7 +191,25 @@ export class Cluster implements Elsewhere, RouterEvents {
     const ids = [...mine.keys()];
     for (let from = 0; from < ids.length; from += CHECKED_AT_ONCE) {
       const asked = ids.slice(from, from + CHECKED_AT_ONCE).map((id): [number, number] => [id, mine.get(id)!.epoch]);
-      for (const id of await this.store.replacedAmong(asked)) this.sessions.replace(mine.get(id)!);
+      for (const id of await this.store.replacedAmong(asked)) {
+        const session = mine.get(id)!;
+        // Its connection may be somebody else's by now.
+        if (!session.ended) this.sessions.replace(session);
+      }
+    }
+  }
+
+  /** Takes out of the store what it holds for this boot without a session: log-ins and ends that failed half-way. */
+  private async closeStray(): Promise<void> {
+    this.doubted = false;
+    try {
+      const stray = (await this.store.devicesAt([this.store.boot])).filter(
+        ({ userId, device }) => !this.sessions.holds(userId, device),
+      );
+      await this.store.closeDevices(stray.map(({ id, epoch }) => [id, epoch]));
+    } catch (error) {
+      this.doubted = true;
+      throw error;
     }
   }
 
@@ -186,17 +220,23 @@ export class Cluster implements Elsewhere, RouterEvents {
       const closed = this.gone;
       this.gone = [];
       await this.store.closeDevices(closed).catch((error: Error) => {
-        this.log.warn(`${closed.length} sessions that have ended are not noted: ${error.message}`);
+        this.log.warn(`${closed.length} sessions that have ended are not noted yet: ${error.message}`);
+        this.doubt();
       });
     });
     return this.closing;
   }
 
+  /** Who was online at instances that have ended: the users' friends are told, and Redis is rid of them. */
   private async tellOf(boots: string[]): Promise<void> {
     try {
-      this.sessions.presence.review(await this.store.usersAt(boots));
+      const devices = await this.store.devicesAt(boots);
+      this.sessions.presence.review(devices.map(({ userId }) => userId));
+      while (devices.length > 0)
+        await Promise.all(devices.splice(0, CLAIMS_AT_ONCE).map((device) => this.router?.release(device, device.boot)));
     } catch (error) {
-      this.log.warn(`who was online at a dead instance is not known: ${(error as Error).message}`);
+      this.log.warn(`who was online at a dead instance is not known yet: ${(error as Error).message}`);
+      setTimeout(() => this.tellOf(boots), RETRY_MS);
     }
   }
 
@@ -205,25 +245,25 @@ export class Cluster implements Elsewhere, RouterEvents {
     if (this.startingOver) return;
     this.startingOver = true;
     this.log.warn("the lease has been lost: all sessions end, and this instance starts over");
-    const all = [...this.sessions];
-    const last = notice(Errno.shuttingDown, "the server has lost touch: connect again", {
-      retryAfterMs: retryAfterMs(),
-    });
-    for (const session of all) {
-      // Nothing of it is written any more: it may be somebody else's by now.
-      session.deviceId = session.epoch = 0;
-      session.connection.finish(last);
-    }
+    // What the old boot has entered there is of no use; a newer log-in's entry stays.
+    for (const session of this.sessions) if (session.epoch > 0) this.router?.release(ownerOf(session));
+    const retry = { retryAfterMs: retryAfterMs() };
+    this.sessions.abandon(notice(Errno.shuttingDown, "the server has lost touch: connect again", retry));
     this.gone = [];
+    this.doubted = false;
     this.outbox = [];
     this.router?.close();
     this.router = null;
+    let complainedAt = Number.NEGATIVE_INFINITY;
     for (;;) {
       try {
         await this.store.restart();
         break;
       } catch (error) {
-        this.log.warn(`not started over yet: ${(error as Error).message}`);
+        if (performance.now() - complainedAt > COMPLAIN_EVERY_MS) {
+          complainedAt = performance.now();
+          this.log.warn(`not started over yet: ${(error as Error).message}`);
+        }
         await Bun.sleep(RESTART_EVERY_MS);
       }
     }

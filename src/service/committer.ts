@@ -15,6 +15,8 @@ export interface ChatRequest {
   connection: Connection;
   slot: number;
   session: Session;
+  /** The session's, when the message came. */
+  device: number;
   msgId: number;
   reqId: string | number | undefined;
   conv: string;
@@ -97,7 +99,7 @@ export class Committer {
       convs: requests.map((request) => request.conv),
       kinds: requests.map((request) => request.msgId),
       senders: requests.map((request) => request.session.userId),
-      devices: requests.map((request) => request.session.deviceId),
+      devices: requests.map((request) => request.device),
       mids: requests.map((request) => request.mid),
       times: Array(requests.length).fill(now),
       texts: requests.map((request) => request.text),
@@ -133,9 +135,9 @@ export class Committer {
     const versions = new Map(appended.memberVersions);
     for (let i = 0; i < requests.length; i++) {
       if (quiet.has(i)) continue;
-      const { session, msgId, conv, key, mid, text } = requests[i]!;
+      const { session, device, msgId, conv, key, mid, text } = requests[i]!;
       const conversation = conversations[i]!;
-      const row: LogRow = [conversation, seqs[i]!, msgId, session.userId, session.deviceId, mid, times[i]!, text];
+      const row: LogRow = [conversation, seqs[i]!, msgId, session.userId, device, mid, times[i]!, text];
       this.delivery.deliver({ row, conv, key, name: session.name, memberVersion: versions.get(conversation) ?? 0 });
     }
   }

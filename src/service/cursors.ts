@@ -13,6 +13,8 @@ export class Cursors {
   private saving: Promise<void> = Promise.resolve();
   /** Whether this instance may act: asked before every save. */
   maySave: () => boolean = () => true;
+  /** Told of sessions whose device a later log-in owns: they are to end. */
+  onReplaced: (session: Session) => void = () => undefined;
 
   constructor(
     private readonly store: Store,
@@ -38,7 +40,7 @@ export class Cursors {
 
   private async saveNow(sessions: Session[]): Promise<void> {
     if (!this.maySave()) return;
-    const saves: [number, number, CursorOf[]][] = [];
+    const saves: [number, number, CursorOf[], boolean][] = [];
     const saved: { session: Session; position: Position; seq: number }[] = [];
     for (const session of sessions) {
       if (session.moved.size === 0 || session.deviceId === 0) continue;
@@ -48,19 +50,28 @@ export class Cursors {
         saved.push({ session, position, seq: position.delivered });
       }
       session.moved.clear();
-      saves.push([session.deviceId, session.epoch, cursors]);
+      saves.push([session.deviceId, session.epoch, cursors, session.ended]);
     }
     this.ended.clear();
     if (saves.length === 0) return;
     try {
-      await this.store.saveCursors(saves);
-      for (const { position, seq } of saved) position.saved = seq;
+      const refused = new Set(await this.store.saveCursors(saves));
+      const replaced = new Set<Session>();
+      for (const { session, position, seq } of saved)
+        if (refused.has(session.deviceId)) {
+          replaced.add(session);
+          this.keep(session, position);
+        } else position.saved = seq;
+      for (const session of replaced) if (!session.ended) this.onReplaced(session);
     } catch (error) {
       this.log.warn(`positions of ${saves.length} sessions not saved, trying again: ${(error as Error).message}`);
-      for (const { session, position } of saved) {
-        session.moved.add(position);
-        if (session.ended) this.ended.add(session);
-      }
+      for (const { session, position } of saved) this.keep(session, position);
     }
+  }
+
+  /** For the next save. */
+  private keep(session: Session, position: Position): void {
+    session.moved.add(position);
+    if (session.ended) this.ended.add(session);
   }
 }

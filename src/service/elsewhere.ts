@@ -9,6 +9,8 @@ export interface Elsewhere {
   entered(session: Session, from: string): Promise<void>;
   /** The session has ended and its positions are saved: resolves when the others do not find it any more. */
   left(session: Session): Promise<void>;
+  /** A log-in may be committed that has no session here: it is looked for. */
+  doubt(): void;
   /** Whether nobody alive holds this device, which seemed to be online elsewhere: the process there may have died. */
   isFree(userId: number, device: string): Promise<boolean>;
   /** Those of these users that are online at another instance. */

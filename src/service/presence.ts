@@ -9,6 +9,7 @@ import type { Session } from "./session.ts";
 
 /** Presence changes kept for a session that cannot be pushed to. */
 const MAX_MISSED = 1_000;
+const RETRY_MS = 1_000;
 const NOBODY: ReadonlySet<number> = new Set();
 
 export class Presence {
@@ -21,6 +22,7 @@ export class Presence {
   /** Users who may have come or gone, to be looked at. */
   private doubted = new Set<number>();
   private looking = false;
+  private retry: Timer | null = null;
   private stopped = false;
 
   constructor(
@@ -35,7 +37,7 @@ export class Presence {
    */
   async states(userIds: number[]): Promise<StateOf> {
     const stateOf = await this.look(userIds);
-    for (const id of userIds) if (stateOf(id) === "online" && !this.believed.has(id)) this.review([id]);
+    this.review(userIds.filter((id) => (stateOf(id) === "online") !== this.believed.has(id)));
     return stateOf;
   }
 
@@ -72,9 +74,15 @@ export class Presence {
       this.doubted = new Set();
       try {
         const stateOf = await this.look(ids);
-        await Promise.all(ids.filter((id) => this.changes(id, stateOf(id))).map((id) => this.tellFollowers(id)));
+        await Promise.all(ids.map((id) => this.settle(id, stateOf(id))));
       } catch (error) {
-        this.log.warn(`presence of ${ids.length} users not told: ${(error as Error).message}`);
+        this.log.warn(`presence of ${ids.length} users not told yet: ${(error as Error).message}`);
+        for (const id of ids) this.doubted.add(id);
+        this.retry ??= setTimeout(() => {
+          this.retry = null;
+          this.review([]);
+        }, RETRY_MS);
+        break;
       }
     }
     this.looking = false;
@@ -86,29 +94,27 @@ export class Presence {
     return (id): State => (this.here.has(id) || online.has(id) ? "online" : "offline");
   }
 
-  private changes(userId: number, state: State): boolean {
-    if ((state === "online") === this.believed.has(userId)) return false;
+  /** Tells who lists the user, where they take it for something else. */
+  private async settle(userId: number, state: State): Promise<void> {
+    if ((state === "online") === this.believed.has(userId)) return;
+    const followers = await this.store.listedBy(userId);
     if (state === "online") this.believed.add(userId);
     else this.believed.delete(userId);
-    return true;
-  }
-
-  private async tellFollowers(userId: number): Promise<void> {
-    const state = this.believed.has(userId) ? "online" : "offline";
-    for (const follower of await this.store.listedBy(userId))
-      for (const session of this.router.of(follower)) this.tell(session, userId, state);
+    for (const follower of followers) for (const session of this.router.of(follower)) this.tell(session, userId, state);
   }
 
   /** What changed while the session could not be told. */
   async catchUp(session: Session): Promise<void> {
-    if (session.missedPresence.size === 0) return;
+    if (session.missedPresence.size === 0 || session.ended) return;
     const missed = [...session.missedPresence];
     session.missedPresence.clear();
     try {
       const stateOf = await this.look(missed);
       for (const userId of missed) this.tell(session, userId, stateOf(userId));
     } catch (error) {
-      this.log.warn(`presence not told to user ${session.userId}: ${(error as Error).message}`);
+      this.log.warn(`presence not told to user ${session.userId} yet: ${(error as Error).message}`);
+      for (const userId of missed) session.missedPresence.add(userId);
+      setTimeout(() => this.catchUp(session), RETRY_MS);
     }
   }
 

@@ -74,6 +74,10 @@ export class Session {
   /** The store's id of the device, and the number of this log-in; 0 until it is claimed. */
   deviceId = 0;
   epoch = 0;
+  /** The highest epoch of another instance's log-in that wanted the device before this one had its own epoch. */
+  outdoneBy = 0;
+  /** Taken out of where the others look, or about to be. */
+  left = false;
   /** Above this many positions, some are dropped. */
   private positionLimit = MAX_POSITIONS;
 

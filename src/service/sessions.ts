@@ -3,7 +3,7 @@ import type { OpenedDevice } from "../model/device.ts";
 import type { Store } from "../model/store.ts";
 import type { Connection } from "../net/connection.ts";
 import { ChatError, Errno } from "../protocol.ts";
-import { LocalRouter } from "../router/local.ts";
+import { LocalRouter, type Located } from "../router/local.ts";
 import { Cursors } from "./cursors.ts";
 import { Delivery } from "./delivery.ts";
 import type { Elsewhere } from "./elsewhere.ts";
@@ -44,6 +44,7 @@ export class Sessions {
     this.delivery = new Delivery(store, this.router, log);
     this.presence = new Presence(store, this.router, log);
     this.cursors = new Cursors(store, () => this.byConnection.values(), log);
+    this.cursors.onReplaced = (session) => this.replace(session);
   }
 
   /** Joins the sessions to those of other instances. */
@@ -87,10 +88,14 @@ export class Sessions {
       const { id, epoch, from } = await this.openDevice(userId, device, takeover);
       session.deviceId = id;
       session.epoch = epoch;
+      refuseEnded(session);
+      if (session.outdoneBy > epoch) throw replacedError();
       await this.elsewhere?.entered(session, from);
       refuseEnded(session);
       return { session, offline: await this.readMissing(session) };
     } catch (error) {
+      // Where it ended before the store had given it its epoch, `end` could not take it out.
+      if (session.ended) this.leave(session, true);
       this.end(session);
       throw error;
     }
@@ -102,6 +107,8 @@ export class Sessions {
     try {
       return await open();
     } catch (error) {
+      // It may be committed all the same.
+      if (!(error instanceof ChatError)) this.elsewhere?.doubt();
       const online = error instanceof ChatError && error.errno === Errno.alreadyOnline;
       if (!online || !(await this.elsewhere?.isFree(userId, device))) throw error;
       return open();
@@ -143,6 +150,27 @@ export class Sessions {
     await this.handover(session, null);
   }
 
+  /** Another instance has committed the device's log-in `epoch`: resolves when what was delivered here is saved. */
+  async yield(userId: number, device: string, epoch: number): Promise<void> {
+    const session = this.router.get(userId, device);
+    if (session === undefined) await this.handover({ userId, device }, null);
+    else if (session.epoch === 0) session.outdoneBy = Math.max(session.outdoneBy, epoch);
+    else if (session.epoch < epoch) await this.replace(session);
+  }
+
+  /** Whether a session of the device is here, or has ended and still has positions to save. */
+  holds(userId: number, device: string): boolean {
+    return this.router.get(userId, device) !== undefined || this.leaving.has(`${userId}/${device}`);
+  }
+
+  /** Ends all sessions, the last word being `lastText`. Nothing of them is written any more: they may be others' by now. */
+  abandon(lastText: string): void {
+    const all = [...this.byConnection.values()];
+    for (const session of [...all, ...[...this.leaving.values()].map((each) => each.session)])
+      session.deviceId = session.epoch = 0;
+    for (const { connection } of all) connection.finish(lastText);
+  }
+
   /** From now on nothing is pushed; what has been delivered is saved when the output is out. */
   end(session: Session): void {
     if (session.ended) return;
@@ -158,13 +186,15 @@ export class Sessions {
       .then(() => this.cursors.save([session]))
       .then(() => {
         if (this.leaving.get(key)?.session === session) this.leaving.delete(key);
-        if (session.epoch > 0 && this.elsewhere !== null) this.leave(session, last);
+        return void this.leave(session, last);
       });
     this.leaving.set(key, { session, saved });
   }
 
   private async leave(session: Session, last: boolean): Promise<void> {
-    await this.elsewhere!.left(session);
+    if (session.epoch === 0 || session.left || this.elsewhere === null) return;
+    session.left = true;
+    await this.elsewhere.left(session);
     // Not before: of two instances that lose a user at the same time, the last to leave sees nobody.
     if (last) this.presence.announce(session.userId);
   }
@@ -173,7 +203,7 @@ export class Sessions {
    * Waits until the device's last session has saved its positions. One that cannot write on is cut off, unless it was on
    * `connection`, the new session's: then its output goes before the answer to this log-in anyway.
    */
-  private async handover({ userId, device }: Session, connection: Connection | null): Promise<void> {
+  private async handover({ userId, device }: Located, connection: Connection | null): Promise<void> {
     const left = this.leaving.get(`${userId}/${device}`);
     if (left === undefined) return;
     const old = left.session.connection;
@@ -185,5 +215,7 @@ export class Sessions {
 
 /** Throws where the session ended while its log-in was under way. */
 export function refuseEnded(session: Session): void {
-  if (session.ended) throw new ChatError(Errno.replaced, "this session was taken over by another log-in");
+  if (session.ended) throw replacedError();
 }
+
+const replacedError = (): ChatError => new ChatError(Errno.replaced, "this session was taken over by another log-in");

@@ -17,7 +17,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   net: ["protocol.ts", "start-error.ts", "libc.ts"],
   db: ["protocol.ts", "start-error.ts", "libc.ts"],
   model: ["protocol.ts", "db"],
-  router: ["protocol.ts", "db"],
+  router: ["protocol.ts", "start-error.ts", "db"],
   service: ["protocol.ts", "db", "model", "net", "router"],
   client: ["protocol.ts", "net"],
   "store-worker.ts": ["db", "model"],
@@ -42,7 +42,7 @@ const LIBRARIES: Record<string, string> = {
   consola: "log.ts",
   "bun:ffi": "libc.ts",
   mysql2: "db/mysql-connection.ts",
-  ioredis: "router/redis.ts",
+  ioredis: "router/redis-client.ts",
 };
 
 const files = (folder: string): string[] =>

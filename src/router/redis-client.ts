@@ -1,0 +1,57 @@
+// Connections to Redis: one server, the master that Sentinels name, or a cluster. The only file that knows ioredis.
+import { Cluster, Redis } from "ioredis";
+import { StartError } from "../start-error.ts";
+import { describeTarget, type RedisTarget } from "./redis-url.ts";
+
+export type Client = Redis | Cluster;
+
+const CONNECT_TIMEOUT_MS = 2_000;
+/** A command that takes longer has failed. */
+const COMMAND_TIMEOUT_MS = 1_000;
+/** A connection on which nothing arrives for this long after a command is dead: it is made anew. */
+const SILENCE_MS = 3_000;
+
+/** Connects, and again after each loss; commands fail meanwhile. */
+export function connect(target: RedisTarget): Client {
+  const { username, password, tls } = target;
+  const common = {
+    username,
+    password,
+    ...(tls ? { tls: {} } : {}),
+    connectTimeout: CONNECT_TIMEOUT_MS,
+    commandTimeout: COMMAND_TIMEOUT_MS,
+    socketTimeout: SILENCE_MS,
+    enableOfflineQueue: false,
+    autoResubscribe: false,
+    maxRetriesPerRequest: 0,
+    retryStrategy: (times: number) => Math.min(50 * 2 ** Math.min(times, 6), 1_000),
+  };
+  switch (target.kind) {
+    case "single":
+      return new Redis({ ...common, ...target.address, db: target.db });
+    case "sentinel":
+      return new Redis({
+        ...common,
+        sentinels: target.addresses,
+        name: target.master,
+        db: target.db,
+        sentinelUsername: username,
+        sentinelPassword: password,
+        sentinelRetryStrategy: common.retryStrategy,
+      });
+    case "cluster":
+      return new Cluster(target.addresses, {
+        enableOfflineQueue: false,
+        clusterRetryStrategy: common.retryStrategy,
+        redisOptions: { ...common },
+      });
+  }
+}
+
+/** Why there is no Redis at start, in one line that says what to do. */
+export function explainStart({ message }: Error, target: RedisTarget): StartError {
+  const where = `Redis at ${describeTarget(target)}`;
+  if (/WRONGPASS|NOAUTH|NOPERM|AUTH/.test(message))
+    return new StartError(`${where} refuses the log-in (${message}): check user and password of --redis`);
+  return new StartError(`${where} does not answer (${message}): start it, or check --redis`);
+}
