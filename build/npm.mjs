@@ -1,15 +1,15 @@
 // What the npm scripts do: node build/npm.mjs <command> [arguments]. Needs Node.js 18 and npm; everything else is
 // installed into node_modules, and only when it is needed.
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
-import { constants, tmpdir } from "node:os";
+import { existsSync, readdirSync, statSync } from "node:fs";
+import { constants } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ensureServices } from "./services.mjs";
+import { closingLine, runTests } from "./tests.mjs";
 
 const EXECUTABLES = ["build/ChatServer", "build/ChatClient"];
 const SOURCES = ["src", "sql", "build/build.ts", "package.json", "package-lock.json"];
-const TESTS = ["test/unit", "test/store", "test/protocol", "test/integration", "test/fault"];
 /** npm writes this file last. */
 const INSTALLED = "node_modules/.package-lock.json";
 const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"];
@@ -97,68 +97,29 @@ async function buildIfStale() {
   if (EXECUTABLES.some((executable) => changed(executable) < sources)) await build();
 }
 
-const hasTests = (folder) =>
-  existsSync(folder) &&
-  readdirSync(folder, { withFileTypes: true }).some((entry) =>
-    entry.isDirectory() ? hasTests(join(folder, entry.name)) : entry.name.endsWith(".test.ts"),
-  );
-
-/** Runs the tests that `args` name (all, where they name no file or folder) and prints how many passed and failed. */
-async function runTests(args) {
-  const named = args.some((arg) => arg.startsWith("test/") || existsSync(arg));
-  const folders = named ? [] : TESTS.filter(hasTests);
-  if (!named && folders.length === 0) {
-    console.log("0 passed, 0 failed");
-    return 1;
-  }
-  const temporary = mkdtempSync(join(tmpdir(), "chatserver-tests-"));
-  try {
-    const report = join(temporary, "junit.xml");
-    const code = await run(findBun(), [
-      "test",
-      "--timeout=60000",
-      "--reporter=junit",
-      `--reporter-outfile=${report}`,
-      ...folders,
-      ...args,
-    ]);
-    const reported = existsSync(report);
-    const { tests, failures, skipped } = readCounts(reported ? readFileSync(report, "utf8") : "");
-    const passed = tests - failures - skipped;
-    // What fails outside a test, such as a file that does not load, is none of the report's failures.
-    const failed = code === 0 && reported ? failures : Math.max(failures, 1);
-    if (skipped > 0) console.log(`${skipped} skipped`);
-    console.log(`${passed} passed, ${failed} failed`);
-    return failed === 0 && passed > 0 ? 0 : 1;
-  } finally {
-    rmSync(temporary, { recursive: true, force: true });
-  }
-}
-
-/** The totals of a JUnit report: attributes of its root element. */
-function readCounts(xml) {
-  const [totals] = /<testsuites\b[^>]*>/.exec(xml) ?? [""];
-  const count = (name) => Number(new RegExp(`\\b${name}="(\\d+)"`).exec(totals)?.[1] ?? 0);
-  return { tests: count("tests"), failures: count("failures"), skipped: count("skipped") };
-}
-
 const commands = {
   async start(args) {
     await buildIfStale();
     return run("build/ChatServer", args);
   },
   async test(args) {
-    failOn(ensureServices(say));
-    await install();
-    await buildIfStale();
-    return runTests(args);
+    try {
+      failOn(ensureServices(say));
+      await install();
+      await buildIfStale();
+    } catch (error) {
+      if (!(error instanceof Failure)) throw error;
+      say(error.message);
+      return closingLine(0, 1);
+    }
+    return runTests(findBun(), args);
   },
   async check() {
     await install();
     const codes = [
       await run("node_modules/.bin/tsc", ["--noEmit"]),
       await run("node_modules/.bin/biome", ["check"]),
-      await runTests(["test/unit"]),
+      await runTests(findBun(), ["test/unit"]),
     ];
     return codes.every((code) => code === 0) ? 0 : 1;
   },
