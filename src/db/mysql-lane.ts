@@ -70,6 +70,8 @@ export class Lane {
           sent = heads;
         });
         if (sent !== null) this.batch++;
+        // It has let the lane's row go; by and by its number belongs to somebody else.
+        this.lostId = 0;
         return value;
       } catch (error) {
         if (sent !== null && !isUndone(error)) {

@@ -2,15 +2,16 @@
 // database's row locks; what each of them may still do, by its lease.
 import { type Head, type Operations, type Shared, type Store, StoreError, type Writers } from "./db.ts";
 import type { AnyPlan } from "./mysql-batches.ts";
-import { Boot, type BootOptions, LEASE_S } from "./mysql-boot.ts";
-import { CommitReader, cleanCommits } from "./mysql-commits.ts";
+import { Boot, type BootOptions } from "./mysql-boot.ts";
+import { CommitReader } from "./mysql-commits.ts";
 import { Connection, type Target } from "./mysql-connection.ts";
 import { Lease } from "./mysql-lease.ts";
 import { LogIds } from "./mysql-log.ts";
 import { migrate } from "./mysql-migrate.ts";
 import { Connector } from "./mysql-pool.ts";
 import { describe, explainStart, findUndurable, prepare, readTarget } from "./mysql-start.ts";
-import { bury, isGone, isSettled, readChanged, readInstances } from "./mysql-survivor.ts";
+import { bury, readChanged } from "./mysql-survivor.ts";
+import { Watch } from "./mysql-watch.ts";
 
 export interface MysqlOptions {
   /** mysql://user:password@host:port/database */
@@ -29,8 +30,6 @@ export interface MysqlOptions {
 }
 
 /** With the lease and the grace after it: who died is offline for everyone within 10 s. */
-const WATCH_EVERY_MS = 1_000;
-const CLEAN_EVERY_MS = 10_000;
 const START_TIMEOUT_MS = 5_000;
 
 /** Opens the database, with its schema brought up to date, as a new boot. Throws StartError. */
@@ -77,14 +76,14 @@ class MysqlStore implements Shared {
   private readonly pending = new Set<Promise<unknown>>();
   private readonly lostCallbacks: (() => void)[] = [];
   private readonly deadCallbacks: ((boots: string[]) => void)[] = [];
-  /** The other instances at the last look. */
-  private others = new Set<string>();
-  private watchTimer: Timer | undefined;
-  private cleanedAt = Number.NEGATIVE_INFINITY;
+  private readonly watch: Watch;
 
   constructor(options: MysqlOptions, target: Target, operations: Operations, writers: Writers<AnyPlan>) {
     const { address, lanes = 2, connections = 8, storeTimeoutMs = 5_000, log } = options;
     this.storeTimeoutMs = storeTimeoutMs;
+    this.watch = new Watch(storeTimeoutMs, (boots) => {
+      for (const callback of this.deadCallbacks) callback(boots);
+    });
     const connector = new Connector(target, log);
     const onLate = (heads: Head[]) => this.commits.add(heads);
     const ids = new LogIds();
@@ -132,6 +131,7 @@ class MysqlStore implements Shared {
     try {
       await boot.begin(deadline);
       if (old !== "") await bury(boot, old, true, deadline);
+      if (this.closed) throw new StoreError("the store is closed");
     } catch (error) {
       boot.discard();
       throw error;
@@ -139,26 +139,15 @@ class MysqlStore implements Shared {
     this.current = boot;
     this.lastBoot = boot.name;
     this.lease = new Lease(this.bootOptions.connector, boot, beganAt, () => this.lose(boot));
-    clearTimeout(this.watchTimer);
-    this.watchTimer = setTimeout(() => this.watch(boot), WATCH_EVERY_MS);
+    this.watch.start(boot, this.lease);
   }
 
-  async checkDead(boot: string): Promise<boolean> {
-    const own = this.living();
-    const deadline = this.deadline();
-    const instances = await readInstances(own, deadline);
-    if (!instances.some((each) => each.boot === boot)) return true;
-    if (!(await isGone(own, boot, deadline))) return false;
-    await bury(own, boot, true, deadline);
-    this.tellDead([boot]);
-    return true;
+  checkDead(boot: string): Promise<boolean> {
+    return this.track(() => this.watch.check(this.living(), boot));
   }
 
-  async instances(): Promise<{ boot: string; address: string }[]> {
-    const own = this.living();
-    const all = await readInstances(own, this.deadline());
-    for (const { boot } of all) if (boot !== own.name) this.others.add(boot);
-    return all.filter(({ expired }) => !expired).map(({ boot, address }) => ({ boot, address }));
+  instances(): Promise<{ boot: string; address: string }[]> {
+    return this.track(() => this.watch.instances(this.living()));
   }
 
   readCommits(): Promise<{ heads: Head[]; all: boolean }> {
@@ -172,7 +161,6 @@ class MysqlStore implements Shared {
   async close(): Promise<void> {
     if (this.closed) return;
     this.closed = true;
-    clearTimeout(this.watchTimer);
     await Promise.allSettled(this.pending);
     await this.current?.leave(this.deadline()).catch(() => undefined);
     this.end();
@@ -200,6 +188,7 @@ class MysqlStore implements Shared {
 
   /** Ends the current boot here; at the database it may live on. */
   private end(): void {
+    this.watch.stop();
     this.lease?.stop();
     if (this.current !== null) {
       this.commits.leave(this.current);
@@ -212,47 +201,5 @@ class MysqlStore implements Shared {
     if (this.current !== boot || this.closed) return;
     this.end();
     for (const callback of this.lostCallbacks) callback();
-  }
-
-  private tellDead(boots: string[]): void {
-    for (const boot of boots) this.others.delete(boot);
-    if (boots.length > 0) for (const callback of this.deadCallbacks) callback(boots);
-  }
-
-  /** Looks after the other instances, and cleans up where this one is the first of them. */
-  private async watch(boot: Boot): Promise<void> {
-    const startedAt = performance.now();
-    try {
-      await this.look(boot);
-    } catch {
-      // The database is away, or a lock is held: the next look follows.
-    }
-    if (this.current !== boot || this.closed) return;
-    const pauseMs = Math.max(0, WATCH_EVERY_MS - (performance.now() - startedAt));
-    this.watchTimer = setTimeout(() => this.watch(boot), pauseMs);
-  }
-
-  private async look(boot: Boot): Promise<void> {
-    const deadline = this.deadline();
-    const instances = await readInstances(boot, deadline);
-    const expired = instances.filter((each) => each.expired && each.boot !== boot.name);
-    const buried = expired.length > 0 && (await this.mayBury(boot, deadline)) ? expired : [];
-    for (const each of buried) await bury(boot, each.boot, false, deadline);
-    const left = buried.length > 0 ? await readInstances(boot, deadline) : instances;
-    const names = new Set(left.map((each) => each.boot));
-    for (const each of buried) this.others.add(each.boot);
-    this.tellDead([...this.others].filter((name) => !names.has(name)));
-    names.delete(boot.name);
-    this.others = names;
-    const first = left.every((each) => each.boot >= boot.name);
-    if (!first || performance.now() - this.cleanedAt < CLEAN_EVERY_MS) return;
-    this.cleanedAt = performance.now();
-    await cleanCommits(boot, this.storeTimeoutMs);
-  }
-
-  /** After an outage of the database all leases have expired, and those who live come back within a lease's time. */
-  private async mayBury(boot: Boot, deadline: number): Promise<boolean> {
-    const steady = this.lease?.valid() && performance.now() - this.lease.validSince > LEASE_S * 1_000;
-    return steady === true && (await isSettled(boot, deadline));
   }
 }

@@ -1,0 +1,99 @@
+// Looks after the other instances every second: takes over those whose leases have expired, tells which are gone, and cleans
+// up where this instance is the first of them.
+import { type Boot, LEASE_S } from "./mysql-boot.ts";
+import { cleanCommits } from "./mysql-commits.ts";
+import type { Lease } from "./mysql-lease.ts";
+import { bury, isGone, isSettled, readInstances } from "./mysql-survivor.ts";
+
+const LOOK_EVERY_MS = 1_000;
+const CLEAN_EVERY_MS = 10_000;
+
+export class Watch {
+  /** The other instances at the last look. */
+  private others = new Set<string>();
+  private timer: Timer | undefined;
+  private watching: Boot | null = null;
+  private cleanedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(
+    private readonly storeTimeoutMs: number,
+    /** Called with boots that were there and are not any more. */
+    private readonly onGone: (boots: string[]) => void,
+  ) {}
+
+  /** As `boot`, in place of the one before. */
+  start(boot: Boot, lease: Lease): void {
+    this.stop();
+    this.watching = boot;
+    this.timer = setTimeout(() => this.run(boot, lease), LOOK_EVERY_MS);
+  }
+
+  stop(): void {
+    this.watching = null;
+    clearTimeout(this.timer);
+  }
+
+  /** Those that are alive. */
+  async instances(own: Boot): Promise<{ boot: string; address: string }[]> {
+    const all = await readInstances(own, this.deadline());
+    for (const { boot } of all) if (boot !== own.name) this.others.add(boot);
+    return all.filter(({ expired }) => !expired).map(({ boot, address }) => ({ boot, address }));
+  }
+
+  /** Whether another boot has ended; it is taken over then. */
+  async check(own: Boot, boot: string): Promise<boolean> {
+    const instances = await readInstances(own, this.deadline());
+    if (!instances.some((each) => each.boot === boot)) return true;
+    if (!(await isGone(own, boot, this.deadline()))) return false;
+    await bury(own, boot, true, this.deadline());
+    this.tell([boot]);
+    return true;
+  }
+
+  private async run(own: Boot, lease: Lease): Promise<void> {
+    const startedAt = performance.now();
+    try {
+      await this.look(own, lease);
+    } catch {
+      // The database is away, or a lock is held: the next look follows.
+    }
+    if (this.watching !== own) return;
+    const pauseMs = Math.max(0, LOOK_EVERY_MS - (performance.now() - startedAt));
+    this.timer = setTimeout(() => this.run(own, lease), pauseMs);
+  }
+
+  private async look(own: Boot, lease: Lease): Promise<void> {
+    const found = await readInstances(own, this.deadline());
+    const expired = found.filter((each) => each.expired && each.boot !== own.name);
+    const buried = expired.length > 0 && (await this.mayBury(own, lease)) ? expired : [];
+    for (const { boot } of buried) {
+      this.others.add(boot);
+      // One whose locks cannot be had yet is tried again at the next look.
+      await bury(own, boot, false, this.deadline()).catch(() => false);
+    }
+    const left = buried.length > 0 ? await readInstances(own, this.deadline()) : found;
+    const names = new Set(left.map(({ boot }) => boot));
+    this.tell([...this.others].filter((boot) => !names.has(boot)));
+    const first = [...names].every((boot) => boot >= own.name);
+    names.delete(own.name);
+    this.others = names;
+    if (!first || performance.now() - this.cleanedAt < CLEAN_EVERY_MS) return;
+    this.cleanedAt = performance.now();
+    await cleanCommits(own, this.storeTimeoutMs);
+  }
+
+  /** After an outage of the database all leases have expired, and those who live come back within a lease's time. */
+  private async mayBury(own: Boot, lease: Lease): Promise<boolean> {
+    if (!lease.valid() || performance.now() - lease.validSince < LEASE_S * 1_000) return false;
+    return isSettled(own, this.deadline());
+  }
+
+  private tell(boots: string[]): void {
+    for (const boot of boots) this.others.delete(boot);
+    if (boots.length > 0) this.onGone(boots);
+  }
+
+  private deadline(): number {
+    return performance.now() + this.storeTimeoutMs;
+  }
+}
