@@ -92,12 +92,15 @@ export class Tunnel {
   private readonly open = new Set<Socket>();
   private readonly listener: Server;
 
-  private constructor(target: number) {
+  private constructor(
+    /** The port that new connections go to. */
+    public target: number,
+  ) {
     this.listener = createServer((client) => {
       client.on("error", () => undefined);
       if (this.refusing) return client.resetAndDestroy();
       this.open.add(client);
-      const upstream = connect(target, "127.0.0.1");
+      const upstream = connect(this.target, "127.0.0.1");
       upstream.on("error", () => undefined);
       let broken = false;
       const pass = (chunk: Buffer, to: Socket) => {
