@@ -87,7 +87,7 @@ const yesOrNo = (help: string): Flag<boolean> => ({
 export const NONE = "none";
 
 /** In the order of the help. The variable of `maxFrame` is CHAT_MAX_FRAME, its flag --max-frame. */
-const FLAGS = {
+export const FLAGS = {
   host: anyText("ADDRESS", "address to listen on", "0.0.0.0"),
   data: anyText("FILE", "the embedded database", "$STATE_DIRECTORY/chat.db, else ~/.local/share/chatserver/chat.db"),
   mysql: {
@@ -150,6 +150,12 @@ export type Options = Flags & {
   strayVariables: string[];
 };
 
+const COMMANDS_HELP = {
+  title: "Commands (each with a --help of its own)",
+  body: `  copy    brings an embedded database to MySQL or MariaDB, for several instances
+  import  takes over the users, groups and messages of the C++ chat server's MySQL database`,
+};
+
 const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 const variable = (name: string): string => `CHAT_${kebab(name).replaceAll("-", "_").toUpperCase()}`;
 
@@ -173,7 +179,7 @@ export function readOptions(argv: string[], env: Record<string, string | undefin
   cli.help((sections) =>
     sections
       .filter(({ title }) => !title?.startsWith("For more info"))
-      .map((section) => (section.title === "Commands" ? portHelp : section)),
+      .flatMap((section) => (section.title === "Commands" ? [portHelp, COMMANDS_HELP] : [section])),
   );
   let given: Record<string, unknown>;
   let args: readonly string[];
@@ -246,7 +252,7 @@ function read<T>(name: string, flag: unknown, env: string | undefined, definitio
 }
 
 /** systemd's state directory, else the user's data directory (XDG Base Directory Specification). */
-function defaultDatabase(env: Record<string, string | undefined>): string {
+export function defaultDatabase(env: Record<string, string | undefined>): string {
   // systemd separates several directories by colons.
   if (env.STATE_DIRECTORY) return join(env.STATE_DIRECTORY.split(":")[0]!, "chat.db");
   const data = env.XDG_DATA_HOME?.startsWith("/") ? env.XDG_DATA_HOME : join(env.HOME || homedir(), ".local", "share");

@@ -24,7 +24,13 @@ const DRAIN_SHARE = 0.8;
 const TLS_CHECK_MS = 5_000;
 
 async function main(): Promise<void> {
-  const options = readOptions(process.argv.slice(2), process.env);
+  const argv = process.argv.slice(2);
+  if (argv[0] === "copy" || argv[0] === "import") {
+    // What a server does not need is not loaded for it.
+    const { runCommand } = await import("./tools/cli.ts");
+    return runCommand(argv[0], argv.slice(1), process.env);
+  }
+  const options = readOptions(argv, process.env);
   if (options === null) return;
   const log = createLog(options.logLevel);
   process.on("uncaughtException", (error) => log.error(`bug: ${error.stack}`));

@@ -3,11 +3,13 @@ import { closeSync, ftruncateSync, openSync, readFileSync, realpathSync, statSyn
 import { lockFile } from "../libc.ts";
 import { StartError } from "../start-error.ts";
 
+const GIVE_ANOTHER = "give this one another --data file (a cluster of several servers shares MySQL and Redis instead)";
+
 /**
  * Makes the file `file` where there is none, locks it until the returned function is called or this process ends, and
- * notes who holds it. Throws StartError where another process does, and the system's error where it cannot be opened.
+ * notes who holds it. Throws StartError with `advice` where another process does, and the system's error where it cannot be opened.
  */
-export function lockDatabase(file: string): () => void {
+export function lockDatabase(file: string, advice = GIVE_ANOTHER): () => void {
   const there = statSync(file, { throwIfNoEntry: false });
   if (there !== undefined && !there.isFile()) throw new StartError(`${file} is not a file: give --data another path`);
   closeSync(openSync(file, "a", 0o600));
@@ -17,10 +19,7 @@ export function lockDatabase(file: string): () => void {
   if (!lockFile(fd)) {
     const holder = readFileSync(path, "utf8").trim();
     closeSync(fd);
-    throw new StartError(
-      `${file} is in use by ${holder || "another server"}: give this one another --data file` +
-        " (a cluster of several servers shares MySQL and Redis instead)",
-    );
+    throw new StartError(`${file} is in use by ${holder || "another server"}: ${advice}`);
   }
   ftruncateSync(fd);
   writeSync(fd, `process ${process.pid}\n`, 0);

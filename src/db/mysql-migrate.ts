@@ -11,6 +11,16 @@ const MIGRATIONS: string[] = [initial];
 const STATEMENT_TIMEOUT_MS = 3_600_000;
 const LOCK_WAIT_S = 60;
 
+/** A table that stands in a database while a store is being copied to it: there is no `schema_version` before the end. */
+export const UNFINISHED = "unfinished_copy";
+
+/** Makes the tables of the newest schema, but for `schema_version`; those that exist stay. Returns its version. */
+export async function createTables(connection: Connection): Promise<number> {
+  for (const text of MIGRATIONS)
+    for (const sql of statementsOf(text)) await connection.query([sql], STATEMENT_TIMEOUT_MS);
+  return MIGRATIONS.length;
+}
+
 /** Throws StartError where the database is not ours to use, and DatabaseError. */
 export async function migrate(connection: Connection, target: Target): Promise<void> {
   const query = async (sql: string) => (await connection.query([sql], STATEMENT_TIMEOUT_MS))[0]!;
@@ -21,6 +31,10 @@ export async function migrate(connection: Connection, target: Target): Promise<v
   try {
     const tables = (await query("SHOW TABLES")).rows.map(([table]) => table);
     if (!tables.includes("schema_version")) {
+      if (tables.includes(UNFINISHED))
+        throw new StartError(
+          `${describe(target)} holds a copy that is not complete: end it first, with the same ChatServer copy again`,
+        );
       if (tables.length > 0)
         throw new StartError(`${describe(target)} is another program's database: give --mysql an empty one`);
       await query("CREATE TABLE schema_version (version INT NOT NULL PRIMARY KEY) ENGINE = InnoDB");

@@ -5,8 +5,9 @@ import { StartError } from "../start-error.ts";
 
 /** Numbered from 1, in order; `user_version` says how many of them a file has seen. */
 const MIGRATIONS: string[] = [initial];
+export const SCHEMA_VERSION = MIGRATIONS.length;
 /** "Chat": marks a file as a ChatServer's, in its header. */
-const APPLICATION_ID = 0x43686174;
+export const APPLICATION_ID = 0x43686174;
 
 /** Throws StartError with what to do where the file cannot be used. */
 export function openDatabase(file: string): Database {

@@ -1,0 +1,72 @@
+// Opens a store's file for those who only read it, and while no server has it.
+import { Database } from "bun:sqlite";
+import { existsSync } from "node:fs";
+import { StartError } from "../start-error.ts";
+import { StoreError } from "./db.ts";
+import { lockDatabase } from "./lock.ts";
+import { APPLICATION_ID, SCHEMA_VERSION } from "./sqlite-migrate.ts";
+
+export interface ReadStore {
+  db: Database;
+  close(): void;
+}
+
+/** Takes the lock of a server's file and opens that. Throws StartError where it is no store of this program's schema, or in use. */
+export function openForReading(file: string): ReadStore {
+  if (!existsSync(file)) throw new StartError(`${file} does not exist: give the file that the server had as --data`);
+  const unlock = explained(file, () => lockDatabase(file, "stop that server first"));
+  let db: Database | undefined;
+  try {
+    return explained(file, () => {
+      // Not read-only: what a killed server left in the write-ahead log is to be brought in.
+      db = new Database(file, { create: false, readwrite: true });
+      db.run("PRAGMA busy_timeout = 5000");
+      refuseStrange(db, file);
+      db.run("PRAGMA query_only = 1");
+      db.run("PRAGMA cache_size = -32768");
+      const close = () => {
+        db!.close();
+        unlock();
+      };
+      return { db, close };
+    });
+  } catch (error) {
+    db?.close();
+    unlock();
+    throw error;
+  }
+}
+
+function refuseStrange(db: Database, file: string): void {
+  const { application_id } = db.query("PRAGMA application_id").get() as { application_id: number };
+  if (application_id !== APPLICATION_ID) throw new StartError(`${file} is not a ChatServer's store`);
+  const { user_version } = db.query("PRAGMA user_version").get() as { user_version: number };
+  if (user_version > SCHEMA_VERSION)
+    throw new StartError(`${file} has schema ${user_version}, newer than this program's: use the ChatServer it is of`);
+  if (user_version < SCHEMA_VERSION)
+    throw new StartError(
+      `${file} has schema ${user_version}: start this ChatServer on it once, which brings it up to date`,
+    );
+}
+
+/** Runs `work`; what SQLite or the system say of the file becomes a line that says what to do. */
+export function explained<T>(file: string, work: () => T): T {
+  try {
+    return work();
+  } catch (error) {
+    throw explainFile(file, error);
+  }
+}
+
+/** The error of work with a file, so explained; what is not of the file is returned as it is. */
+export function explainFile(file: string, error: unknown): unknown {
+  // Of another database.
+  if (error instanceof StoreError) return error;
+  const { code = "", message } = error as Error & { code?: string };
+  if (code === "SQLITE_NOTADB") return new StartError(`${file} is not a database`);
+  if (code.startsWith("SQLITE_CORRUPT"))
+    return new StartError(`${file} is damaged: restore a backup, or salvage it with "sqlite3 ${file} .recover"`);
+  if (/^(SQLITE_|E[A-Z]+$)/.test(code))
+    return new StartError(`${file} cannot be read (${message}): check the path, its permissions and its disk`);
+  return error;
+}

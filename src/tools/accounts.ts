@@ -1,0 +1,119 @@
+// Users of an import: their names become what the server takes, their passwords are hashed.
+import { appendFileSync, writeFileSync } from "node:fs";
+import { ChatError, name as checkName, password as checkPassword } from "../protocol.ts";
+import { Passwords } from "../service/password.ts";
+import { StartError } from "../start-error.ts";
+import type { Draft } from "./draft.ts";
+import type { ImportOptions } from "./import.ts";
+import type { Notes } from "./notes.ts";
+import type { Predecessor } from "./predecessor.ts";
+import { grouped, Progress } from "./progress.ts";
+
+/** Longest name, in characters. */
+const NAME_LENGTH = 50;
+
+/** Imports all users and returns their ids. */
+export async function importUsers(
+  source: Predecessor,
+  draft: Draft,
+  { memoryKiB, time, newPasswords }: ImportOptions,
+  notes: Notes,
+): Promise<Set<number>> {
+  if (newPasswords !== null) makeFile(newPasswords);
+  const passwords = new Passwords({ memoryKiB, time, queueLimit: Number.POSITIVE_INFINITY });
+  const progress = new Progress("users", await source.count("user"));
+  const users = new Set<number>();
+  for await (const page of source.users()) {
+    const named: [id: number, name: string, password: string][] = [];
+    for (const [givenId, givenName, givenPassword] of page) {
+      const id = Number(givenId);
+      if (!isId(id) || users.has(id)) {
+        notes.add("users with an id that is not a positive number, or not their own alone, left out", `id ${givenId}`);
+        progress.advance(1);
+        continue;
+      }
+      users.add(id);
+      const name = await nameFor(id, String(givenName ?? ""), draft, named, notes);
+      named.push([
+        id,
+        name,
+        passwordFor(id, name, givenPassword === null ? "" : String(givenPassword), newPasswords, notes),
+      ]);
+    }
+    const rows = await Promise.all(
+      named.map(async ([id, name, password]) => {
+        const hash = await passwords.hash(password);
+        progress.advance(1);
+        return [id, name, hash];
+      }),
+    );
+    await draft.transact(() => draft.tx.insert("user", ["id", "name", "password"], rows));
+  }
+  progress.end(`${grouped(users.size)} imported, passwords hashed`);
+  return users;
+}
+
+export const isId = (id: unknown): id is number => Number.isSafeInteger(id) && (id as number) > 0;
+
+/** The name in the server's form and nobody else's: of two users with one name, the lower id keeps it. */
+async function nameFor(id: number, given: string, draft: Draft, page: [number, string, string][], notes: Notes) {
+  const wanted = acceptable(given, `user${id}`);
+  const isTaken = async (name: string) =>
+    page.some((each) => each[1] === name) || (await draft.tx.find("user", ["id"], ["name"], [[name]])).length > 0;
+  let name = wanted;
+  for (let n = 1; await isTaken(name); n++) name = withSuffix(wanted, n === 1 ? `-${id}` : `-${id}-${n}`);
+  if (name !== wanted)
+    notes.add(
+      "users renamed, because a lower id has the name",
+      `user ${id}: ${JSON.stringify(wanted)} -> ${JSON.stringify(name)}`,
+    );
+  else if (name !== given)
+    notes.add(
+      "users renamed to what the server takes (1 to 50 characters, no control characters, NFC)",
+      `user ${id}: ${JSON.stringify(given.slice(0, 100))} -> ${JSON.stringify(name)}`,
+    );
+  return name;
+}
+
+/** `given` as a name that the server takes; `otherwise` where nothing is left of it. */
+export function acceptable(given: string, otherwise: string): string {
+  const clean = given
+    .toWellFormed()
+    .normalize("NFC")
+    .replaceAll(/\p{Cc}/gu, "");
+  const short = [...clean].slice(0, NAME_LENGTH).join("");
+  return checkName({ name: short === "" ? otherwise : short }, "name");
+}
+
+const withSuffix = (name: string, suffix: string): string =>
+  checkName({ name: [...name].slice(0, NAME_LENGTH - suffix.length).join("") + suffix }, "name");
+
+/** The password to be hashed: where log-ins would refuse it, a new one, known to who reads `newPasswords`. */
+function passwordFor(id: number, name: string, given: string, newPasswords: string | null, notes: Notes): string {
+  try {
+    return checkPassword({ password: given }, "password");
+  } catch (error) {
+    if (!(error instanceof ChatError)) throw error;
+  }
+  const fresh = Buffer.from(crypto.getRandomValues(new Uint8Array(12))).toString("base64url");
+  if (newPasswords === null)
+    notes.add(
+      "users who cannot log in, because the server takes passwords of 6 to 128 bytes (import again with --new-passwords FILE)",
+      `user ${id}: ${JSON.stringify(name)}`,
+    );
+  else {
+    appendFileSync(newPasswords, `${id}\t${name}\t${fresh}\n`);
+    notes.add("users with a new password, see the file", `user ${id}: ${JSON.stringify(name)}`);
+  }
+  return fresh;
+}
+
+function makeFile(file: string): void {
+  try {
+    writeFileSync(file, "", { flag: "wx", mode: 0o600 });
+  } catch (error) {
+    throw new StartError(
+      `--new-passwords: ${file} cannot be made (${(error as { code?: string }).code}): give a new file`,
+    );
+  }
+}

@@ -1,0 +1,107 @@
+// `ChatServer copy`: an embedded store's file becomes a shared database, with all ids, seqs and secrets, and is compared.
+import type { Value } from "../db/db.ts";
+import { ConnectionLost, type Target } from "../db/mysql-connection.ts";
+import { describe, explainStart } from "../db/mysql-start.ts";
+import { explainFile } from "../db/sqlite-read.ts";
+import { StartError } from "../start-error.ts";
+import { type Key, openSource, type Source, type SourceTable } from "./embedded.ts";
+import { grouped, Progress, say } from "./progress.ts";
+import { CopyTarget } from "./target.ts";
+
+/**
+ * Copies the store `file` to the empty database `target`, or goes on with a copy that was interrupted. The file stays as
+ * it is. Throws StartError, where nothing that a server would take has come about.
+ */
+export async function copyStore(file: string, target: Target): Promise<void> {
+  const source = openSource(file);
+  try {
+    await copyTo(source, file, target);
+  } catch (error) {
+    const known = explainFile(file, error);
+    throw known instanceof StartError ? known : explainStart(known, target, "--to");
+  } finally {
+    source.close();
+  }
+}
+
+async function copyTo(source: Source, file: string, target: Target): Promise<void> {
+  const copy = await CopyTarget.open(target, source.stamp);
+  try {
+    if (!copy.finished) {
+      for (const table of source.tables) await copyTable(copy, table);
+      say("all is copied; comparing");
+      for (const table of source.tables) await compareTable(copy, table, file, target);
+    }
+    await steadily(copy, () => copy.finish());
+  } finally {
+    copy.close();
+  }
+  say(`${describe(target)} holds all of ${file} now: start the servers with --mysql instead of --data`);
+}
+
+async function copyTable(copy: CopyTarget, table: SourceTable): Promise<void> {
+  await steadily(copy, async () => {
+    const place = await copy.placeOf(table);
+    if (place.complete) return;
+    const progress = new Progress(table.name, table.count, place.rows);
+    for await (const rows of table.pages(place.key)) {
+      await copy.append(table, rows, place);
+      progress.advance(rows.length);
+    }
+    await copy.complete(table, place);
+    progress.end(`${grouped(place.rows)} copied`);
+  });
+}
+
+/** Throws StartError where the database's rows are not the file's. */
+async function compareTable(copy: CopyTarget, table: SourceTable, file: string, target: Target): Promise<void> {
+  const differs = (where: string) =>
+    new StartError(
+      `table ${table.name} of ${describe(target)} is not what ${file} holds (${where}): ` +
+        "empty the database and copy again",
+    );
+  const progress = new Progress(`${table.name} compared`, table.count);
+  let after: Key | null = null;
+  let count = 0;
+  let total = 0n;
+  for await (const rows of table.pages(null)) {
+    const upTo = rows.at(-1)!.slice(0, table.keyLength);
+    const expected = rows.reduce((sum, row) => sum + checksum(table, row), 0);
+    const found = await copy.sumOf(table, after, upTo);
+    const where = `from ${after ?? "the first"} to ${upTo}`;
+    if (found.rows !== rows.length) throw differs(`${found.rows} rows instead of ${rows.length}, ${where}`);
+    if (found.sum !== expected) throw differs(`another checksum, ${where}`);
+    after = upTo;
+    count += rows.length;
+    total += BigInt(expected);
+    progress.advance(rows.length);
+  }
+  const more = await copy.sumOf(table, after, null);
+  if (more.rows > 0) throw differs(`${more.rows} rows more`);
+  if (count !== table.count)
+    throw new StartError(
+      `${file} is damaged: ${count} rows of ${table.name} instead of ${table.count}, restore a backup`,
+    );
+  const shown = (total & 0xffffffffn).toString(16).padStart(8, "0");
+  progress.end(`${grouped(count)} rows, checksum ${shown}, the same on both sides`);
+}
+
+/** As CopyTarget.sumOf has the database compute it. */
+function checksum({ columns }: SourceTable, row: Value[]): number {
+  const values = row.map((value, i) =>
+    value === null ? "" : columns[i]!.text ? Bun.hash.crc32(String(value)) : value,
+  );
+  return Bun.hash.crc32(values.join(","));
+}
+
+/** Runs `work` until its connection holds: it starts from what the database has. */
+async function steadily(copy: CopyTarget, work: () => Promise<void>): Promise<void> {
+  for (;;) {
+    try {
+      return await work();
+    } catch (error) {
+      if (!(error instanceof ConnectionLost)) throw error;
+      await copy.reconnect(error);
+    }
+  }
+}

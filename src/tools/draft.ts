@@ -1,0 +1,81 @@
+// An embedded store in the making, in one thread: rows go into it in transactions, and its log is folded at the end.
+import { join } from "node:path";
+import type { LogRow, Value } from "../db/db.ts";
+import { openDatabase } from "../db/sqlite-migrate.ts";
+import { SqliteTx } from "../db/sqlite-tx.ts";
+
+const FOLD_ROWS = 1_024;
+const BATCH_ROWS = 1_000;
+
+export class Draft {
+  readonly tx: SqliteTx;
+  private readonly db;
+
+  /** Makes the store `file`; what is needed only meanwhile is in tables of `scratch`, in a file beside it. */
+  constructor(file: string) {
+    this.db = openDatabase(file);
+    this.tx = new SqliteTx(this.db);
+    this.db.run("PRAGMA temp_store = FILE");
+    this.db.run(`ATTACH '${join(file, "..", "scratch.db").replaceAll("'", "''")}' AS scratch`);
+  }
+
+  run(sql: string): void {
+    this.db.run(sql);
+  }
+
+  /** Everything that `work` does is stored together. */
+  async transact(work: () => Promise<unknown>): Promise<void> {
+    this.db.run("BEGIN IMMEDIATE");
+    await work();
+    this.tx.log.record();
+    this.db.run("COMMIT");
+    this.tx.log.committed();
+    if (this.tx.folder.due) this.fold();
+  }
+
+  /** Stores rows in transactions of a bounded size. `store` gets what `keep` makes of them; null: passed over. */
+  async fill<Row>(
+    rows: AsyncIterable<Row>,
+    keep: (row: Row) => Value[] | null,
+    store: (rows: Value[][]) => Promise<unknown>,
+  ): Promise<void> {
+    let batch: Value[][] = [];
+    const flush = async () => {
+      const full = batch;
+      batch = [];
+      if (full.length > 0) await this.transact(() => store(full));
+    };
+    for await (const row of rows) {
+      const kept = keep(row);
+      if (kept !== null && batch.push(kept) === BATCH_ROWS) await flush();
+    }
+    await flush();
+  }
+
+  async append(rows: LogRow[]): Promise<void> {
+    await this.transact(() => this.tx.log.append(rows));
+  }
+
+  count(sql: string): number {
+    return this.db.query(sql).values()[0]![0] as number;
+  }
+
+  /** Completes the file. */
+  finish(): void {
+    while (this.tx.log.size > 0) this.fold();
+    this.db.run("DETACH scratch");
+    this.db.run("PRAGMA wal_checkpoint(TRUNCATE)");
+    this.close();
+  }
+
+  close(): void {
+    this.db.close();
+  }
+
+  private fold(): void {
+    this.db.run("BEGIN IMMEDIATE");
+    this.tx.folder.fold(FOLD_ROWS);
+    this.db.run("COMMIT");
+    this.tx.folder.committed();
+  }
+}

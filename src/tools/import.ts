@@ -1,0 +1,85 @@
+// `ChatServer import`: the database of the C++ chat server becomes an embedded store.
+import { existsSync, mkdirSync, realpathSync, renameSync, rmSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
+import { lockDatabase } from "../db/lock.ts";
+import type { Target } from "../db/mysql-connection.ts";
+import { describe, explainStart } from "../db/mysql-start.ts";
+import { explainFile } from "../db/sqlite-read.ts";
+import { StartError } from "../start-error.ts";
+import { importUsers } from "./accounts.ts";
+import { Draft } from "./draft.ts";
+import { importFriends, importGroups } from "./lists.ts";
+import { Notes } from "./notes.ts";
+import { importOffline } from "./offline.ts";
+import { Predecessor } from "./predecessor.ts";
+import { say } from "./progress.ts";
+
+export interface ImportOptions {
+  /** Texts are UTF-8 that was stored as this; null: they are what they seem. */
+  charset: string | null;
+  /** Where new passwords are written; null: nobody gets one. */
+  newPasswords: string | null;
+  /** Of a password hash. */
+  memoryKiB: number;
+  time: number;
+}
+
+/** Makes the store `file`, which must not exist or be empty: at once, when it is complete. Throws StartError. */
+export async function importToFile(from: Target, file: string, options: ImportOptions): Promise<void> {
+  const fail = (error: unknown) => {
+    if (error instanceof StartError) throw error;
+    throw new StartError(`${file} cannot be made (${(error as Error).message}): give --data another path`);
+  };
+  let unlock = () => {};
+  const folder = `${file}.importing`;
+  const wasThere = existsSync(file);
+  try {
+    mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
+    if (existsSync(file) && statSync(file).size > 0)
+      throw new StartError(`${file} exists: give --data another path, or move it away`);
+    unlock = lockDatabase(file, "give --data another path");
+    rmSync(folder, { recursive: true, force: true });
+    mkdirSync(folder, { mode: 0o700 });
+  } catch (error) {
+    unlock();
+    fail(error);
+  }
+  try {
+    const made = join(folder, "chat.db");
+    await importTo(made, from, options);
+    renameSync(made, realpathSync(file));
+  } catch (error) {
+    if (!wasThere) rmSync(file, { force: true });
+    throw error;
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+    unlock();
+  }
+  say(`${file} holds all of ${describe(from)} now: start the server with --data ${file}`);
+}
+
+/** Makes the store `file` in a folder of its own. Throws StartError. */
+export async function importTo(file: string, from: Target, options: ImportOptions): Promise<void> {
+  let source: Predecessor | undefined;
+  let draft: Draft | undefined;
+  try {
+    source = await Predecessor.open(from, options.charset);
+    draft = new Draft(file);
+    const notes = new Notes();
+    // Also what tells this import from others.
+    const secret = Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("hex");
+    await draft.tx.insert("setting", ["name", "value"], [["token_secret", secret]]);
+    const users = await importUsers(source, draft, options, notes);
+    await importFriends(source, draft, users, notes);
+    const groups = await importGroups(source, draft, users, notes);
+    await importOffline(source, draft, users, groups, notes);
+    draft.finish();
+    notes.tell();
+  } catch (error) {
+    draft?.close();
+    const known = explainFile(file, error);
+    throw known instanceof StartError ? known : explainStart(known, from, "--from");
+  } finally {
+    source?.close();
+  }
+}

@@ -1,0 +1,130 @@
+// Friend lists and groups of an import.
+
+import { acceptable, isId } from "./accounts.ts";
+import type { Draft } from "./draft.ts";
+import type { Notes } from "./notes.ts";
+import type { Predecessor } from "./predecessor.ts";
+import { grouped, Progress } from "./progress.ts";
+
+const DESCRIPTION_LENGTH = 200;
+
+export async function importFriends(
+  source: Predecessor,
+  draft: Draft,
+  users: Set<number>,
+  notes: Notes,
+): Promise<void> {
+  if (!source.has("friend")) return notes.add("tables that are missing and passed over", "friend");
+  const progress = new Progress("friends", await source.count("friend"));
+  await draft.fill(
+    source.rows("friend"),
+    ([user, friend]) => {
+      progress.advance(1);
+      if (users.has(Number(user)) && users.has(Number(friend))) return [Number(user), Number(friend)];
+      notes.add("friends left out, because there is no such user", `${user} -> ${friend}`);
+      return null;
+    },
+    (rows) => draft.tx.insert("friend", ["user_id", "friend_id"], rows, "ignore"),
+  );
+  progress.end(`${grouped(draft.count("SELECT count(*) FROM friend"))} imported`);
+}
+
+/** Imports groups and members; returns the ids of the groups' conversations by group. */
+export async function importGroups(
+  source: Predecessor,
+  draft: Draft,
+  users: Set<number>,
+  notes: Notes,
+): Promise<Map<number, number>> {
+  for (const table of ["allgroup", "groupuser"] as const)
+    if (!source.has(table)) notes.add("tables that are missing and passed over", table);
+  const names = new Map<number, number>();
+  await draft.fill(
+    source.rows("allgroup"),
+    ([givenId, givenName, givenText]) => {
+      const id = Number(givenId);
+      if (!isId(id) || names.has(id)) {
+        notes.add("groups with an id that is not a positive number, or not their own alone, left out", `id ${givenId}`);
+        return null;
+      }
+      names.set(id, 0);
+      const name = acceptable(String(givenName ?? ""), `group${id}`);
+      if (name !== givenName)
+        notes.add("groups renamed to what the server takes", `group ${id}: ${JSON.stringify(name)}`);
+      const text = String(givenText ?? "").toWellFormed();
+      const short = [...text].slice(0, DESCRIPTION_LENGTH).join("");
+      if (short !== text) notes.add("descriptions of groups cut to 200 characters", `group ${id}`);
+      return [id, name, short];
+    },
+    async (rows) => {
+      await draft.tx.insert("chat_group", ["id", "name", "description"], rows);
+      for (const [id] of rows)
+        names.set(
+          id as number,
+          (await draft.tx.run("INSERT INTO conversation (kind, lo, hi) VALUES (1, ?, 0)", [id!])).id,
+        );
+    },
+  );
+  await importMembers(source, draft, users, names, notes);
+  const members = draft.count("SELECT count(*) FROM member");
+  new Progress("groups", names.size).end(`${grouped(names.size)} imported, with ${grouped(members)} members`);
+  return names;
+}
+
+async function importMembers(
+  source: Predecessor,
+  draft: Draft,
+  users: Set<number>,
+  groups: Map<number, number>,
+  notes: Notes,
+): Promise<void> {
+  const progress = new Progress("group members", await source.count("groupuser"));
+  const creators = new Map<number, number>();
+  await draft.fill(
+    source.rows("groupuser"),
+    ([group, user, role]) => {
+      progress.advance(1);
+      const [groupId, userId] = [Number(group), Number(user)];
+      const conversation = groups.get(groupId);
+      if (conversation === undefined || !users.has(userId)) {
+        notes.add("members left out, because there is no such user or group", `user ${user} in group ${group}`);
+        return null;
+      }
+      if (role !== "creator") return [conversation, userId, "normal", 0];
+      const first = creators.get(groupId);
+      if (first === undefined) creators.set(groupId, userId);
+      if (first === undefined || first === userId) return [conversation, userId, "creator", 0];
+      notes.add(
+        "further creators of a group made its admins",
+        `user ${userId} in group ${groupId}, created by ${first}`,
+      );
+      return [conversation, userId, "admin", 0];
+    },
+    // Where somebody is a member twice, the higher role counts.
+    (rows) => {
+      const rank = (role: unknown) => ["creator", "admin", "normal"].indexOf(String(role));
+      return Promise.all(
+        rows.map((row) =>
+          draft.tx.run(
+            `INSERT INTO member (conversation, user_id, role, join_seq) VALUES (?, ?, ?, ?)
+             ON CONFLICT DO UPDATE SET role = excluded.role WHERE ${rank(row[2])} < CASE role WHEN 'creator' THEN 0 WHEN 'admin' THEN 1 ELSE 2 END`,
+            row,
+          ),
+        ),
+      );
+    },
+  );
+  for (const [group, conversation] of groups) {
+    if (creators.has(group)) continue;
+    const [first] = await draft.tx.all<{ id: number | null }>(
+      "SELECT min(user_id) AS id FROM member WHERE conversation = ?",
+      [conversation],
+    );
+    if (first?.id == null) continue;
+    await draft.tx.run("UPDATE member SET role = 'creator' WHERE conversation = ? AND user_id = ?", [
+      conversation,
+      first.id,
+    ]);
+    notes.add("groups without a creator, given to their member with the lowest id", `group ${group}: user ${first.id}`);
+  }
+}
