@@ -245,6 +245,21 @@ test("where the database does not end them, the survivor does: with MySQL, which
   expect(await rowsOf("never")).toEqual([]);
 }, 60_000);
 
+test("what is no batch changes nothing either, once its boot is fenced", async () => {
+  const [x, y] = [await user(), await user()];
+  const { conversations } = await b.append(messages([{ conv: directConv(x, y), sender: x, text: "read me" }]));
+  const { id, epoch } = await a.openDevice(y, "", a.boot);
+  await mariadb.admin(`UPDATE chat.lane SET fenced = 1 WHERE boot = '${a.boot}'`);
+  const saved = await a.saveCursors([[id, epoch, [[conversations[0]!, 1]]]]).catch((error) => error);
+  expect(saved).toBeInstanceOf(StoreError);
+  expect(lost).toBe(1);
+  expect((await b.missingOf(y, id)).behind).toHaveLength(1);
+  await expect(a.credentials("id", x)).rejects.toBeInstanceOf(StoreError);
+  await a.restart();
+  await a.saveCursors([[id, epoch, [[conversations[0]!, 1]]]]);
+  expect((await b.missingOf(y, id)).behind).toEqual([]);
+});
+
 test("the connections of a boot that is taken over are ended", async () => {
   await Promise.all(Array.from({ length: 5 }, user));
   await a.credentials("id", 1);
