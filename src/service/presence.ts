@@ -41,6 +41,11 @@ export class Presence {
     return stateOf;
   }
 
+  /** All sessions here have ended: nobody takes anybody for online. */
+  forget(): void {
+    this.believed.clear();
+  }
+
   /** From now on nobody is told. */
   stop(): void {
     this.stopped = true;

@@ -169,6 +169,7 @@ export class Sessions {
     for (const session of [...all, ...[...this.leaving.values()].map((each) => each.session)])
       session.deviceId = session.epoch = 0;
     for (const { connection } of all) connection.finish(lastText);
+    this.presence.forget();
   }
 
   /** From now on nothing is pushed; what has been delivered is saved when the output is out. */
