@@ -235,6 +235,41 @@ export function storeSuite(name: string, open: Open): void {
       expect((await openDevice(b, "", "boot")).behind).toEqual([[cursor, conv, 5, 9]]);
     });
 
+    test("a device is online at its boot until that log-in's session has ended", async () => {
+      const [a, b] = [await user(), await user()];
+      const phone = await store.openDevice(a, "phone", "here", false);
+      expect(phone).toMatchObject({ epoch: 1, from: "" });
+      expect(await store.devicesOf([a, b, a], "here")).toEqual([
+        { userId: a, device: "phone", epoch: 1, boot: "here" },
+      ]);
+      // A boot that is not alive holds nothing.
+      expect(await store.devicesOf([a, b], "elsewhere")).toEqual([]);
+      expect(await store.openDevice(a, "phone", "next", false)).toMatchObject({ id: phone.id, epoch: 2, from: "" });
+      expect(await store.replacedAmong([[phone.id, 1]])).toEqual([phone.id]);
+      expect(await store.replacedAmong([[phone.id, 2]])).toEqual([]);
+      await store.closeDevices([[phone.id, 1]]);
+      expect(await store.devicesOf([a], "next")).toHaveLength(1);
+      expect((await store.devicesAt(["next", "here"])).map(({ id }) => id)).toContain(phone.id);
+      await store.closeDevices([[phone.id, 2]]);
+      expect(await store.devicesOf([a], "next")).toEqual([]);
+      expect((await store.devicesAt(["next", "here"])).map(({ id }) => id)).not.toContain(phone.id);
+    });
+
+    test("heads of conversations", async () => {
+      const [a, b, c] = [await user(), await user(), await user()];
+      const list = [directConv(a, b), directConv(a, c), directConv(a, b)].map((conv) => ({
+        conv,
+        sender: a,
+        text: "",
+      }));
+      const { conversations } = await store.append(drafts(...list));
+      const heads = await store.headsOf(conversations.slice(0, 2));
+      expect(heads.sort((p, q) => q[1] - p[1])).toEqual([
+        [conversations[0]!, 2],
+        [conversations[1]!, 1],
+      ]);
+    });
+
     test("what a device sent itself is not counted as following", async () => {
       const [a, b] = [await user(), await user()];
       const device = await openDevice(a, "", "boot");
