@@ -1,0 +1,90 @@
+// A device that moves between instances under load, log-ins that break off, log-ins at two instances at once: one owner, no
+// message twice, and nobody online who is not there.
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { Errno, MsgId } from "../../src/protocol.ts";
+import { type RunningCluster, startCluster } from "../cluster.ts";
+import { type RunningServer, until } from "../harness.ts";
+import { login, register, type User, Wire } from "../wire.ts";
+import { databaseOf } from "./cluster-crowd.ts";
+
+let cluster: RunningCluster;
+let a: RunningServer;
+let b: RunningServer;
+
+beforeAll(async () => {
+  cluster = await startCluster();
+  [a, b] = await Promise.all([cluster.start(), cluster.start()]);
+}, 30_000);
+afterAll(() => cluster.stop());
+
+const loginMessage = ({ id, password }: User) => ({ msgId: MsgId.login, id, password, takeover: true, reqId: "login" });
+
+test("a device that does not confirm moves between the instances and gets everything once", async () => {
+  const [ann, bob] = [await register(a.port), await register(b.port)];
+  const sender = await login(a.port, bob);
+  let sending = true;
+  let sent = 0;
+  const stream = (async () => {
+    while (sending) {
+      expect((await sender.ask({ msgId: MsgId.chat, toid: ann.id, msg: `${sent}` })).errno).toBe(0);
+      sent++;
+    }
+  })();
+  const got: number[] = [];
+  const keep = (wire: Wire) => {
+    for (const { msgId, ack, seq } of wire.rest())
+      if (msgId === MsgId.chat && ack === undefined) got.push(seq as number);
+  };
+  let current = await login(a.port, ann);
+  for (let i = 0; i < 16; i++) {
+    const goal = sent + 5 + Math.random() * 20;
+    await until(() => sent >= goal, "some messages more");
+    const before = current;
+    const next = login(i % 2 === 0 ? b.port : a.port, ann, { takeover: true });
+    await before.whenEnded(5_000);
+    keep(before);
+    current = await next;
+  }
+  sending = false;
+  await stream;
+  await until(() => {
+    keep(current);
+    return got.at(-1) === sent;
+  }, "the last message");
+  expect(got).toEqual(Array.from({ length: sent }, (_, i) => i + 1));
+}, 30_000);
+
+test("log-ins that break off leave nobody online", async () => {
+  const users = await Promise.all(Array.from({ length: 40 }, () => register(a.port)));
+  await Promise.all(
+    users.map(async (user, i) => {
+      const wire = await Wire.connect(i % 2 === 0 ? a.port : b.port);
+      wire.send(loginMessage(user));
+      await Bun.sleep(Math.random() * 60);
+      wire.close();
+    }),
+  );
+  const ids = users.map(({ id }) => id);
+  const held = () =>
+    cluster.mariadb.admin(
+      `SELECT user_id FROM ${databaseOf(cluster.url)}.device WHERE boot <> '' AND user_id IN (${ids})`,
+    );
+  await until(async () => (await held()).length === 0, "the store holds none of them");
+  // Not merely none yet.
+  for (const [i, user] of users.entries()) (await login(i % 2 === 0 ? b.port : a.port, user)).close();
+}, 30_000);
+
+test("of log-ins at both instances at once the one that is later stays, and only that", async () => {
+  const ann = await register(a.port);
+  for (let i = 0; i < 10; i++) {
+    const wires = await Promise.all([a, b].map(({ port }) => Wire.connect(port)));
+    for (const wire of wires) wire.send(loginMessage(ann));
+    await until(() => wires.filter((wire) => !wire.ended).length === 1, "one of the two is left");
+    const left = wires.find((wire) => !wire.ended)!;
+    await left.next((each) => each.reqId === "login" && each.errno === 0, "its log-in");
+    await left.settle();
+    const lost = wires.find((wire) => wire.ended)!.received;
+    expect(lost.map(({ errno }) => errno).filter((errno) => errno !== 0)).toContain(Errno.replaced);
+    left.close();
+  }
+}, 60_000);
