@@ -1,7 +1,7 @@
 // Two instances write to the same conversations while their connections are killed and cut, also between a COMMIT and
 // its answer: everything acknowledged is stored once, under the seq that was told, and no seq is missing.
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { ChatError, directConv, groupConv } from "../../src/protocol.ts";
+import { ChatError, directConv, Errno, groupConv } from "../../src/protocol.ts";
 import { type Forwarder, startForwarder } from "../forwarder.ts";
 import { type RunningMariadb, startMariadb } from "../services.ts";
 import { messages, openShared, type SharedStore, through } from "./mysql-shared.ts";
@@ -121,3 +121,32 @@ test("no gap, no double, and every acknowledgement true, while connections are k
   expect([sent.length > 500, refused > 0, kills > 20, cuts > 20]).toEqual([true, true, true, true]);
   await Promise.all(stores.map((store) => store.close()));
 }, 60_000);
+
+test("the same thing asked of two instances at once is done once", async () => {
+  const [a, b] = [await openShared(mariadb.url), await openShared(mariadb.url)];
+  const both = <T>(work: (store: SharedStore) => Promise<T>) =>
+    Promise.all(
+      Array.from({ length: 10 }, (_, i) =>
+        work(i % 2 ? a : b).then(
+          (value) => ({ value, errno: 0 }),
+          (error) => ({ value: null, errno: error instanceof ChatError ? error.errno : -1 }),
+        ),
+      ),
+    );
+  const errnos = (done: { errno: number }[]) => done.map(({ errno }) => errno).sort((p, q) => p - q);
+  const once = (errno: number) => [0, ...Array<number>(9).fill(errno)];
+  const [x, y] = [await a.createUser("both-x", "hash"), await a.createUser("both-y", "hash")];
+  expect(errnos(await both((store) => store.createUser("both", "hash")))).toEqual(once(Errno.nameTaken));
+  expect(errnos(await both((store) => store.addFriend([x, 0, y], "", 1)))).toEqual(once(Errno.alreadyDone));
+  const group = await b.createGroup(x, "both", "");
+  expect(errnos(await both((store) => store.joinGroup([y, 0, group], 1)))).toEqual(once(Errno.alreadyDone));
+  const opened = await both((store) => store.openDevice(x, "new", store.boot, true));
+  expect(opened.map(({ value }) => value?.epoch).sort((p, q) => p! - q!)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+  expect(new Set(opened.map(({ value }) => value?.id)).size).toBe(1);
+  const same = messages([{ conv: directConv(x, y), sender: x, text: "once", mid: "same" }]);
+  const sent = await both((store) => store.append(same));
+  // The first row is the word with the friend.
+  expect(sent.map(({ value }) => value?.seqs)).toEqual(Array(10).fill([2]));
+  expect(sent.filter(({ value }) => value?.repeated.length === 0)).toHaveLength(1);
+  await Promise.all([a.close(), b.close()]);
+}, 30_000);
