@@ -4,7 +4,7 @@ import type { Value } from "../db/db.ts";
 import { Connection, ConnectionLost, literal, type Result, type Target } from "../db/mysql-connection.ts";
 import { createTables, UNFINISHED } from "../db/mysql-migrate.ts";
 import { columnList, literals, quoted } from "../db/mysql-sql.ts";
-import { describe, prepare } from "../db/mysql-start.ts";
+import { describe, explainStart, prepare } from "../db/mysql-start.ts";
 import { StartError } from "../start-error.ts";
 import type { Key, SourceTable } from "./embedded.ts";
 import { say } from "./progress.ts";
@@ -36,15 +36,18 @@ export interface Sum {
 const emptyIt = ({ database }: Target): string =>
   `DROP DATABASE ${quoted(database)}; CREATE DATABASE ${quoted(database)}`;
 
-/** Throws StartError where the database is not empty, and the database's errors. */
+/** Throws StartError where the database is not empty, or not to be used. */
 export async function requireEmpty(target: Target): Promise<void> {
-  const connection = await Connection.open(target, CONNECT_TIMEOUT_MS);
+  let connection: Connection | undefined;
   try {
+    connection = await Connection.open(target, CONNECT_TIMEOUT_MS);
     await prepare(connection, CONNECT_TIMEOUT_MS);
     const [tables] = await connection.query(["SHOW TABLES"], QUERY_TIMEOUT_MS);
     if (tables!.rows.length > 0) throw notEmpty(target);
+  } catch (error) {
+    throw explainStart(error, target, "--to");
   } finally {
-    connection.destroy();
+    connection?.destroy();
   }
 }
 

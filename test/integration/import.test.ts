@@ -126,9 +126,11 @@ describe.each(["file", "mysql"])("everything, to a %s", (kind) => {
   /** What is pushed after the log-in: all of it, as another request is answered after it. */
   const backlog = async (wire: Wire & { answer: JsonObject }) => {
     const rows = [];
-    for (let i = 0; i < (wire.answer.offline as number); i++) rows.push(await wire.next());
+    // Who comes and goes is told in between.
+    const isRow = ({ msgId }: JsonObject) => msgId !== MsgId.presence;
+    for (let i = 0; i < (wire.answer.offline as number); i++) rows.push(await wire.next(isRow));
     await wire.settle();
-    return [...rows, ...wire.rest()].map(({ msgId, id, msg, conv, seq }) => [msgId, id, msg, conv, seq]);
+    return [...rows, ...wire.rest().filter(isRow)].map(({ msgId, id, msg, conv, seq }) => [msgId, id, msg, conv, seq]);
   };
 
   test("what was kept for somebody arrives once, in order; nobody else gets it", async () => {
@@ -299,6 +301,7 @@ test("what is there is not overwritten, and what is wrong is told in one line", 
   const used = await mariadb.database();
   await mariadb.admin(`CREATE TABLE ${nameOf(used)}.other (id INT)`);
   expect(await refusal(["--from", from, "--to", used])).toContain("is not empty");
+  expect(await refusal(["--from", from, "--to", "mysql://chat:hunter2@127.0.0.1:1/chat"])).toContain("does not answer");
   const file = join(folder, "chat.db");
   expect(await refusal(["--from", used, "--data", file])).toContain("has no table user");
   const strange = await predecessor("SELECT 1", "CREATE TABLE user (id INT, nick TEXT)");
