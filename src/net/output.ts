@@ -16,6 +16,27 @@ interface Sink {
 const scratch = Buffer.allocUnsafeSlow(256 * 1024);
 const roomFor = (text: string): number => text.length * 3 + 4;
 
+/** The texts that `scratch` holds, and where each ends. The members of a group are sent the same ones, encoded once. */
+const held: string[] = [];
+const heldEnds: number[] = [];
+let heldFraming: Framing = "lf";
+
+/** Encodes texts from `from` on, as many as `scratch` holds; returns the index behind the last of them. */
+function encodeSome(texts: string[], from: number, framing: Framing): number {
+  let same = 0;
+  if (framing === heldFraming) while (same < held.length && held[same] === texts[from + same]) same++;
+  heldFraming = framing;
+  held.length = heldEnds.length = same;
+  let end = same === 0 ? 0 : heldEnds[same - 1]!;
+  let to = from + same;
+  for (; to < texts.length && end + roomFor(texts[to]!) <= scratch.length; to++) {
+    end = encode(texts[to]!, framing, scratch, end);
+    held.push(texts[to]!);
+    heldEnds.push(end);
+  }
+  return to;
+}
+
 export class Output {
   framing: Framing = "lf";
   /** When the kernel last took something, or had nothing to take: performance.now(), milliseconds. */
@@ -76,14 +97,12 @@ export class Output {
 
   /** Encodes and writes messages from `from` on, as many as one buffer holds; returns where the rest starts. */
   private writeSome(from: number): number {
-    const out = roomFor(this.texts[from]!) > scratch.length ? Buffer.allocUnsafe(roomFor(this.texts[from]!)) : scratch;
-    let end = 0;
-    let to = from;
-    const ends: number[] = [];
-    for (; to < this.texts.length && end + roomFor(this.texts[to]!) <= out.length; to++) {
-      end = encode(this.texts[to]!, this.framing, out, end);
-      ends.push(end);
-    }
+    const room = roomFor(this.texts[from]!);
+    const alone = room > scratch.length ? Buffer.allocUnsafe(room) : null;
+    const out = alone ?? scratch;
+    const to = alone === null ? encodeSome(this.texts, from, this.framing) : from + 1;
+    const ends = alone === null ? heldEnds : [encode(this.texts[from]!, this.framing, alone, 0)];
+    const end = ends.at(-1)!;
     const accepted = Math.max(0, this.sink.write(out.subarray(0, end)));
     if (accepted > 0) this.progressAt = performance.now();
     for (let i = from; i < to; i++) {

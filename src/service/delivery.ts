@@ -106,7 +106,8 @@ export class Delivery {
 
   private deliverTo(users: number[], hint: Hint): void {
     const push = new Push(hint);
-    for (const id of users) this.offerTo(id, push);
+    const { pushing } = this;
+    for (const id of users) this.offerTo(id, push, pushing);
     if (!hint.routed) this.forward?.(hint, users);
   }
 
@@ -131,12 +132,12 @@ export class Delivery {
     if (this.members.size > MAX_CACHED_GROUPS) this.members.delete(this.members.keys().next().value!);
   }
 
-  private offerTo(userId: number, push: Push): void {
+  private offerTo(userId: number, push: Push, pushing: boolean): void {
     for (const session of this.router.of(userId)) {
       if (session.ended) continue;
       const [conversation, seq] = push.hint.row;
       const position = session.position(conversation, push.hint.conv);
-      if (seq === (position.at ?? -1) + 1 && session.pushable && !session.behind.has(position) && this.pushing) {
+      if (seq === (position.at ?? -1) + 1 && session.pushable && !session.behind.has(position) && pushing) {
         if (seq > position.head) position.head = seq;
         this.push(session, position, push.hint.row, push);
       } else this.lack(session, conversation, push.hint.conv, seq);

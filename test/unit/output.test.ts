@@ -1,0 +1,90 @@
+import { expect, test } from "bun:test";
+import { Decoder, type Framing } from "../../src/net/codec.ts";
+import { Output } from "../../src/net/output.ts";
+
+/** A peer whose kernel takes at most `room` bytes a write. */
+class Kernel {
+  room = Number.POSITIVE_INFINITY;
+  private taken: Buffer[] = [];
+  readonly accepted: number[] = [];
+  readonly output = new Output({
+    write: (bytes) => {
+      const some = Buffer.from(bytes.subarray(0, this.room));
+      this.taken.push(some);
+      return some.length;
+    },
+  });
+
+  constructor(framing: Framing) {
+    this.output.framing = framing;
+  }
+
+  send(...texts: string[]): void {
+    const mark = { accepted: (seq: number) => this.accepted.push(seq) };
+    for (const [i, text] of texts.entries()) this.output.add(text, mark, i);
+    while (!this.output.flush());
+  }
+
+  get bytes(): Buffer {
+    return Buffer.concat(this.taken);
+  }
+}
+
+const texts = (...numbers: number[]): string[] =>
+  numbers.map((i) => JSON.stringify({ msgId: 1008, msg: "ö".repeat(i) }));
+const inLines = (all: string[]): string => all.map((text) => `${text}\n`).join("");
+
+test("what several are sent is the same bytes, whatever goes before, between and behind", () => {
+  const [all, ahead, between, fewer, more] = [
+    texts(1, 2, 3),
+    texts(9, 1, 2, 3),
+    texts(1, 9, 3),
+    texts(1, 2),
+    texts(1, 2, 3, 4),
+  ];
+  for (const each of [all, all, ahead, all, between, all, fewer, all, more]) {
+    const kernel = new Kernel("lf");
+    kernel.send(...each);
+    expect(kernel.bytes.toString()).toBe(inLines(each));
+    expect(kernel.accepted).toEqual([...each.keys()]);
+  }
+});
+
+test("each framing gets its own bytes of the same texts", () => {
+  const all = texts(1, 2, 3);
+  for (const framing of ["lf", "length", "nul", "lf"] as const) {
+    const kernel = new Kernel(framing);
+    kernel.send(...all);
+    const end = framing === "nul" ? "\0" : "\n";
+    if (framing !== "length") expect(kernel.bytes.toString()).toBe(all.map((text) => text + end).join(""));
+    else {
+      const decoder = new Decoder(1024);
+      decoder.push(kernel.bytes);
+      for (const text of all) expect(decoder.next()).toEqual(JSON.parse(text));
+    }
+  }
+});
+
+test("a slow peer's bytes are its own, though others are sent in between", () => {
+  const all = texts(100, 200, 300);
+  const slow = new Kernel("lf");
+  slow.room = 7;
+  slow.output.add(all[0]!, null, 0);
+  slow.output.add(all[1]!, null, 1);
+  slow.output.flush();
+  const other = new Kernel("lf");
+  other.send(...texts(5, 6));
+  expect(other.bytes.toString()).toBe(inLines(texts(5, 6)));
+  slow.send(all[2]!);
+  expect(slow.bytes.toString()).toBe(inLines(all));
+});
+
+test("texts longer than the shared buffer, between shorter ones", () => {
+  const all = [texts(1)[0]!, JSON.stringify({ msgId: 1013, text: "x".repeat(300_000) }), texts(2)[0]!];
+  for (let i = 0; i < 3; i++) {
+    const kernel = new Kernel("lf");
+    kernel.send(...all);
+    expect(kernel.bytes.toString()).toBe(inLines(all));
+    expect(kernel.accepted).toEqual([0, 1, 2]);
+  }
+});
