@@ -20,10 +20,18 @@ const PROBE_EVERY_MS = 1_000;
 const DEAF_MS = 2_000;
 /** Users of one shard lie on one node of a Redis Cluster, so that a batch is one pipeline a shard. */
 const SHARDS = 16;
+/** Users of one look-up, during which Redis does nothing else. */
+const LOCATED_AT_ONCE = 1_000;
 /** Hints for more receivers than this go to every boot, without a look-up. */
-const MAX_LOOKUP = 1_000;
+const MAX_LOOKUP = 200;
 /** Entries that nobody removes, as of a store that is gone, go by themselves. */
 const ENTRY_TTL_S = 7 * 86_400;
+
+/** What several users' hashes hold: one command costs a third of the pipeline that asks for each. */
+const LOCATE = `
+local found = {}
+for i, key in ipairs(KEYS) do found[i] = redis.call('HVALS', key) end
+return found`;
 
 /** Of one publish: an array of these. */
 type Envelope =
@@ -137,13 +145,14 @@ export class RedisRouter implements Router {
       else ids.push(id);
     }
     const found = new Map<number, string[]>();
-    const looked = [...shards.values()].map((ids) =>
+    const portions: number[][] = [];
+    for (const ids of shards.values())
+      for (let at = 0; at < ids.length; at += LOCATED_AT_ONCE) portions.push(ids.slice(at, at + LOCATED_AT_ONCE));
+    const looked = portions.map((ids) =>
       this.try(async (redis) => {
-        const pipeline = redis.pipeline();
-        for (const id of ids) pipeline.hvals(this.userKey(id));
-        for (const [i, [error, values]] of ((await pipeline.exec()) ?? []).entries()) {
-          if (error !== null) throw error;
-          const boots = new Set((values as string[]).map((value) => value.slice(0, value.lastIndexOf(":"))));
+        const keys = ids.map((id) => this.userKey(id));
+        for (const [i, values] of ((await redis.eval(LOCATE, keys.length, ...keys)) as string[][]).entries()) {
+          const boots = new Set(values.map((value) => value.slice(0, value.lastIndexOf(":"))));
           boots.delete(this.options.boot);
           if (boots.size > 0) found.set(ids[i]!, [...boots]);
         }
@@ -155,15 +164,25 @@ export class RedisRouter implements Router {
 
   async forward(hints: Addressed[]): Promise<void> {
     const users = new Set<number>();
-    for (const { receivers } of hints) if (receivers.length <= MAX_LOOKUP) for (const id of receivers) users.add(id);
+    const known = new Map<number[], Set<string>>();
+    let last: number[] = [];
+    for (const { receivers } of hints) {
+      if (receivers.length <= MAX_LOOKUP && receivers !== last) for (const id of receivers) users.add(id);
+      last = receivers;
+    }
     const where = users.size > 0 ? await this.locate([...users]) : new Map<number, string[]>();
     for (const { hint, receivers } of hints) {
       if (receivers.length > MAX_LOOKUP || where === null) {
         this.send(this.all, { kind: "hint", hint });
         continue;
       }
-      const boots = new Set<string>();
-      for (const id of receivers) for (const boot of where.get(id) ?? []) boots.add(boot);
+      // The hints of a group share the list of its members.
+      let boots = known.get(receivers);
+      if (boots === undefined) {
+        boots = new Set();
+        for (const id of receivers) for (const boot of where.get(id) ?? []) boots.add(boot);
+        known.set(receivers, boots);
+      }
       for (const boot of boots) this.send(this.channel(boot), { kind: "hint", hint });
     }
   }
