@@ -105,21 +105,24 @@ export class Service implements ConnectionEvents {
       while (all.some(left) && performance.now() < end) await Bun.sleep(5);
       return !all.some(left);
     };
+    /** A store that hangs takes half of the time that is left, not all of it. */
+    const save = (work: Promise<unknown> | undefined) =>
+      Promise.race([work, Bun.sleep(Math.max(0, end - performance.now()) / 2)]);
     const { sessions, committer } = this.context;
     for (const connection of all) connection.stopReading();
     const answered = await settled((connection) => connection.state === "open" && connection.busy);
     sessions.delivery.stop();
     sessions.presence.stop();
-    await sessions.cursors.saveAll();
+    await save(sessions.cursors.saveAll());
     for (const connection of all)
       connection.finish(
         notice(Errno.shuttingDown, "the server is shutting down: connect again", { retryAfterMs: retryAfterMs() }),
       );
     const closed = await settled((connection) => connection.state !== "closed");
     // Once more: what the kernels took meanwhile must not be pushed again.
-    await sessions.cursors.saveAll();
+    await save(sessions.cursors.saveAll());
     sessions.cursors.stop();
-    await this.cluster?.close();
+    await save(this.cluster?.close());
     committer.stop();
     return answered && closed;
   }

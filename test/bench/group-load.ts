@@ -12,8 +12,11 @@ export const BEGIN = "begin-";
 const AT_ONCE = 20;
 /** Of every so many members, the latencies of one are looked at. */
 const SAMPLED = 10;
+/** So many of the last members, on different instances, must have a message before its sender sends another in its place. */
+const AWAITED = 2;
 
 export interface GroupLoad {
+  /** Messages of one sender that are not acknowledged, or not delivered to the last members. */
   window: number;
   textBytes: number;
   seconds: number;
@@ -80,6 +83,12 @@ export async function runGroup(group: Group, load: GroupLoad): Promise<Measured>
   const text = "x".repeat(load.textBytes);
   const latencies: number[] = [];
   const sentAt: number[] = [];
+  /** By message: what is still to come before the next takes its place, and what sends that. */
+  const awaited: number[] = [];
+  const refills: (() => void)[] = [];
+  const cameOf = (message: number) => {
+    if (--awaited[message]! === 0) refills[message]!();
+  };
   let [acked, delivered] = [0, 0];
   load.meter.start();
   const startedAt = performance.now();
@@ -98,6 +107,7 @@ export async function runGroup(group: Group, load: GroupLoad): Promise<Measured>
   const begin = (peer: Peer, number: number) => {
     const sends = number < SENDERS;
     const sampled = number % SAMPLED === SAMPLED - 1;
+    const isAwaited = number >= group.members.length - AWAITED;
     let last = begun;
     let free = load.window;
     const fill = () => {
@@ -115,14 +125,14 @@ export async function runGroup(group: Group, load: GroupLoad): Promise<Measured>
         const mid = `${runs}-${sentAt.length}`;
         end = encode(`{"msgId":1008,"groupid":${group.id},"msg":"${text}","mid":"${mid}"}`, "length", out, end);
         sentAt.push(now);
+        awaited.push(1 + AWAITED);
+        refills.push(refill);
       }
       if (end > 0) peer.send(out.subarray(0, end));
     };
     let scheduled = false;
-    const takeAck = (answer: string) => {
-      acked++;
+    const refill = () => {
       free++;
-      if (JSON.parse(answer).errno !== 0) done.reject(new Error(`refused: ${answer}`));
       if (scheduled) return;
       scheduled = true;
       queueMicrotask(() => {
@@ -130,6 +140,13 @@ export async function runGroup(group: Group, load: GroupLoad): Promise<Measured>
         fill();
         check();
       });
+    };
+    const takeAck = (answer: string) => {
+      acked++;
+      const { errno, mid } = JSON.parse(answer);
+      if (errno !== 0) done.reject(new Error(`refused: ${answer}`));
+      else cameOf(Number(mid.split("-")[1]));
+      if (endedAt > 0) check();
     };
     peer.onFrame = (bytes, start, end) => {
       if (sends && isAck(bytes, start)) return takeAck(bytes.toString("utf8", start, end));
@@ -139,6 +156,7 @@ export async function runGroup(group: Group, load: GroupLoad): Promise<Measured>
         done.reject(new Error(`member ${number} got seq ${seq} behind ${last}`));
       last = seq;
       delivered++;
+      if (isAwaited) cameOf(midOf(bytes, end));
       if (sampled) latencies.push(performance.now() - sentAt[midOf(bytes, end)]!);
       if (endedAt > 0) check();
     };

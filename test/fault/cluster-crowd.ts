@@ -32,7 +32,8 @@ class Writer {
   ) {}
 
   async write(isGoingOn: () => boolean): Promise<void> {
-    while (isGoingOn()) await this.sendOne();
+    // A refusal is a fault, and could come again and again at once.
+    while (isGoingOn() && this.faults.length === 0) await this.sendOne();
   }
 
   private async sendOne(): Promise<void> {
@@ -130,7 +131,8 @@ export class Crowd {
   /** Waits until `more` messages more are acknowledged. */
   async advance(more: number, ms = 20_000): Promise<void> {
     const goal = this.acked + more;
-    await until(() => this.acked >= goal, `${more} more acknowledged messages`, ms);
+    await until(() => this.acked >= goal || this.faults.length > 0, `${more} more acknowledged messages`, ms);
+    if (this.faults.length > 0) throw new Error(`${this.faults}`);
   }
 
   /** Stops writing; resolves when all is acknowledged and has arrived. */
