@@ -63,6 +63,7 @@ async function verify(store: Opened, peers: number): Promise<number[]> {
 /** How many records the journal of a database in use holds. */
 function journalled(file: string): number {
   const db = new Database(file, { readonly: true });
+  db.run("PRAGMA busy_timeout = 5000");
   try {
     return (db.query("SELECT count(*) AS count FROM journal").get() as { count: number }).count;
   } finally {
@@ -114,6 +115,7 @@ test("folding under load and when idle loses nothing, doubles nothing and knows 
   expect((await store.append(batch(12_345, 500, peers))).seqs).toEqual(seqs.slice(12_345, 12_845));
   await store.close();
   const db = new Database(file, { readonly: true });
+  db.run("PRAGMA busy_timeout = 5000");
   expect(db.query("SELECT count(*) AS rows, count(DISTINCT mid) AS mids FROM message").get()).toEqual({
     rows: total,
     mids: total,
