@@ -100,31 +100,6 @@ test("the database is killed and started again", async () => {
   await until(free, "both can log in at the other instance");
 }, 60_000);
 
-test("the database hangs for longer than the leases: clients are told to come back", async () => {
-  const [onA, onB] = [await login(a.port, ann, { takeover: true }), await login(b.port, bob, { takeover: true })];
-  crowd.write();
-  await crowd.advance(50);
-  cluster.mariadb.pause();
-  const notices = await Promise.all([onA, onB].map((wire) => wire.push(MsgId.notice, 10_000)));
-  expect(notices.map(({ errno }) => errno)).toEqual([Errno.shuttingDown, Errno.shuttingDown]);
-  // A new client is answered too.
-  expect(await login(a.port, ann).catch((error: Error) => error.message)).toContain(`"errno":${Errno.unavailable}`);
-  cluster.mariadb.resume();
-  const enter = async (port: number, user: User): Promise<Wire> => {
-    let wire: Wire | null = null;
-    const entered = async () => {
-      wire = await login(port, user, { takeover: true }).catch(() => null);
-      return wire !== null;
-    };
-    await until(entered, `${user.name} is logged in again`);
-    return wire!;
-  };
-  const [annAgain, bobAgain] = [await enter(a.port, ann), await enter(b.port, bob)];
-  await sendThrough(annAgain, bob.id);
-  await bobAgain.next(({ msgId, mid }) => msgId === MsgId.chat && mid === `mid ${mids}`);
-  await check();
-}, 60_000);
-
 test("an instance drains in time also while the database hangs", async () => {
   const onA = await login(a.port, ann, { takeover: true });
   cluster.mariadb.pause();
