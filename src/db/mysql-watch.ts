@@ -5,6 +5,7 @@ import { cleanCommits } from "./mysql-commits.ts";
 import type { Lease } from "./mysql-lease.ts";
 import { bury, isGone, isSettled, readInstances } from "./mysql-survivor.ts";
 
+/** With the lease and the grace after it: who died is offline for everyone within 10 s. */
 const LOOK_EVERY_MS = 1_000;
 const CLEAN_EVERY_MS = 10_000;
 

@@ -29,7 +29,6 @@ export interface MysqlOptions {
   log: { warn(line: string): void; info(line: string): void };
 }
 
-/** With the lease and the grace after it: who died is offline for everyone within 10 s. */
 const START_TIMEOUT_MS = 5_000;
 
 /** Opens the database, with its schema brought up to date, as a new boot. Throws StartError. */

@@ -28,6 +28,7 @@ export async function login(context: Context, request: Request, current: Session
     throw new ChatError(Errno.alreadyDone, `you are logged in as ${current.userId}: log out first (1009)`);
   const device = field.device(message);
   const takeover = field.flag(message, "takeover");
+  const order = sessions.nextOrder();
   const confirms = field.flag(message, "confirm");
   const user = await authenticate(context, message);
   const { session, offline } = await sessions.claim(connection, {
@@ -36,6 +37,7 @@ export async function login(context: Context, request: Request, current: Session
     device,
     takeover,
     confirms,
+    order,
   });
   try {
     const friends = await store.friendsOf(user.id);

@@ -88,6 +88,8 @@ export class Session {
     readonly device: string,
     /** Delivered means confirmed by the client. Otherwise: accepted by the kernel. */
     readonly confirms: boolean,
+    /** The higher one came later. */
+    readonly order: number,
   ) {}
 
   get pushable(): boolean {

@@ -22,6 +22,8 @@ export interface Claim {
   /** Ends the device's other session, in place of errno 2. */
   takeover: boolean;
   confirms: boolean;
+  /** From `nextOrder`, when the request came. */
+  order: number;
 }
 
 export class Sessions {
@@ -31,7 +33,10 @@ export class Sessions {
   readonly cursors: Cursors;
   /** The other instances; null where there are none. */
   private elsewhere: Elsewhere | null = null;
+  private orders = 0;
   private readonly byConnection = new Map<Connection, Session>();
+  /** Log-ins that the store is asked for, by user and device. */
+  private readonly opening = new Map<string, Promise<void>>();
   /** Ended sessions whose positions are not saved yet, by user and device. */
   private readonly leaving = new Map<string, { session: Session; saved: Promise<void> }>();
 
@@ -60,13 +65,18 @@ export class Sessions {
     return this.byConnection.get(connection) ?? null;
   }
 
+  /** Of two log-ins of a device, the one that came later owns it. */
+  nextOrder(): number {
+    return ++this.orders;
+  }
+
   /**
    * Makes the connection the device's session. It is registered from now on, but nothing is pushed before `begin`.
    * Throws errno 2, and 21 where another log-in claimed the device meanwhile. Returns how many stored rows follow.
    */
   async claim(
     connection: Connection,
-    { userId, name, device, takeover, confirms }: Claim,
+    { userId, name, device, takeover, confirms, order }: Claim,
   ): Promise<{ session: Session; offline: number }> {
     if (connection.state !== "open") throw new ChatError(Errno.unavailable, "the connection is closed");
     const old = this.router.get(userId, device);
@@ -75,7 +85,12 @@ export class Sessions {
         Errno.alreadyOnline,
         `${name} is online on this device already: log in with takeover to end that session`,
       );
-    const session = new Session(connection, userId, name, device, confirms);
+    // Passwords and reads take their time: what was asked for first may come second.
+    if (old !== undefined && old.order > order) {
+      connection.retire(replacedNotice());
+      throw replacedError();
+    }
+    const session = new Session(connection, userId, name, device, confirms, order);
     this.router.add(session);
     this.byConnection.set(connection, session);
     connection.anonymousSince = null;
@@ -84,8 +99,7 @@ export class Sessions {
       await this.handover(session, connection);
       // A new device starts where its siblings stand.
       await this.cursors.save(this.router.of(userId));
-      refuseEnded(session);
-      const { id, epoch, from } = await this.openDevice(userId, device, takeover);
+      const { id, epoch, from } = await this.openInTurn(session, takeover);
       session.deviceId = id;
       session.epoch = epoch;
       refuseEnded(session);
@@ -99,6 +113,23 @@ export class Sessions {
       this.end(session);
       throw error;
     }
+  }
+
+  /**
+   * Commits the log-in, when those of the device that came before it are settled: one that the store is slow with must not
+   * be committed after a newer one, which would lose the device to nobody.
+   */
+  private async openInTurn(session: Session, takeover: boolean): Promise<OpenedDevice> {
+    const { userId, device } = session;
+    const key = `${userId}/${device}`;
+    while (this.opening.has(key)) await this.opening.get(key);
+    refuseEnded(session);
+    const opened = this.openDevice(userId, device, takeover);
+    const settle = () => {
+      this.opening.delete(key);
+    };
+    this.opening.set(key, opened.then(settle, settle));
+    return opened;
   }
 
   /** Commits the log-in. Throws errno 2 where the device is online at another instance. */
@@ -145,7 +176,7 @@ export class Sessions {
 
   /** Ends a session whose device another log-in owns now; resolves when its positions are saved, or cannot be. */
   async replace(session: Session): Promise<void> {
-    session.connection.retire(notice(Errno.replaced, "this session was taken over by another log-in"));
+    session.connection.retire(replacedNotice());
     this.end(session);
     await this.handover(session, null);
   }
@@ -219,4 +250,6 @@ export function refuseEnded(session: Session): void {
   if (session.ended) throw replacedError();
 }
 
-const replacedError = (): ChatError => new ChatError(Errno.replaced, "this session was taken over by another log-in");
+const REPLACED = "this session was taken over by another log-in";
+const replacedNotice = (): string => notice(Errno.replaced, REPLACED);
+const replacedError = (): ChatError => new ChatError(Errno.replaced, REPLACED);

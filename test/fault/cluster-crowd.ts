@@ -144,7 +144,15 @@ export class Crowd {
     });
     await this.work;
     const all = this.sent.map((each) => ({ ...each, seq: each.seq!, kind: 0 }));
-    await until(() => this.writers.every((writer) => writer.missing(all).length === 0), "everything arrives", ms);
+    const isLacking = (writer: Writer) => writer.missing(all).length > 0;
+    await until(() => !this.writers.some(isLacking), "everything arrives", ms).catch((error) => {
+      const lacking = this.writers.filter(isLacking).map((writer) => ({
+        user: writer.user.id,
+        ended: writer.client.told.ended,
+        missing: writer.missing(all).map(({ conv, seq }) => `${conv} ${seq}`),
+      }));
+      throw new Error(`${error.message}: ${JSON.stringify(lacking).slice(0, 2_000)}`);
+    });
   }
 
   /** What must never happen, as it happened. */

@@ -1,6 +1,7 @@
 // The database of two instances is killed, hangs for a while, hangs for longer than the leases: senders are told in time,
 // clients stay or are told to come back, nothing that was acknowledged is lost, and what is sent again is stored once.
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { readFileSync } from "node:fs";
 import { Errno, MsgId } from "../../src/protocol.ts";
 import { type RunningCluster, startCluster } from "../cluster.ts";
 import { type RunningServer, until } from "../harness.ts";
@@ -30,6 +31,13 @@ afterAll(async () => {
   await crowd?.close();
   await cluster?.stop();
 });
+
+/** Stops the database; a signal takes its time. */
+async function pause(): Promise<void> {
+  cluster.mariadb.pause();
+  const isStopped = () => / T /.test(readFileSync(`/proc/${cluster.mariadb.pid}/stat`, "utf8"));
+  await until(isStopped, "the database hangs");
+}
 
 let mids = 0;
 
@@ -69,7 +77,7 @@ test("the database hangs for longer than --store-timeout: clients stay connected
   const [onA, onB] = [await login(a.port, ann), await login(b.port, bob)];
   crowd.write();
   await crowd.advance(50);
-  cluster.mariadb.pause();
+  await pause();
   setTimeout(() => cluster.mariadb.resume(), 3_500);
   expect(await sendThrough(onA, bob.id)).toBeGreaterThan(0);
   expect((await onB.push(MsgId.chat)).msg).toBe(`mid ${mids}`);
@@ -100,9 +108,34 @@ test("the database is killed and started again", async () => {
   await until(free, "both can log in at the other instance");
 }, 60_000);
 
+test("the database hangs for longer than the leases: clients are told to come back", async () => {
+  const [onA, onB] = [await login(a.port, ann, { takeover: true }), await login(b.port, bob, { takeover: true })];
+  crowd.write();
+  await crowd.advance(50);
+  await pause();
+  const notices = await Promise.all([onA, onB].map((wire) => wire.push(MsgId.notice, 10_000)));
+  expect(notices.map(({ errno }) => errno)).toEqual([Errno.shuttingDown, Errno.shuttingDown]);
+  // A new client is answered too.
+  expect(await login(a.port, ann).catch((error: Error) => error.message)).toContain(`"errno":${Errno.unavailable}`);
+  cluster.mariadb.resume();
+  const enter = async (port: number, user: User): Promise<Wire> => {
+    let wire: Wire | null = null;
+    const entered = async () => {
+      wire = await login(port, user, { takeover: true }).catch(() => null);
+      return wire !== null;
+    };
+    await until(entered, `${user.name} is logged in again`);
+    return wire!;
+  };
+  const [annAgain, bobAgain] = [await enter(a.port, ann), await enter(b.port, bob)];
+  await sendThrough(annAgain, bob.id);
+  await bobAgain.next(({ msgId, mid }) => msgId === MsgId.chat && mid === `mid ${mids}`);
+  await check();
+}, 60_000);
+
 test("an instance drains in time also while the database hangs", async () => {
   const onA = await login(a.port, ann, { takeover: true });
-  cluster.mariadb.pause();
+  await pause();
   const startedAt = performance.now();
   expect(await a.stop("SIGTERM")).toBe(0);
   expect(performance.now() - startedAt).toBeLessThan(4_000);

@@ -88,3 +88,27 @@ test("of log-ins at both instances at once the one that is later stays, and only
     left.close();
   }
 }, 60_000);
+
+test("of log-ins that wait for the database together the last one stays", async () => {
+  const users = await Promise.all(Array.from({ length: 8 }, () => register(a.port)));
+  cluster.mariadb.pause();
+  const last: Wire[] = [];
+  for (const user of users)
+    for (let i = 0; i < 4; i++) {
+      const wire = await Wire.connect(a.port);
+      // One after the other: what was sent before has been read.
+      await wire.settle();
+      wire.send(loginMessage(user));
+      if (i === 3) last.push(wire);
+    }
+  cluster.mariadb.resume();
+  for (const wire of last) expect(await wire.next((each) => each.reqId === "login")).toMatchObject({ errno: 0 });
+  // Owners are compared every 2 s.
+  const comparedAt = performance.now() + 2_500;
+  await until(() => performance.now() > comparedAt, "owners are compared");
+  for (const wire of last) {
+    await wire.settle();
+    expect(wire.rest().map(({ errno }) => errno)).not.toContain(Errno.replaced);
+    wire.close();
+  }
+}, 30_000);
