@@ -48,10 +48,13 @@ export function connect(target: RedisTarget): Client {
   }
 }
 
+/** Whether Redis does not want this instance: waiting does not help. */
+export const isRefusal = (message: string): boolean => /WRONGPASS|NOAUTH|NOPERM|AUTH/.test(message);
+
 /** Why there is no Redis at start, in one line that says what to do. */
 export function explainStart({ message }: Error, target: RedisTarget): StartError {
   const where = `Redis at ${describeTarget(target)}`;
-  if (/WRONGPASS|NOAUTH|NOPERM|AUTH/.test(message))
+  if (isRefusal(message))
     return new StartError(`${where} refuses the log-in (${message}): check user and password of --redis`);
   return new StartError(`${where} does not answer (${message}): start it, or check --redis`);
 }

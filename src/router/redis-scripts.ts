@@ -1,4 +1,4 @@
-// Compare-and-set on a user's hash, in which each device has its owner as boot:epoch. In Lua, run by Redis.
+// What Redis does with users' hashes, in which each device has its owner as boot:epoch. In Lua.
 
 /** Sets the device's owner unless a newer one is set, and returns what was there. */
 export const CLAIM = `
@@ -12,3 +12,9 @@ return was`;
 export const RELEASE = `
 if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then return redis.call('HDEL', KEYS[1], ARGV[1]) end
 return 0`;
+
+/** What several users' hashes hold: one command costs a third of the pipeline that asks for each. */
+export const LOCATE = `
+local found = {}
+for i, key in ipairs(KEYS) do found[i] = redis.call('HVALS', key) end
+return found`;

@@ -1,7 +1,7 @@
 // Redis as the fast path between instances: a hash per user says where its devices are, and a channel per boot carries
 // what the others tell it. It holds nothing that cannot be lost: what goes missing here is found by the commit log.
-import { type Client, connect } from "./redis-client.ts";
-import { CLAIM, RELEASE } from "./redis-scripts.ts";
+import { type Client, connect, isRefusal } from "./redis-client.ts";
+import { CLAIM, LOCATE, RELEASE } from "./redis-scripts.ts";
 import type { RedisTarget } from "./redis-url.ts";
 import type { Addressed, Hint, Owner, Router, RouterEvents } from "./router.ts";
 
@@ -26,12 +26,6 @@ const LOCATED_AT_ONCE = 1_000;
 const MAX_LOOKUP = 200;
 /** Entries that nobody removes, as of a store that is gone, go by themselves. */
 const ENTRY_TTL_S = 7 * 86_400;
-
-/** What several users' hashes hold: one command costs a third of the pipeline that asks for each. */
-const LOCATE = `
-local found = {}
-for i, key in ipairs(KEYS) do found[i] = redis.call('HVALS', key) end
-return found`;
 
 /** Of one publish: an array of these. */
 type Envelope =
@@ -98,6 +92,7 @@ export class RedisRouter implements Router {
         return;
       } catch (error) {
         last = this.complained || (error as Error).message;
+        if (isRefusal(last)) break;
         await Bun.sleep(50);
       }
     }
@@ -136,14 +131,8 @@ export class RedisRouter implements Router {
   }
 
   async locate(userIds: number[]): Promise<Map<number, string[]> | null> {
-    const shards = new Map<number, number[]>();
     const cluster = this.options.target.kind === "cluster";
-    for (const id of userIds) {
-      const shard = cluster ? id % SHARDS : 0;
-      const ids = shards.get(shard);
-      if (ids === undefined) shards.set(shard, [id]);
-      else ids.push(id);
-    }
+    const shards = Map.groupBy(userIds, (id) => (cluster ? id % SHARDS : 0));
     const found = new Map<number, string[]>();
     const portions: number[][] = [];
     for (const ids of shards.values())
