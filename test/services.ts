@@ -171,14 +171,14 @@ function query(port: number, sql: string): Promise<Record<string, unknown>[]> {
   return promise;
 }
 
-/** An empty Redis that keeps nothing on disk; `flags` as for redis-server. */
-export async function startRedis(flags: string[] = []): Promise<RunningRedis> {
+/** An empty Redis that keeps nothing on disk; `flags` as for redis-server, `first` before all others. */
+export async function startRedis(flags: string[] = [], first: string[] = []): Promise<RunningRedis> {
   const server = program("redis-server", "redis-server");
   const port = await freePort();
   const nothingKept = ["--save", "", "--appendonly", "no", "--dir", temporaryFolder()];
   const service = await startService(
     port,
-    [server, "--port", String(port), "--bind", "127.0.0.1", ...nothingKept, ...flags],
+    [server, ...first, "--port", String(port), "--bind", "127.0.0.1", ...nothingKept, ...flags],
     () => answersPing(port),
   );
   return Object.assign(service, { url: `redis://127.0.0.1:${port}` });
@@ -190,7 +190,7 @@ async function answersPing(port: number): Promise<boolean> {
     hostname: "127.0.0.1",
     port,
     socket: {
-      data: (_, answer) => resolve(answer.toString().startsWith("+PONG")),
+      data: (_, answer) => resolve(/^(\+PONG|-NOAUTH)/.test(answer.toString())),
       close: () => resolve(false),
       error: () => resolve(false),
     },
