@@ -9,6 +9,7 @@ import type { LocalRouter } from "../router/local.ts";
 import type { Hint as RoutedHint } from "../router/router.ts";
 import type { Log } from "./log.ts";
 import { pushOf } from "./render.ts";
+import { Reorder } from "./reorder.ts";
 import type { Position, Session } from "./session.ts";
 
 /** A row that was just committed, here or at another instance. */
@@ -34,10 +35,17 @@ interface Members {
   ids: number[];
 }
 
+/** A row for the sessions here of these users. */
+interface Offer {
+  users: number[];
+  hint: Hint;
+}
+
 export class Delivery {
   private readonly members = new Map<number, Members>();
   /** Groups whose members are being loaded, and the rows that wait for them. */
   private readonly loading = new Map<number, Hint[]>();
+  private readonly reorder = new Reorder<Offer>((offer) => this.offer(offer));
   private reads = 0;
   private readonly readQueue: Session[] = [];
   private stopped = false;
@@ -105,10 +113,17 @@ export class Delivery {
   }
 
   private deliverTo(users: number[], hint: Hint): void {
+    if (!hint.routed) this.forward?.(hint, users);
+    const offer = { users, hint };
+    // Where nobody else writes to the store, rows come in order.
+    if (this.forward === null) this.offer(offer);
+    else this.reorder.take(hint.row[0], hint.row[1], offer);
+  }
+
+  private offer({ users, hint }: Offer): void {
     const push = new Push(hint);
     const { pushing } = this;
     for (const id of users) this.offerTo(id, push, pushing);
-    if (!hint.routed) this.forward?.(hint, users);
   }
 
   private async loadMembers(conversation: number): Promise<void> {
