@@ -28,7 +28,7 @@ export interface ChatRequest {
 const BATCH_ROWS = 500;
 const BATCH_TEXT = 1024 * 1024;
 /** Batches at the store at once: while one is synced to disk, the next is on its way. */
-const BATCHES_IN_FLIGHT = 4;
+const BATCHES_IN_FLIGHT = 8;
 /** Beyond, new messages are answered with errno 16. */
 const QUEUE_ROWS = 50_000;
 const QUEUE_TEXT = 64 * 1024 * 1024;
