@@ -2,45 +2,11 @@
 // Knows nothing of users or of what messages mean.
 import type { Socket } from "bun";
 import { Errno, MAX_PROTOCOL_ERRORS, type Message } from "../protocol.ts";
+import { type AnswerSink, Answers } from "./answers.ts";
+import type { ConnectionEvents, ConnectionLimits } from "./callbacks.ts";
 import { Decoder, Fault, type Framing } from "./codec.ts";
-import type { Networks } from "./networks.ts";
 import { type Mark, Output } from "./output.ts";
 import { ProxyFault, ProxyHeader } from "./proxy.ts";
-
-/** What connections do with what arrives: the service, as far as the network part sees it. */
-export interface ConnectionEvents {
-  /** Whether a request starts only when all earlier ones are answered, and later ones wait for its answer. */
-  isBarrier(message: Message): boolean;
-  /** A request, to be answered once by `answer(slot, …)`. */
-  onMessage(connection: Connection, slot: number, message: Message): void;
-  /** What arrived instead of a request, to be answered in `slot`. */
-  onFault(connection: Connection, slot: number, fault: Fault): void;
-  /** The peer has sent its last byte and its requests are answered: `finish` when nothing else is to be sent. */
-  onHalfClose(connection: Connection): void;
-  /** The output has fallen below the high-water mark: pushing may go on. */
-  onWritable(connection: Connection): void;
-  /** The connection takes no more requests and pushes: it is gone, or about to end. Called once. */
-  onClose(connection: Connection): void;
-}
-
-export interface ConnectionLimits {
-  maxFrameBytes: number;
-  /** Requests of one connection that are not answered yet; beyond, it is not read. */
-  maxInFlight: number;
-  /** Output above this: the connection is not read and nothing is pushed to it. */
-  highWaterBytes: number;
-  /** A peer that takes nothing for this long while output waits is gone. */
-  writeTimeoutMs: number;
-  /** Not null: every connection begins with a proxy's header, or is closed without an answer. */
-  proxy: ProxyLimits | null;
-}
-
-export interface ProxyLimits {
-  /** Where a header is accepted from. */
-  trusted: Networks;
-  /** Told of each connection that is closed for want of a good header. */
-  onRefused(address: string, reason: string): void;
-}
 
 /** Output above the high-water mark by this much (answers to what was read before): the connection is closed. */
 const HARD_LIMIT_BYTES = 17 * 1024 * 1024;
@@ -61,7 +27,7 @@ function flushDirty(): void {
   for (const connection of connections) connection.flush();
 }
 
-export class Connection {
+export class Connection implements AnswerSink {
   state: State = "open";
   /** performance.now() of the last received byte. */
   inputAt = performance.now();
@@ -76,9 +42,7 @@ export class Connection {
   private clientAddress = "";
   private readonly decoder: Decoder;
   private readonly output: Output;
-  /** Answers by slot, from `firstSlot` on; null while the request is under way, "" where it gets no answer. */
-  private answers: (string | null)[] = [];
-  private firstSlot = 0;
+  private readonly answers = new Answers();
   /** A barrier request that waits for the answers before it. */
   private waiting: Message | null = null;
   /** A barrier request is under way. */
@@ -93,7 +57,6 @@ export class Connection {
   private lastTaken = false;
   /** To be sent behind the last answer. */
   private lastText = "";
-  private flushWaiters: ((accepted: boolean) => void)[] = [];
   private protocolErrors = 0;
   private timer: Timer | null = null;
 
@@ -141,16 +104,8 @@ export class Connection {
    */
   answer(slot: number, text: string, afterwards?: () => void): void {
     if (this.state !== "open") return;
-    this.answers[slot - this.firstSlot] = text;
-    let done = 0;
-    while (done < this.answers.length && this.answers[done] !== null) {
-      const ready = this.answers[done++]!;
-      if (ready !== "") this.write(ready, null, 0);
-    }
-    if (done === 0) return;
-    this.answers.splice(0, done);
-    this.firstSlot += done;
-    if (this.answers.length === 0) this.blocked = false;
+    if (!this.answers.fill(slot, text, this)) return;
+    if (this.answers.size === 0) this.blocked = false;
     afterwards?.();
     this.pump();
   }
@@ -196,13 +151,12 @@ export class Connection {
 
   /** Settles with true when the kernel has accepted everything written so far, with false when it never will. */
   whenFlushed(): Promise<boolean> {
-    if (this.output.pendingBytes === 0) return Promise.resolve(true);
-    return new Promise((resolve) => this.flushWaiters.push(resolve));
+    return this.output.whenFlushed();
   }
 
   /** Whether requests wait for their answers. */
   get busy(): boolean {
-    return this.answers.length > 0;
+    return this.answers.size > 0;
   }
 
   handleData(chunk: Buffer): void {
@@ -242,8 +196,7 @@ export class Connection {
     this.stopTimer();
     this.decoder.end();
     this.output.discard();
-    this.tellFlushed(false);
-    this.answers = [];
+    this.answers.clear();
     this.waiting = null;
     if (wasOpen) this.events.onClose(this);
   }
@@ -253,7 +206,6 @@ export class Connection {
     this.isDirty = false;
     if (this.state === "closed" || this.state === "lingering") return;
     const empty = this.output.flush();
-    if (empty) this.tellFlushed(true);
     if (this.state === "ending") {
       if (empty) this.linger();
       return;
@@ -265,6 +217,11 @@ export class Connection {
       this.events.onWritable(this);
       this.pump();
     }
+  }
+
+  /** For `answers`: the next one's turn has come. */
+  writeAnswer(text: string): void {
+    this.write(text, null, 0);
   }
 
   private write(text: string, mark: Mark | null, seq: number): void {
@@ -287,7 +244,7 @@ export class Connection {
       !this.blocked &&
       !this.congested &&
       this.waiting === null &&
-      this.answers.length < this.limits.maxInFlight
+      this.answers.size < this.limits.maxInFlight
     );
   }
 
@@ -295,7 +252,7 @@ export class Connection {
   private pump(): void {
     if (this.pumping || this.state !== "open") return;
     this.pumping = true;
-    if (this.waiting !== null && this.answers.length === 0) {
+    if (this.waiting !== null && this.answers.size === 0) {
       const message = this.waiting;
       this.waiting = null;
       this.take(message);
@@ -331,27 +288,22 @@ export class Connection {
   private take(next: Message | Fault): void {
     if (next instanceof Fault) return this.takeFault(next);
     const barrier = this.events.isBarrier(next);
-    if (barrier && this.answers.length > 0) {
+    if (barrier && this.answers.size > 0) {
       this.waiting = next;
       return;
     }
     this.blocked = barrier;
-    this.events.onMessage(this, this.reserve(), next);
+    this.events.onMessage(this, this.answers.reserve(), next);
   }
 
   private takeFault(fault: Fault): void {
     const last = fault.errno === Errno.tooLarge || ++this.protocolErrors >= MAX_PROTOCOL_ERRORS;
-    this.events.onFault(this, this.reserve(), fault);
+    this.events.onFault(this, this.answers.reserve(), fault);
     // What was asked before is answered first.
     if (last) {
       this.decoder.end();
       this.lastTaken = true;
     }
-  }
-
-  private reserve(): number {
-    this.answers.push(null);
-    return this.firstSlot + this.answers.length - 1;
   }
 
   private releaseHeld(): void {
@@ -379,13 +331,6 @@ export class Connection {
     this.socket.shutdown();
     if (this.peerEnded) this.end();
     else this.timer = setTimeout(() => this.end(), LINGER_MS);
-  }
-
-  private tellFlushed(accepted: boolean): void {
-    const waiters = this.flushWaiters;
-    if (waiters.length === 0) return;
-    this.flushWaiters = [];
-    for (const resolve of waiters) resolve(accepted);
   }
 
   private end(): void {

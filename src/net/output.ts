@@ -51,6 +51,8 @@ export class Output {
   /** Marks of messages in `unsent`, and the bytes of it that go before they are accepted. */
   private unsentMarks: { end: number; mark: Mark; seq: number }[] = [];
 
+  private flushWaiters: ((accepted: boolean) => void)[] = [];
+
   constructor(private readonly sink: Sink) {}
 
   /** About how many bytes wait. */
@@ -82,7 +84,15 @@ export class Output {
       this.marks.splice(0, from);
       this.seqs.splice(0, from);
     }
-    return this.unsent === null;
+    if (this.unsent !== null) return false;
+    this.settle(true);
+    return true;
+  }
+
+  /** Settles with true when the kernel has accepted everything added so far, with false when it never will. */
+  whenFlushed(): Promise<boolean> {
+    if (this.pendingBytes === 0) return Promise.resolve(true);
+    return new Promise((resolve) => this.flushWaiters.push(resolve));
   }
 
   /** Forgets what waits: for a connection that is gone. */
@@ -93,6 +103,14 @@ export class Output {
     this.textLength = 0;
     this.unsent = null;
     this.unsentMarks = [];
+    this.settle(false);
+  }
+
+  private settle(accepted: boolean): void {
+    const waiters = this.flushWaiters;
+    if (waiters.length === 0) return;
+    this.flushWaiters = [];
+    for (const resolve of waiters) resolve(accepted);
   }
 
   /** Encodes and writes messages from `from` on, as many as one buffer holds; returns where the rest starts. */

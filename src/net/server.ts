@@ -2,7 +2,8 @@
 import type { TCPSocketListener } from "bun";
 import { closeDescriptor, duplicate, listeningAddress, setBacklog, setUserTimeout } from "../libc.ts";
 import { StartError } from "../start-error.ts";
-import { Connection, type ConnectionEvents, type ConnectionLimits } from "./connection.ts";
+import type { ConnectionEvents, ConnectionLimits } from "./callbacks.ts";
+import { Connection } from "./connection.ts";
 import type { TlsKeys } from "./tls.ts";
 
 export interface ServerOptions extends ConnectionLimits {

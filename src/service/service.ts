@@ -2,8 +2,9 @@
 // failure becomes its answer.
 import { type Shared, type Store, StoreError } from "../db/db.ts";
 import type { operations } from "../model/store.ts";
+import type { ConnectionEvents } from "../net/callbacks.ts";
 import type { Fault } from "../net/codec.ts";
-import type { Connection, ConnectionEvents } from "../net/connection.ts";
+import type { Connection } from "../net/connection.ts";
 import * as field from "../protocol.ts";
 import { ChatError, Errno, type JsonObject, MAX_FRAME_BYTES, type Message, MsgId } from "../protocol.ts";
 import { Cluster, type OpenRouter } from "./cluster.ts";
@@ -155,14 +156,15 @@ export class Service implements ConnectionEvents {
     }
   }
 
-  private reply({ connection, slot, message, reqId }: Request, { fields, afterwards }: Reply): void {
+  private reply(request: Request, { fields, afterwards }: Reply): void {
+    const { connection, slot, message, reqId } = request;
     const text = answer(message.msgId, reqId, Errno.ok, fields);
-    if (text.length * 3 > MAX_FRAME_BYTES && Buffer.byteLength(text) > MAX_FRAME_BYTES)
-      connection.answer(
-        slot,
-        answer(message.msgId, reqId, Errno.tooLarge, { errmsg: "the answer is too large: ask for pages" }),
-      );
-    else connection.answer(slot, text, afterwards);
+    if (text.length * 3 <= MAX_FRAME_BYTES || Buffer.byteLength(text) <= MAX_FRAME_BYTES)
+      return connection.answer(slot, text, afterwards);
+    // A log-in that cannot be answered has not begun.
+    const session = this.context.sessions.of(connection);
+    if (session !== null && !session.ready) this.context.sessions.end(session);
+    this.refuse(request, new ChatError(Errno.tooLarge, "the answer is too large: ask for pages"));
   }
 
   /** A failure of a request is its answer; a fault of the store or a bug is logged too, and answered as 19. */

@@ -2,7 +2,7 @@
 // bun test/store/journal-writer.ts <file> <first number>. Used by journal.test.ts.
 import { openSqliteStore } from "../../src/db/sqlite.ts";
 import { operations } from "../../src/model/store.ts";
-import { directConv, MsgId } from "../../src/protocol.ts";
+import { batch } from "./numbered.ts";
 
 const [file, first] = process.argv.slice(2) as [string, string];
 const PEERS = 20;
@@ -12,18 +12,7 @@ const store = await openSqliteStore(file, operations, new URL("../../src/store-w
 if (Number(first) === 0) for (let i = 0; i <= PEERS; i++) await store.createUser(`user${i}`, "hash");
 
 let acked = Number(first);
-const append = (from: number) => {
-  const numbers = Array.from({ length: ROWS }, (_, i) => from + i);
-  return store.append({
-    convs: numbers.map((n) => directConv(1, 2 + (n % PEERS))),
-    kinds: numbers.map(() => MsgId.chat),
-    senders: numbers.map(() => 1),
-    devices: numbers.map(() => 0),
-    mids: numbers.map((n) => `m${n}`),
-    times: numbers.map((n) => 1_000 + n),
-    texts: numbers.map((n) => `text ${n}`),
-  });
-};
+const append = (from: number) => store.append(batch(from, ROWS, PEERS));
 for (let next = acked; ; next += 2 * ROWS) {
   for (const done of [append(next), append(next + ROWS)]) {
     await done;

@@ -9,28 +9,14 @@ import type { LogRow } from "../../src/db/db.ts";
 import { openSqliteStore } from "../../src/db/sqlite.ts";
 import { openDatabase } from "../../src/db/sqlite-migrate.ts";
 import { SqliteTx } from "../../src/db/sqlite-tx.ts";
-import type { Drafts } from "../../src/model/message.ts";
 import { operations } from "../../src/model/store.ts";
-import { directConv, MsgId } from "../../src/protocol.ts";
+import { MsgId } from "../../src/protocol.ts";
 import { temporaryFolder, until } from "../harness.ts";
+import { batch } from "./numbered.ts";
 
 const thread = new URL("../../src/store-worker.ts", import.meta.url);
 const open = (file: string) => openSqliteStore(file, operations, thread);
 type Opened = Awaited<ReturnType<typeof open>>;
-
-/** `count` messages from user 1 to the users 2 … 1 + `peers` in turn, numbered from `from` on. */
-function batch(from: number, count: number, peers: number): Drafts {
-  const numbers = Array.from({ length: count }, (_, i) => from + i);
-  return {
-    convs: numbers.map((n) => directConv(1, 2 + (n % peers))),
-    kinds: numbers.map(() => MsgId.chat),
-    senders: numbers.map(() => 1),
-    devices: numbers.map(() => 0),
-    mids: numbers.map((n) => `m${n}`),
-    times: numbers.map((n) => 1_000 + n),
-    texts: numbers.map((n) => `text ${n}`),
-  };
-}
 
 async function users(store: Opened, count: number): Promise<void> {
   for (let i = 0; i < count; i++) await store.createUser(`user${i}`, "hash");
