@@ -4,6 +4,7 @@ import { createServer } from "node:net";
 import { join } from "node:path";
 import { createConnection } from "mysql2";
 import { started, temporaryFolder } from "./harness.ts";
+import type { SmallDisk } from "./small-disk.ts";
 
 export interface RunningService {
   port: number;
@@ -94,16 +95,19 @@ async function startService(port: number, command: string[], ready: () => Promis
   };
 }
 
-/** An empty MariaDB; `flags` as for mariadbd. */
-export async function startMariadb(flags: string[] = []): Promise<RunningMariadb> {
+/** An empty MariaDB; `flags` as for mariadbd. On `disk`, where that is given. */
+export async function startMariadb(flags: string[] = [], disk?: SmallDisk): Promise<RunningMariadb> {
   const folder = temporaryFolder();
-  const data = join(folder, "data");
+  const data = join(disk?.folder ?? folder, "data");
+  const inside = disk?.inside ?? [];
   const install = program("mariadb-install-db", "mariadb-server");
   const server = program("mariadbd", "mariadb-server");
-  const asRoot = process.getuid?.() === 0 ? ["--user=root"] : [];
+  // In namespaces of its own every user is root.
+  const asRoot = process.getuid?.() === 0 || disk !== undefined ? ["--user=root"] : [];
   // Of its own: at its start a MariaDB removes what others have there.
   const temporary = `--tmpdir=${temporaryFolder()}`;
   const made = Bun.spawnSync([
+    ...inside,
     install,
     "--no-defaults",
     `--datadir=${data}`,
@@ -127,6 +131,7 @@ CREATE USER IF NOT EXISTS 'stranger'@'%' IDENTIFIED BY 'stranger';
   const service = await startService(
     port,
     [
+      ...inside,
       server,
       "--no-defaults",
       `--datadir=${data}`,
