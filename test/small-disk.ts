@@ -21,7 +21,8 @@ mount -t tmpfs -o "size=$2,mode=0777" tmpfs "$1" || exit 1
 echo ready
 while read -r order; do
   size=$2
-  if [ "$order" = fill ]; then size=$(df --block-size=1K --output=used "$1" | tail -n 1 | tr -d ' ')k; fi
+  # A size of 0 would mean: without a limit.
+  if [ "$order" = fill ]; then size=$(df --block-size=1K --output=used "$1" | awk 'END { print $1 + 4 }')k; fi
   # Between the look and the act more may have been stored: a file system is not made smaller than what it holds.
   if mount -t tmpfs -o "remount,size=$size" tmpfs "$1" 2>/dev/null; then echo done; else echo again; fi
 done`;
