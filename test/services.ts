@@ -19,11 +19,21 @@ export interface RunningService {
   stop(): Promise<void>;
 }
 
+/** A connection with all rights that stands, and keeps the locks that it takes. */
+export interface AdminSession {
+  run(sql: string): Promise<void>;
+  /** Ends it, with its transaction and its locks. */
+  close(): void;
+}
+
 export interface RunningMariadb extends RunningService {
+  /** What its data lies on; null where that is the machine's file system. */
+  disk: SmallDisk | null;
   /** Of an account that may do what it likes in databases whose names begin with "chat". */
   url: string;
   /** Runs statements with all rights, and returns the rows of the last one. */
   admin(sql: string): Promise<Record<string, unknown>[]>;
+  session(database: string): Promise<AdminSession>;
   /** Makes an empty database and returns the URL to it. */
   database(name?: string): Promise<string>;
 }
@@ -160,7 +170,21 @@ CREATE USER IF NOT EXISTS 'stranger'@'%' IDENTIFIED BY 'stranger';
     return `mysql://${USER}:${encodeURIComponent(PASSWORD)}@127.0.0.1:${port}/${name}`;
   };
   // In place: `pid` is a getter.
-  return Object.assign(service, { url: await database("chat"), admin, database });
+  const session = (name: string) => openSession(port, name);
+  return Object.assign(service, { url: await database("chat"), disk: disk ?? null, admin, session, database });
+}
+
+function openSession(port: number, database: string): Promise<AdminSession> {
+  const { promise, resolve, reject } = Promise.withResolvers<AdminSession>();
+  const connection = createConnection({ host: "127.0.0.1", port, user: "root", database });
+  connection.on("error", reject);
+  const run = (sql: string) => {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    connection.query(sql, (error) => (error ? reject(error) : resolve()));
+    return promise;
+  };
+  connection.on("connect", () => resolve({ run, close: () => connection.destroy() }));
+  return promise;
 }
 
 function query(port: number, sql: string): Promise<Record<string, unknown>[]> {

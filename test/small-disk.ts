@@ -28,13 +28,30 @@ while read -r order; do
 done`;
 const MAX_TRIES = 50;
 
+const root = process.getuid?.() === 0;
+const keeperOf = (folder: string, mib: number): string[] => {
+  const namespaces = root ? ["--mount"] : ["--map-root-user", "--mount"];
+  return ["unshare", ...namespaces, "sh", "-c", KEEPER, "sh", folder, `${mib}m`];
+};
+
+let refusal: string | null | undefined;
+
+/** Why there can be none on this machine; null where there can. */
+export function whyNoSmallDisk(): string | null {
+  if (refusal !== undefined) return refusal;
+  try {
+    const tried = Bun.spawnSync(keeperOf(temporaryFolder(), 1), { stdin: "ignore" });
+    refusal = tried.success ? null : `a file system of its own cannot be mounted: ${tried.stderr.toString().trim()}`;
+  } catch (error) {
+    refusal = `a file system of its own cannot be mounted: ${(error as Error).message}`;
+  }
+  return refusal;
+}
+
 /** A file system of `mib`; throws with the reason where this user may not mount. */
 export async function startSmallDisk(mib: number): Promise<SmallDisk> {
   const folder = temporaryFolder();
-  const root = process.getuid?.() === 0;
-  const namespaces = root ? ["--mount"] : ["--map-root-user", "--mount"];
-  const command = ["unshare", ...namespaces, "sh", "-c", KEEPER, "sh", folder, `${mib}m`];
-  const keeper = Bun.spawn(command, { stdin: "pipe", stdout: "pipe", stderr: "pipe" });
+  const keeper = Bun.spawn(keeperOf(folder, mib), { stdin: "pipe", stdout: "pipe", stderr: "pipe" });
   started.add(keeper);
   keeper.exited.then(() => started.delete(keeper));
   const answers = linesOf(keeper.stdout);
