@@ -136,8 +136,8 @@ GRANT ALL ON \`chat%\`.* TO '${USER}'@'%';
 CREATE USER IF NOT EXISTS 'stranger'@'%' IDENTIFIED BY 'stranger';
 `,
   );
-  const port = await freePort();
-  const admin = (sql: string) => query(port, sql);
+  const [port, adminPort] = await Promise.all([freePort(), freePort()]);
+  const admin = (sql: string) => query(adminPort, sql);
   const service = await startService(
     port,
     [
@@ -148,6 +148,9 @@ CREATE USER IF NOT EXISTS 'stranger'@'%' IDENTIFIED BY 'stranger';
       `--socket=${join(folder, "s")}`,
       `--pid-file=${join(folder, "pid")}`,
       `--port=${port}`,
+      // Where others have used up max_connections.
+      `--extra-port=${adminPort}`,
+      "--extra-max-connections=20",
       "--bind-address=127.0.0.1",
       `--init-file=${accounts}`,
       "--innodb-buffer-pool-size=64M",
@@ -170,7 +173,7 @@ CREATE USER IF NOT EXISTS 'stranger'@'%' IDENTIFIED BY 'stranger';
     return `mysql://${USER}:${encodeURIComponent(PASSWORD)}@127.0.0.1:${port}/${name}`;
   };
   // In place: `pid` is a getter.
-  const session = (name: string) => openSession(port, name);
+  const session = (name: string) => openSession(adminPort, name);
   return Object.assign(service, { url: await database("chat"), disk: disk ?? null, admin, session, database });
 }
 

@@ -99,13 +99,17 @@ const clientPause = ofRedis("client pause", async (world, redis) => {
   await redis.publish("soak", "");
 });
 
-/** A script of somebody else that takes its time: nobody is answered; past the threshold, with errors. */
+/** A script of somebody else that does not end: at first nobody is answered, past the threshold with errors. */
 const busy = ofRedis("busy", async (world, redis) => {
-  const seconds = world.random.ms(300, 5_000) / 1_000;
-  world.begin(`${seconds} s`);
-  await configured(redis, { "busy-reply-threshold": String(world.random.ms(100, 5_000)) }, async () => {
-    const script = "local till = os.clock() + ARGV[1] while os.clock() < till do end";
-    await redis.eval(script, 0, String(seconds));
+  const ms = world.random.ms(300, 6_000);
+  world.begin(`${ms} ms`);
+  await configured(redis, { "busy-reply-threshold": String(world.random.ms(100, 3_000)) }, async () => {
+    const other = redis.duplicate();
+    const ended = other.eval("while true do end", 0).catch(() => undefined);
+    await world.wait(ms);
+    await redis.call("SCRIPT", "KILL");
+    await ended;
+    other.disconnect();
   });
 });
 
