@@ -134,10 +134,11 @@ export class Pool {
       clearTimeout(late);
       resolve(connection);
     };
+    const leftMs = Math.max(0, deadline - performance.now());
     const late = setTimeout(() => {
       this.waiting.splice(this.waiting.indexOf(wake), 1);
       reject(new StoreError("no connection to the database was free in time"));
-    }, deadline - performance.now());
+    }, leftMs);
     this.waiting.push(wake);
     return promise;
   }
