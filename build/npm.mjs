@@ -137,6 +137,12 @@ const commands = {
     await buildIfStale();
     return run(findBun(), ["test/bench/bench.ts", ...args]);
   },
+  async soak(args) {
+    failOn(ensureServices(say));
+    await install();
+    await buildIfStale();
+    return run(findBun(), ["test/soak/main.ts", ...args]);
+  },
   async format() {
     await install();
     return run("node_modules/.bin/biome", ["check", "--write"]);

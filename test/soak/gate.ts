@@ -56,8 +56,10 @@ export class Gate {
 
   /** The port that the connections there are go to; null where there is none. */
   get connectedTo(): number | null {
-    for (const { data } of this.legs) if (!data.isClient && data.other !== null && !data.stranded) return data.port;
-    return null;
+    let port = null;
+    // The newest, where there are several.
+    for (const { data } of this.legs) if (!data.isClient && data.other !== null && !data.stranded) port = data.port;
+    return port;
   }
 
   /** Resets all connections. */
@@ -176,11 +178,16 @@ export class Gate {
       this.legs.delete(from);
       const { other, stranded } = from.data;
       if (other === null) return;
-      from.data.other = other.data.other = null;
+      const part = () => {
+        from.data.other = other.data.other = null;
+      };
       // Who is gone says nothing through a black hole.
-      if (stranded || this.mode === "swallow") other.data.stranded = true;
-      else
+      if (stranded || this.mode === "swallow") {
+        part();
+        other.data.stranded = true;
+      } else
         this.later(from, () => {
+          part();
           other.data.closing = true;
           this.flush(other);
         });

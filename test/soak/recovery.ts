@@ -1,0 +1,130 @@
+// How long it takes until all is well again after a fault. What was counted while other faults were at work is kept
+// apart: there is no telling which of them it waited for.
+import type { Device, Instance, Mark } from "./fault.ts";
+import { type Flow, RECENT } from "./ledger.ts";
+
+/** A message told later than this after its acknowledgement came by the store's log, not live. */
+const LIVE_MS = 500;
+/** For so long after Redis's return it is watched whether messages are live. */
+const WATCH_MS = 6_000;
+/** What another fault has left behind may take so long. */
+const AFTERMATH_MS = 5_000;
+
+/** A fault that is being injected, or was. */
+export interface Activity {
+  name: string;
+  from: number;
+  /** Infinity while it goes on. */
+  to: number;
+}
+
+/** Samples of one kind, in milliseconds. */
+export class Samples {
+  private readonly values: number[] = [];
+
+  add(value: number): void {
+    this.values.push(value);
+  }
+
+  get count(): number {
+    return this.values.length;
+  }
+
+  quantile(share: number): number {
+    const sorted = this.values.toSorted((a, b) => a - b);
+    return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0;
+  }
+}
+
+interface Waiting {
+  mark: Mark;
+  at: number;
+  by: Activity;
+  /** The instance that died: elsewhere is anywhere else. */
+  instance: Instance | undefined;
+  devices: Set<Device>;
+}
+
+interface Watch {
+  at: number;
+  by: Activity;
+  instance: Instance | undefined;
+  /** When the last message that was told late had been acknowledged, by "from to" instance; 0: none was late. */
+  late: Map<string, number>;
+}
+
+export class Recovery {
+  /** Without other faults, and together with others. */
+  readonly alone = {
+    "instance-died": new Samples(),
+    "redis-returned": new Samples(),
+    "database-returned": new Samples(),
+  };
+  readonly together = {
+    "instance-died": new Samples(),
+    "redis-returned": new Samples(),
+    "database-returned": new Samples(),
+  };
+  readonly activities: Activity[] = [];
+  private waiting: Waiting[] = [];
+  private watches: Watch[] = [];
+  private devices = new Map<string, Device>();
+
+  begin(devices: readonly Device[]): void {
+    this.devices = new Map(devices.map((device) => [device.name, device]));
+  }
+
+  mark(mark: Mark, by: Activity, instance?: Instance): void {
+    const at = performance.now();
+    if (mark === "redis-returned") {
+      const watch = { at, by, instance, late: new Map<string, number>() };
+      this.watches.push(watch);
+      setTimeout(() => this.conclude(watch), WATCH_MS);
+      return;
+    }
+    const all = [...this.devices.values()];
+    const concerned = all.filter((device) => instance === undefined || device.instance === instance);
+    this.waiting.push({ mark, at, by, instance, devices: new Set(concerned) });
+  }
+
+  /** A device has got an acknowledgement. */
+  acked(device: Device): void {
+    for (const waiting of this.waiting) {
+      if (!waiting.devices.has(device)) continue;
+      // What was still on its way from the dead one is not from elsewhere.
+      if (waiting.mark === "instance-died" && device.instance === waiting.instance) continue;
+      waiting.devices.delete(device);
+      this.add(waiting.mark, waiting.at, waiting.by, performance.now() - waiting.at);
+      if (waiting.devices.size === 0) this.waiting = this.waiting.filter((each) => each !== waiting);
+    }
+  }
+
+  /** A device was told a message of another's, perhaps on another instance. */
+  told(device: Device, flow: Flow, number: number): void {
+    if (this.watches.length === 0 || flow.seqs.get(number) === 0) return;
+    const [from, to] = [this.devices.get(flow.account.owner.name)?.instance ?? null, device.instance];
+    if (from === null || to === null || from === to) return;
+    const ackedAt = flow.ackedAt[number % RECENT]!;
+    const now = performance.now();
+    for (const { at, instance, late } of this.watches) {
+      if (instance !== undefined && from !== instance && to !== instance) continue;
+      const pair = `${from.index} ${to.index}`;
+      const isLate = ackedAt >= at && now - ackedAt > LIVE_MS && flow.count - number < RECENT;
+      if (isLate) late.set(pair, ackedAt);
+      else if (!late.has(pair)) late.set(pair, 0);
+    }
+  }
+
+  private conclude(watch: Watch): void {
+    this.watches = this.watches.filter((each) => each !== watch);
+    for (const ackedAt of watch.late.values())
+      this.add("redis-returned", watch.at, watch.by, Math.max(0, ackedAt - watch.at));
+  }
+
+  private add(mark: Mark, at: number, by: Activity, ms: number): void {
+    const isDisturbed = this.activities.some(
+      (each) => each !== by && each.from <= at + ms && each.to >= at - AFTERMATH_MS,
+    );
+    (isDisturbed ? this.together : this.alone)[mark].add(ms);
+  }
+}

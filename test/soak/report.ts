@@ -1,0 +1,102 @@
+// The table at the end, and whether all in it is as it must be.
+import { BAD, type Bad } from "./ledger.ts";
+import type { Samples } from "./recovery.ts";
+import type { Outcome } from "./soak.ts";
+
+/** Of the 99th percentile, in milliseconds. */
+const LIMITS = [
+  ["instance-died", "from an instance's death to its users' chatting elsewhere", 3_000],
+  ["redis-returned", "from Redis's return to live delivery between instances", 3_000],
+  ["database-returned", "from the database's return to acknowledgements", 5_000],
+] as const;
+const GROWTH = 0.2;
+/** A few connections of a pool more or less are none that grow. */
+const DESCRIPTORS = 10;
+
+export interface Report {
+  lines: string[];
+  /** What is not as it must be, in words. */
+  failures: string[];
+}
+
+const number = (value: number): string => Math.round(value).toLocaleString("en");
+const row = (name: string, value: string, what = ""): string =>
+  `  ${name.padEnd(34)}${value.padStart(14)}  ${what}`.trimEnd();
+
+export function report(outcome: Outcome): Report {
+  const { ledger, findings, options, seconds } = outcome;
+  const failures: string[] = [];
+  const lines = [
+    `seed ${options.seed}, ${number(seconds)} s, ${options.instances} instances, ${options.users} users`,
+    "",
+    "Faults",
+    ...faultLines(outcome),
+    row("all", number(outcome.schedule.injected)),
+    "",
+    "Messages",
+    row("sent", number(ledger.sent)),
+    row("acknowledged", number(ledger.acked), `${number(ledger.acked / seconds)} a second`),
+    row("received", number(ledger.told), "by all devices together"),
+    row("stored", number(outcome.store.rows), "read from the store, row by row"),
+    row("came again", number(ledger.repeats), "to a program that had taken a session over, which knows what it has"),
+    row("missed", number(ledger.missed), "on their way when a connection without `confirm` was lost: no promise"),
+    "",
+    "What must be 0",
+    ...Object.entries(BAD).map(([bad, what]) => row(bad, number(findings.counts[bad as Bad]), what)),
+    "",
+    "Recovery                              times     p50     p99     max   limit of p99, ms",
+    ...LIMITS.flatMap(([mark, what, limit]) => recoveryLines(outcome, mark, what, limit, failures)),
+    "",
+    "Resources",
+    ...memoryLines(outcome, failures),
+  ];
+  for (const [bad, count] of Object.entries(findings.counts)) if (count > 0) failures.push(`${bad}: ${count}`);
+  const [descriptors, left] = outcome.descriptors;
+  lines.push(row("descriptors", `${descriptors} → ${left}`, "of the instance that was never ended, without clients"));
+  if (left > descriptors + DESCRIPTORS) failures.push(`descriptors: ${descriptors} → ${left}`);
+  const [keys, keysLeft] = outcome.keys;
+  lines.push(row("keys in Redis", `${keys} → ${keysLeft}`, "without clients"));
+  if (keysLeft > keys) failures.push(`keys in Redis: ${keys} → ${keysLeft}`);
+  return { lines, failures };
+}
+
+const faultLines = ({ schedule, options }: Outcome): string[] =>
+  options.faults.map((fault) => {
+    const why = fault.unavailable?.() ?? null;
+    return row(fault.name, why === null ? number(schedule.counts.get(fault.name) ?? 0) : "skipped", why ?? "");
+  });
+
+function recoveryLines(
+  { recovery }: Outcome,
+  mark: (typeof LIMITS)[number][0],
+  what: string,
+  limit: number,
+  failures: string[],
+): string[] {
+  const cells = (samples: Samples) =>
+    [samples.count, ...[0.5, 0.99, 1].map((share) => samples.quantile(share))].map((value) =>
+      number(value).padStart(8),
+    );
+  const [alone, together] = [recovery.alone[mark], recovery.together[mark]];
+  if (alone.count > 0 && alone.quantile(0.99) > limit)
+    failures.push(`${what}: p99 ${number(alone.quantile(0.99))} ms, limit ${number(limit)} ms`);
+  return [
+    `  ${what}`,
+    `    alone                         ${cells(alone).join("")}${number(limit).padStart(8)}`,
+    `    while other faults go on      ${cells(together).join("")}       –`,
+  ];
+}
+
+function memoryLines({ memories }: Outcome, failures: string[]): string[] {
+  const lines: string[] = [];
+  const [spared] = memories;
+  for (const memory of memories) {
+    const { growth, first, last, highest } = memory;
+    if (growth === null) continue;
+    const what = memory === spared ? "memory of the instance never ended" : "memory of another one";
+    const percent = `${growth < 0 ? "" : "+"}${(growth * 100).toFixed(1)} %`;
+    lines.push(row(what, `${number(first)} → ${number(last)}`, `MiB, ${percent}, highest ${number(highest)}`));
+    if (growth > GROWTH) failures.push(`${what}: ${percent}`);
+  }
+  return lines;
+}

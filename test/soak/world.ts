@@ -1,0 +1,92 @@
+// The cluster that the soak breaks: MariaDB, Redis and instances of the executable, each behind gates of its own.
+import { copyFileSync } from "node:fs";
+import { join } from "node:path";
+import { CHAT_SERVER, temporaryFolder } from "../harness.ts";
+import { type RunningMariadb, type RunningRedis, startMariadb, startRedis } from "../services.ts";
+import { Claims } from "./claims.ts";
+import type { Device, Mark, World } from "./fault.ts";
+import { Gate } from "./gate.ts";
+import { SoakInstance, stablePort } from "./instance.ts";
+import type { Findings } from "./ledger.ts";
+import type { Protocol } from "./protocol.ts";
+import type { Random } from "./random.ts";
+import type { Activity, Recovery } from "./recovery.ts";
+
+/** A million messages must not be what the database's smallest settings are about. */
+const MARIADB = ["--innodb-buffer-pool-size=256M", "--innodb-log-file-size=128M", "--max-connections=200"];
+
+export class Cluster {
+  readonly claims = new Claims();
+  private readonly ended = Promise.withResolvers<void>();
+  isEnding = false;
+
+  private constructor(
+    readonly mariadb: RunningMariadb,
+    readonly redis: RunningRedis,
+    readonly databaseUrl: string,
+    readonly instances: SoakInstance[],
+    private readonly gates: Gate[],
+    /** No wait of a fault is longer. */
+    private readonly longestMs: number,
+  ) {}
+
+  static async start(count: number, longestMs: number, findings: Findings, protocol: Protocol): Promise<Cluster> {
+    const executable = join(temporaryFolder(), "ChatServer");
+    copyFileSync(CHAT_SERVER, executable);
+    const [mariadb, redis] = await Promise.all([startMariadb(MARIADB), startRedis()]);
+    const mysqlUrl = await mariadb.database();
+    const gates: Gate[] = [];
+    const gateTo = (port: number) => {
+      const gate = new Gate(() => [port]);
+      gates.push(gate);
+      return gate;
+    };
+    const instances: SoakInstance[] = [];
+    for (let index = 0; index < count; index++) {
+      const surroundings = { executable, mysqlUrl, prefix: [], findings, protocol };
+      const ways = [gateTo(mariadb.port), gateTo(redis.port)] as const;
+      instances.push(new SoakInstance(index, await stablePort(), ...ways, surroundings));
+    }
+    await Promise.all(instances.map((instance) => instance.start()));
+    return new Cluster(mariadb, redis, mysqlUrl, instances, gates, longestMs);
+  }
+
+  /** The world as one injection sees it. */
+  worldOf(
+    random: Random,
+    devices: readonly Device[],
+    recovery: Recovery,
+    activity: Activity,
+    begin: (detail: string) => void,
+  ): World {
+    const { mariadb, redis, databaseUrl, instances, claims } = this;
+    return {
+      ...{ random, mariadb, redis, databaseUrl, instances, devices },
+      spared: instances[0]!,
+      claim: (...names) => claims.take(names),
+      begin: (detail = "") => begin(detail),
+      wait: (ms) => this.pause(Math.min(ms, this.longestMs)),
+      mark: (mark: Mark, instance) => recovery.mark(mark, activity, instance),
+    };
+  }
+
+  /** No longer than until `end`. */
+  async pause(ms: number): Promise<void> {
+    const timer = Promise.withResolvers<void>();
+    const handle = setTimeout(timer.resolve, ms);
+    await Promise.race([timer.promise, this.ended.promise]);
+    clearTimeout(handle);
+  }
+
+  /** All faults are lifted as soon as they can be. */
+  end(): void {
+    this.isEnding = true;
+    this.ended.resolve();
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.instances.map((instance) => instance.kill("SIGKILL")));
+    for (const gate of this.gates) gate.stop();
+    await Promise.all([this.mariadb.stop(), this.redis.stop()]);
+  }
+}
