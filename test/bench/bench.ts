@@ -1,8 +1,40 @@
 // npm run bench: the compiled server over loopback, driven from this process. Every message is stored with fsync and
-// acknowledged, and it is an error when one is lost or doubled. Prints medians over the runs.
+// acknowledged, and it is an error when one is lost, doubled or out of order.
+import { writeFileSync } from "node:fs";
+import { CHAT_SERVER } from "../harness.ts";
+import { compareBuilds } from "./against.ts";
 import { readArguments } from "./arguments.ts";
-import { benchCluster } from "./cluster.ts";
-import { benchEmbedded } from "./embedded.ts";
+import { describeMachine, lineOf } from "./machine.ts";
+import { plot } from "./plot.ts";
+import { printGoals } from "./report.ts";
+import { SCENARIOS } from "./scenarios.ts";
+import { chosen, runSuite } from "./suite.ts";
 
-const given = readArguments();
-await (given.cluster ? benchCluster(given) : benchEmbedded(given));
+// What was started ends with this process, however that ends.
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => process.exit(1));
+
+const given = readArguments(Object.fromEntries(SCENARIOS.map(({ name, about }) => [name, about])));
+const machine = describeMachine();
+const scenarios = chosen(SCENARIOS, given);
+const build = { name: given.binary ?? "this", path: given.binary ?? CHAT_SERVER };
+console.log(
+  `${lineOf(machine)}\n${given.pairs} pairs, ${given.textBytes}-byte texts, medians of ${given.runs} runs of ${given.seconds} s (least–greatest); whatever is lost, doubled or out of order fails a case`,
+);
+
+if (given.against !== null) {
+  const results = await compareBuilds(build, given.against, scenarios, given);
+  save(results);
+} else {
+  const results = await runSuite(build, scenarios, given);
+  printGoals(results);
+  if (given.plot !== null) plot(results, given.plot);
+  save(results);
+  if (results.some(({ error }) => error !== null)) process.exitCode = 1;
+}
+// Nothing that the load left behind keeps the process.
+process.exit();
+
+function save(results: unknown): void {
+  if (given.json === null) return;
+  writeFileSync(given.json, `${JSON.stringify({ at: new Date().toISOString(), machine, given, results }, null, 1)}\n`);
+}

@@ -1,14 +1,21 @@
-// One of the benchmark's clients. It counts frames without parsing them: the load must cost less than what it measures.
+// One of the benchmark's clients: frames in, frames out, and nothing is parsed that need not be.
 import type { Socket } from "bun";
-import { Decoder, encode, Fault } from "../../src/net/codec.ts";
 import { type JsonObject, MsgId } from "../../src/protocol.ts";
 
 const EMPTY = Buffer.alloc(0);
+const HEADER_BYTES = 4;
 const ANSWERS: number[] = [MsgId.registered, MsgId.loggedIn, MsgId.answer];
+
+/** performance.now() when the read began whose frames are being looked at. */
+export let receivedAt = 0;
 
 export class Peer {
   socket!: Socket<Peer>;
   onFrame: (bytes: Buffer, start: number, end: number) => void = () => undefined;
+  /** All frames of one read have been looked at. */
+  onTurn: () => void = () => undefined;
+  onClose: () => void = () => undefined;
+  /** A frame that has not come whole. */
   private rest: Buffer = EMPTY;
   private unsent: Buffer = EMPTY;
 
@@ -29,17 +36,37 @@ export class Peer {
   }
 
   take(chunk: Buffer): void {
-    const bytes = this.rest.length === 0 ? chunk : Buffer.concat([this.rest, chunk]);
-    let at = 0;
-    while (bytes.length - at >= 4) {
-      const end = at + 4 + ((bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!);
-      if (end > bytes.length) break;
-      this.onFrame(bytes, at + 4, end);
+    receivedAt = performance.now();
+    let at = this.rest.length === 0 ? 0 : this.complete(chunk);
+    while (chunk.length - at >= HEADER_BYTES) {
+      const end = at + frameSize(chunk, at);
+      if (end > chunk.length) break;
+      this.onFrame(chunk, at + HEADER_BYTES, end);
       at = end;
     }
-    this.rest = at === bytes.length ? EMPTY : Buffer.from(bytes.subarray(at));
+    if (at < chunk.length) this.rest = Buffer.from(chunk.subarray(at));
+    this.onTurn();
+  }
+
+  /** Completes the frame whose first bytes came before; returns where the chunk's next one begins: at its end, where it lacks more. */
+  private complete(chunk: Buffer): number {
+    const { rest } = this;
+    const header = rest.length < HEADER_BYTES ? Buffer.concat([rest, chunk.subarray(0, HEADER_BYTES)]) : rest;
+    const size = header.length < HEADER_BYTES ? Number.POSITIVE_INFINITY : frameSize(header, 0);
+    const missing = size - rest.length;
+    if (missing > chunk.length) {
+      this.rest = Buffer.concat([rest, chunk]);
+      return chunk.length;
+    }
+    this.rest = EMPTY;
+    this.onFrame(Buffer.concat([rest, chunk.subarray(0, missing)]), HEADER_BYTES, size);
+    return missing;
   }
 }
+
+/** With its header; answers are shorter than 16 MiB. */
+const frameSize = (bytes: Buffer, at: number): number =>
+  HEADER_BYTES + ((bytes[at + 1]! << 16) | (bytes[at + 2]! << 8) | bytes[at + 3]!);
 
 export async function connect(port: number): Promise<Peer> {
   const peer = new Peer();
@@ -51,68 +78,39 @@ export async function connect(port: number): Promise<Peer> {
       open: (socket) => void socket.setNoDelay(true),
       data: (socket, chunk) => socket.data.take(chunk),
       drain: (socket) => socket.data.drain(),
-      close: () => undefined,
+      close: (socket) => socket.data.onClose(),
+      // What is wrong with a frame: the measurement fails by the close.
+      error: (socket, error) => {
+        console.error(error);
+        socket.terminate();
+        socket.data.onClose();
+      },
     },
   });
   return peer;
 }
 
-/** One request and its answer, before the load begins; pushes in between are passed over. */
+/** A message with its length before it. */
+export function encodeText(text: string): Buffer {
+  const body = Buffer.from(text);
+  const header = Buffer.alloc(HEADER_BYTES);
+  header.writeUInt32BE(body.length);
+  return Buffer.concat([header, body]);
+}
+
+/** One request and its answer, outside the measured load; pushes in between are passed over. */
 export async function ask(peer: Peer, message: JsonObject): Promise<JsonObject> {
   const text = JSON.stringify(message);
-  const out = Buffer.alloc(text.length * 3 + 4);
   const answered = Promise.withResolvers<JsonObject>();
+  const { onFrame, onClose } = peer;
   peer.onFrame = (bytes, start, end) => {
-    const decoder = new Decoder(16 * 1024 * 1024);
-    decoder.push(Buffer.from(bytes.subarray(start - 4, end)));
-    const next = decoder.next();
-    if (next === null || next instanceof Fault) answered.reject(new Error("no answer"));
-    else if (ANSWERS.includes(next.msgId)) answered.resolve(next);
+    const next = JSON.parse(bytes.toString("utf8", start, end)) as JsonObject;
+    if (ANSWERS.includes(next.msgId as number)) answered.resolve(next);
   };
-  peer.send(out.subarray(0, encode(text, "length", out, 0)));
+  peer.onClose = () => answered.reject(new Error(`${text}: the connection was closed`));
+  peer.send(encodeText(text));
   const answer = await answered.promise;
   if (answer.errno !== 0) throw new Error(`${text} -> ${JSON.stringify(answer)}`);
+  Object.assign(peer, { onFrame, onClose });
   return answer;
-}
-
-export const PASSWORD = "password";
-
-/** Registers a user and logs in; its id. */
-export async function enter(peer: Peer, name: string): Promise<number> {
-  const { id } = await ask(peer, { msgId: MsgId.register, name, password: PASSWORD });
-  await ask(peer, { msgId: MsgId.login, id, password: PASSWORD });
-  return id as number;
-}
-
-/** Bytes 9 to 13 of every message that server and relay send are its msgId. */
-const MSG_ID_AT = 9;
-
-/** An answer (1010), not a push of a message (1004, 1008). */
-export const isAck = (bytes: Buffer, start: number): boolean => bytes[start + MSG_ID_AT + 2] === 0x31;
-
-const QUOTE = 0x22;
-const COLON = 0x3a;
-const DASH = 0x2d;
-
-/** The seq of a push, which ends with `"seq":7,"mid":"1-5"}`. */
-export function seqOf(bytes: Buffer, end: number): number {
-  let at = end - 3;
-  while (bytes[at] !== QUOTE) at--;
-  return digitsBefore(bytes, at - ',"mid":'.length, COLON);
-}
-
-/** The number behind the dash of the mid that ends a push. */
-export const midOf = (bytes: Buffer, end: number): number => digitsBefore(bytes, end - 2, DASH);
-
-/** The number whose digits stand between the last `before` and `end`. */
-function digitsBefore(bytes: Buffer, end: number, before: number): number {
-  let value = 0;
-  for (let at = end - 1, unit = 1; bytes[at] !== before; at--, unit *= 10) value += (bytes[at]! - 0x30) * unit;
-  return value;
-}
-
-/** The value below which `share` of the values lie; sorts them. */
-export function percentiles(values: number[], ...shares: number[]): number[] {
-  values.sort((a, b) => a - b);
-  return shares.map((share) => values[Math.floor(share * (values.length - 1))]!);
 }

@@ -1,16 +1,22 @@
 // What the parts can do alone here: the limits that the cluster is compared with.
 import { Redis } from "ioredis";
 import { type Connection, createConnection } from "mysql2";
-import type { Meter } from "./meter.ts";
+import type { RunningCluster } from "../../cluster.ts";
+import type { Arguments } from "../arguments.ts";
+import { type Case, limit, type Sample } from "../case.ts";
+import { Meter } from "../meter.ts";
+import type { Build } from "../target.ts";
 
 /** Rows of one INSERT, and connections that insert. */
-export const INSERT_ROWS = 500;
-export const INSERT_CONNECTIONS = 2;
+const INSERT_ROWS = 500;
+const INSERT_CONNECTIONS = 2;
 /** Hints of one publish, and publishes under way. */
-export const HINTS = 100;
+const HINTS = 100;
 const PUBLISHES = 4;
 
 const CONVERSATIONS = 25;
+/** A database of its own. */
+const PARTS = "chat_parts";
 /** As the table of messages: its rows are what the server writes. */
 const TABLE = "message";
 const COLUMNS = "conversation, seq, kind, sender, device, mid, ts, body, size";
@@ -47,7 +53,7 @@ function rowsOf(textBytes: number): (count: number) => Row[] {
 }
 
 /** Rows a second that INSERTs of `count` rows store, each committed alone, through mysql2. `url`: a database of messages. */
-export async function insertRate(
+async function insertRate(
   url: string,
   connections: number,
   count: number,
@@ -74,7 +80,7 @@ export async function insertRate(
 }
 
 /** Hints a second that arrive at a subscriber, published in hundreds through ioredis. */
-export async function publishRate(url: string, textBytes: number, seconds: number, meter: Meter): Promise<number> {
+async function publishRate(url: string, textBytes: number, seconds: number, meter: Meter): Promise<number> {
   const [publisher, subscriber] = [new Redis(url), new Redis(url)];
   const hint = {
     kind: "hint",
@@ -104,3 +110,37 @@ export async function publishRate(url: string, textBytes: number, seconds: numbe
   subscriber.disconnect();
   return rate;
 }
+
+/** `servicesOf`: MariaDB and Redis, with an instance's tables in the one. */
+export function partsOf(
+  { textBytes, seconds }: Arguments,
+  servicesOf: (build: Build) => Promise<RunningCluster>,
+): Case[] {
+  const inserts = (connections: number, rows: number) =>
+    limit(`INSERTs of ${rows} rows, ${connections} connections: rows`, async (build) => {
+      const { mariadb, url } = await servicesOf(build);
+      const from = new URL(url).pathname.slice(1);
+      await mariadb.admin(`CREATE DATABASE IF NOT EXISTS ${PARTS}`);
+      await mariadb.admin(`DROP TABLE IF EXISTS ${PARTS}.message`);
+      await mariadb.admin(`CREATE TABLE ${PARTS}.message LIKE ${from}.message`);
+      const meter = new Meter([mariadb.pid, process.pid]);
+      const rate = await insertRate(url.replace(/[^/]+$/, PARTS), connections, rows, textBytes, seconds, meter);
+      return sampleOf("MariaDB", rate, meter);
+    });
+  return [
+    inserts(INSERT_CONNECTIONS, INSERT_ROWS),
+    inserts(1, 1),
+    limit(`publishes of ${HINTS} hints: hints`, async (build) => {
+      const { redis } = await servicesOf(build);
+      const meter = new Meter([redis!.pid, process.pid]);
+      const rate = await publishRate(redis!.url, textBytes, seconds, meter);
+      return sampleOf("Redis", rate, meter);
+    }),
+  ];
+}
+
+const sampleOf = (part: string, rate: number, { cores }: Meter): Sample => ({
+  rate,
+  [`${part} cores`]: cores[0]!,
+  "load cores": cores[1]!,
+});
