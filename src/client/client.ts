@@ -134,12 +134,12 @@ export class ChatClient {
    * the sender's own id of the message. Rejects with the server's ChatError where it refuses the message for good, with
    * ClientError "full" where too many wait, "closed" where the client is closed or logged out before the answer.
    */
-  send(toid: number, msg: string, mid: string = crypto.randomUUID()): Promise<Ack> {
+  send(toid: number, msg: string, mid: string = Bun.randomUUIDv7()): Promise<Ack> {
     return this.post({ msgId: MsgId.chat, toid, msg, mid });
   }
 
   /** Sends to a group; as `send`. */
-  sendGroup(groupid: number, msg: string, mid: string = crypto.randomUUID()): Promise<Ack> {
+  sendGroup(groupid: number, msg: string, mid: string = Bun.randomUUIDv7()): Promise<Ack> {
     return this.post({ msgId: MsgId.groupChat, groupid, msg, mid });
   }
 

@@ -1,6 +1,6 @@
 // Folding: what the journal holds goes into the tables `run` and `mid`, conversation by conversation, so that rows
 // which are neighbours there cost one page together: in transactions of its own, between the others.
-import type { LogRow, Value } from "./db.ts";
+import type { LogRow } from "./db.ts";
 import { type SqliteLog, weight } from "./sqlite-log.ts";
 import type { SqliteTx } from "./sqlite-tx.ts";
 
@@ -27,8 +27,6 @@ export class Folder {
   private cycle: Cycle | null = null;
   /** What the transaction under way has folded. */
   private moved: [conversation: number, count: number][] = [];
-  /** The transaction under way ends a cycle. */
-  private complete = false;
   private pausedUntil = 0;
 
   constructor(
@@ -60,21 +58,17 @@ export class Folder {
     if (left.length > 0) return;
     this.sql.prepare("DELETE FROM journal WHERE id <= ?").run(upTo);
     this.cycle = null;
-    this.complete = true;
   }
 
   committed(): void {
     for (const [conversation, count] of this.moved) this.log.drop(conversation, count);
     this.moved = [];
-    if (this.complete) this.log.forgetOlderMids();
-    this.complete = false;
   }
 
   /** The transaction was rolled back: what it had folded is in the journal still, and belongs to the next pass. */
   rolledBack(): void {
     this.moved = [];
     this.cycle = null;
-    this.complete = false;
     this.pausedUntil = performance.now() + PAUSE_MS;
   }
 
@@ -82,7 +76,6 @@ export class Folder {
     const { last } = this.sql.prepare("SELECT ifnull(max(id), 0) AS last FROM journal").get() as { last: number };
     const left: Cycle["left"] = [];
     for (const [conversation, tail] of this.log.tails) left.push([conversation, tail.at(-1)![1]]);
-    this.log.ageMids();
     // By id, because what is neighbours in an index shares pages; from the end, where the list is shortened.
     return { upTo: last, left: left.sort((a, b) => b[0] - a[0]) };
   }
@@ -92,11 +85,10 @@ export class Folder {
     for (let from = 0, to = 0; from < rows.length; from = to) {
       for (let text = 0; to < rows.length && to - from < RUN_ROWS && text <= RUN_TEXT; to++)
         text += rows[to]![7].length;
-      insert.run(conversation, rows[to - 1]![1], JSON.stringify(rows.slice(from, to)));
+      const run = rows.slice(from, to);
+      insert.run(conversation, rows[to - 1]![1], JSON.stringify(run));
+      this.log.mids.fold(run);
     }
     this.sql.prepare("UPDATE conversation SET last_seq = ? WHERE id = ?").run(rows.at(-1)![1], conversation);
-    const mids: Value[][] = [];
-    for (const [, seq, , sender, , mid] of rows) if (mid !== null) mids.push([conversation, sender, mid, seq]);
-    this.sql.insertRows("INSERT INTO mid (conversation, sender, mid, seq) VALUES", 4, mids, "");
   }
 }

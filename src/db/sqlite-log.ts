@@ -2,6 +2,7 @@
 // appends its rows to the journal as one record and touches nothing else; what is there is kept in memory too, until
 // it is folded, in large sorted portions, into the tables that are read (`run`, `mid`; see sqlite-fold.ts).
 import type { Conversation, Log, LogKey, LogRow } from "./db.ts";
+import { type MidKey, SqliteMids } from "./sqlite-mids.ts";
 import type { SqliteTx } from "./sqlite-tx.ts";
 
 const COLUMNS = ["id", "kind", "lo", "hi", "last_seq", "member_ver"];
@@ -10,25 +11,21 @@ const KEY = ["kind", "lo", "hi"];
 /** Runs read at once. */
 const RUNS_PER_READ = 8;
 
-type MidKey = [conversation: number, sender: number, mid: string];
-
 /** What a row weighs, in rows: long texts cost memory and pages. */
 export const weight = (row: LogRow): number => 1 + (row[7].length >> 9);
-
-const midKey = (conversation: number, sender: number, mid: string): string => `${conversation}/${sender}/${mid}`;
 
 export class SqliteLog implements Log {
   /** Rows that are in the journal alone, by conversation: each list ascending without gaps, and not empty. */
   readonly tails = new Map<number, LogRow[]>();
   /** What the rows in `tails` weigh. */
   size = 0;
-  /** The rows in `tails` that have a mid, and some that are folded already: since the last fold began, and before. */
-  private mids = new Map<string, LogRow>();
-  private olderMids = new Map<string, LogRow>();
+  readonly mids: SqliteMids;
   /** Rows of the transaction under way, in order. */
   private fresh: LogRow[] = [];
 
-  constructor(private readonly sql: SqliteTx) {}
+  constructor(private readonly sql: SqliteTx) {
+    this.mids = new SqliteMids(sql, this.tails);
+  }
 
   /** Brings back what the journal of an earlier start holds. */
   replay(): void {
@@ -44,8 +41,8 @@ export class SqliteLog implements Log {
           folded.set(row[0], last);
         }
         if (row[1] <= last) continue;
+        this.mids.isNew(row);
         this.keep(row);
-        if (row[5] !== null) this.mids.set(midKey(row[0], row[3], row[5]), row);
       }
   }
 
@@ -76,12 +73,19 @@ export class SqliteLog implements Log {
   }
 
   async append(rows: LogRow[]): Promise<boolean> {
-    if (!(await this.claimMids(rows))) return false;
+    const mark = this.mark();
+    const doubtful: MidKey[] = [];
     for (const row of rows) {
+      if (!this.mids.isNew(row)) {
+        const key: MidKey = [row[0], row[3], row[5]!];
+        doubtful.push(key);
+        if (this.mids.inMemory(...key) !== undefined) return this.undo(mark);
+      }
       this.keep(row);
       this.fresh.push(row);
     }
-    return true;
+    if (doubtful.length === 0 || (await this.mids.inTables(doubtful)).length === 0) return true;
+    return this.undo(mark);
   }
 
   async page(conversation: number, after: number, limit: number, bytes: number): Promise<LogRow[]> {
@@ -103,16 +107,13 @@ export class SqliteLog implements Log {
 
   async byMid(keys: MidKey[]): Promise<LogRow[]> {
     const found: LogRow[] = [];
-    const stored: MidKey[] = [];
+    const others: MidKey[] = [];
     for (const key of keys) {
-      const name = midKey(...key);
-      const row = this.mids.get(name) ?? this.olderMids.get(name);
-      if (row === undefined) stored.push(key);
+      const row = this.mids.inMemory(...key);
+      if (row === undefined) others.push(key);
       else found.push(row);
     }
-    for (const { conversation, seq } of await this.findMids(stored))
-      found.push(...(await this.page(conversation, seq - 1, 1, 1)));
-    return found;
+    return found.concat(await this.mids.inTables(others));
   }
 
   /** A point in the transaction to which `undo` goes back. */
@@ -121,15 +122,16 @@ export class SqliteLog implements Log {
   }
 
   /** Forgets what was appended since `mark`; 0: in the whole transaction. */
-  undo(mark: number): void {
+  undo(mark: number): false {
     while (this.fresh.length > mark) {
       const row = this.fresh.pop()!;
       const tail = this.tails.get(row[0])!;
       tail.pop();
       if (tail.length === 0) this.tails.delete(row[0]);
-      if (row[5] !== null) this.mids.delete(midKey(row[0], row[3], row[5]));
+      this.mids.undone(row);
       this.size -= weight(row);
     }
+    return false;
   }
 
   /** Writes the transaction's rows to the journal. To be called right before its COMMIT. */
@@ -146,19 +148,15 @@ export class SqliteLog implements Log {
   /** The first `count` rows of a conversation's tail are in the tables now. */
   drop(conversation: number, count: number): void {
     const tail = this.tails.get(conversation)!;
-    for (let i = 0; i < count; i++) this.size -= weight(tail[i]!);
-    if (tail.length === count) this.tails.delete(conversation);
-    else tail.splice(0, count);
-  }
-
-  /** A fold of all rows begins: at its end their mids are in the table. */
-  ageMids(): void {
-    for (const [key, row] of this.mids) this.olderMids.set(key, row);
-    this.mids = new Map();
-  }
-
-  forgetOlderMids(): void {
-    this.olderMids = new Map();
+    for (let i = 0; i < count; i++) {
+      this.size -= weight(tail[i]!);
+      this.mids.dropped(tail[i]!);
+    }
+    if (tail.length > count) tail.splice(0, count);
+    else {
+      this.tails.delete(conversation);
+      this.mids.emptied(conversation);
+    }
   }
 
   private keep(row: LogRow): void {
@@ -166,31 +164,7 @@ export class SqliteLog implements Log {
     if (tail === undefined) this.tails.set(row[0], [row]);
     else tail.push(row);
     this.size += weight(row);
-  }
-
-  /** Notes the rows' mids; false, and none is noted, where one is known already. */
-  private async claimMids(rows: LogRow[]): Promise<boolean> {
-    const claimed: string[] = [];
-    const keys: MidKey[] = [];
-    let repeated = false;
-    for (const row of rows) {
-      const mid = row[5];
-      if (mid === null) continue;
-      const name = midKey(row[0], row[3], mid);
-      repeated = this.mids.has(name) || this.olderMids.has(name);
-      if (repeated) break;
-      this.mids.set(name, row);
-      claimed.push(name);
-      keys.push([row[0], row[3], mid]);
-    }
-    if (!repeated && (await this.findMids(keys)).length === 0) return true;
-    for (const name of claimed) this.mids.delete(name);
-    return false;
-  }
-
-  /** Where the rows of these mids are in the tables. */
-  private findMids(keys: MidKey[]): Promise<{ conversation: number; seq: number }[]> {
-    return this.sql.find("mid", ["conversation", "seq"], ["conversation", "sender", "mid"], keys);
+    this.mids.kept(row);
   }
 
   /** A conversation's rows after a seq, ascending. */

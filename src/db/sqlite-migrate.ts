@@ -1,10 +1,11 @@
 // Opens the embedded database and brings its schema up to date. Runs inside the store's worker thread.
 import { Database } from "bun:sqlite";
 import initial from "../../sql/sqlite/0001-initial.sql" with { type: "text" };
+import ranges from "../../sql/sqlite/0002-mid-ranges.sql" with { type: "text" };
 import { StartError } from "../start-error.ts";
 
 /** Numbered from 1, in order; `user_version` says how many of them a file has seen. */
-const MIGRATIONS: string[] = [initial];
+const MIGRATIONS: string[] = [initial, ranges];
 export const SCHEMA_VERSION = MIGRATIONS.length;
 /** "Chat": marks a file as a ChatServer's, in its header. */
 export const APPLICATION_ID = 0x43686174;

@@ -1,0 +1,170 @@
+// The senders' own ids of their messages in the embedded database. Most clients count, in numbers or by time: each mid is
+// above all that its sender used before in the conversation. Such a mid repeats none, so it is not looked up, and needs
+// no index row of its own: its run has one, from its lowest to its highest. Others have a row each, in `mid`.
+import type { LogRow, Value } from "./db.ts";
+import type { SqliteTx } from "./sqlite-tx.ts";
+
+export type MidKey = [conversation: number, sender: number, mid: string];
+
+/** Senders in conversations whose highest mid is kept in memory. */
+const MAX_KNOWN = 50_000;
+/** Looked up by one statement. */
+const KEYS_PER_READ = 64;
+
+/** Without spaces and beyond ASCII nothing: what JavaScript and SQLite put in the same order. */
+const COUNTABLE = /^[!-~]{1,64}$/;
+const isAbove = (mid: string, other: string): boolean =>
+  mid.length === other.length ? mid > other : mid.length > other.length;
+/** As text whose order is that of `isAbove`: 9, 10, 11. */
+const ordered = (mid: string): string => String.fromCharCode(32 + mid.length) + mid;
+const nameOf = (sender: number, mid: string): string => `${sender}/${mid}`;
+
+export class SqliteMids {
+  /** By conversation and sender, where looked up since the start: the highest countable mid; "": none. */
+  private readonly highest = new Map<number, Map<number, string>>();
+  private known = 0;
+  /** Rows in memory whose mid was not above all before it. */
+  private readonly odd = new Set<LogRow>();
+  /** Rows in memory by sender and mid, of conversations where that was asked for. */
+  private readonly indexes = new Map<number, Map<string, LogRow>>();
+
+  constructor(
+    private readonly sql: SqliteTx,
+    /** The rows that are in the journal alone. */
+    private readonly tails: ReadonlyMap<number, LogRow[]>,
+  ) {}
+
+  /** Notes the mid of a row about to be kept. False: it may be used already. */
+  isNew(row: LogRow): boolean {
+    const [conversation, , , sender, , mid] = row;
+    if (mid === null) return true;
+    const above = this.highestOf(conversation, sender);
+    if (isAbove(mid, above) && COUNTABLE.test(mid)) {
+      this.highest.get(conversation)!.set(sender, mid);
+      return true;
+    }
+    this.odd.add(row);
+    return false;
+  }
+
+  kept(row: LogRow): void {
+    if (row[5] !== null && this.indexes.size > 0) this.indexes.get(row[0])?.set(nameOf(row[3], row[5]), row);
+  }
+
+  /** A row in memory is undone, and out of its tail. */
+  undone(row: LogRow): void {
+    // Others may stand on a mid that is gone now: it is looked up again.
+    if (this.highest.get(row[0])?.delete(row[3])) this.known--;
+    this.dropped(row);
+  }
+
+  /** A row is in the tables now, and no longer in memory. */
+  dropped(row: LogRow): void {
+    if (this.odd.size > 0) this.odd.delete(row);
+    if (row[5] !== null && this.indexes.size > 0) this.indexes.get(row[0])?.delete(nameOf(row[3], row[5]));
+  }
+
+  /** All of a conversation's rows are in the tables. */
+  emptied(conversation: number): void {
+    this.indexes.delete(conversation);
+  }
+
+  /** Writes the index rows of a run. */
+  fold(run: LogRow[]): void {
+    const [conversation, last] = run.at(-1)!;
+    const ranges = new Map<number, [low: string, top: string]>();
+    const odd: Value[][] = [];
+    for (const row of run) {
+      const [, seq, , sender, , mid] = row;
+      if (mid === null) continue;
+      if (this.odd.size > 0 && this.odd.has(row)) odd.push([conversation, sender, mid, seq]);
+      else {
+        const range = ranges.get(sender);
+        if (range === undefined) ranges.set(sender, [mid, mid]);
+        else range[1] = mid;
+      }
+    }
+    const insert = this.sql.prepare(
+      "INSERT INTO mid_range (conversation, sender, top, low, seq) VALUES (?, ?, ?, ?, ?)",
+    );
+    for (const [sender, [low, top]] of ranges) insert.run(conversation, sender, ordered(top), ordered(low), last);
+    if (odd.length > 0) this.sql.insertRows("INSERT INTO mid (conversation, sender, mid, seq) VALUES", 4, odd, "");
+  }
+
+  inMemory(conversation: number, sender: number, mid: string): LogRow | undefined {
+    const tail = this.tails.get(conversation);
+    if (tail === undefined) return undefined;
+    let index = this.indexes.get(conversation);
+    if (index === undefined) {
+      index = new Map();
+      for (const row of tail) if (row[5] !== null) index.set(nameOf(row[3], row[5]), row);
+      this.indexes.set(conversation, index);
+    }
+    return index.get(nameOf(sender, mid));
+  }
+
+  /** The rows of these mids that are in the tables. */
+  async inTables(keys: MidKey[]): Promise<LogRow[]> {
+    const found: LogRow[] = [];
+    const columns = ["conversation", "sender", "mid"];
+    const single = await this.sql.find<{ conversation: number; seq: number }>(
+      "mid",
+      ["conversation", "seq"],
+      columns,
+      keys,
+    );
+    for (const { conversation, seq } of single) found.push(...(await this.sql.log.page(conversation, seq - 1, 1, 1)));
+    const runs = new Map<string, LogRow[]>();
+    for (const [[conversation, sender, mid], last] of this.inRanges(keys)) {
+      const name = `${conversation}/${last}`;
+      const run = runs.get(name) ?? this.readRun(conversation, last);
+      runs.set(name, run);
+      const row = run.find((each) => each[3] === sender && each[5] === mid);
+      if (row !== undefined) found.push(row);
+    }
+    return found;
+  }
+
+  private readRun(conversation: number, last: number): LogRow[] {
+    const found = this.sql.prepare("SELECT rows FROM run WHERE place = (? << 32 | ?)").get(conversation, last);
+    return JSON.parse((found as { rows: string }).rows);
+  }
+
+  /** Those that are within the range of a run, and the run's last seq. */
+  private *inRanges(keys: MidKey[]): Generator<[key: MidKey, last: number]> {
+    const statement = this.sql.prepare(
+      `WITH wanted(i, c, s, m) AS (VALUES ${Array(KEYS_PER_READ).fill("(?, ?, ?, ?)")})
+       SELECT i, (SELECT CASE WHEN low <= m THEN seq END FROM mid_range
+                  WHERE conversation = c AND sender = s AND top >= m ORDER BY top LIMIT 1) AS last FROM wanted`,
+    );
+    for (let from = 0; from < keys.length; from += KEYS_PER_READ) {
+      const params: Value[] = [];
+      for (let i = from; i < from + KEYS_PER_READ; i++) {
+        const key = keys[i];
+        if (key === undefined) params.push(i, null, null, null);
+        else params.push(i, key[0], key[1], COUNTABLE.test(key[2]) ? ordered(key[2]) : null);
+      }
+      for (const { i, last } of statement.all(...params) as { i: number; last: number | null }[])
+        if (last !== null) yield [keys[i]!, last];
+    }
+  }
+
+  private highestOf(conversation: number, sender: number): string {
+    const known = this.highest.get(conversation)?.get(sender);
+    if (known !== undefined) return known;
+    if (this.known >= MAX_KNOWN) {
+      this.highest.clear();
+      this.known = 0;
+    }
+    const stored = this.sql
+      .prepare("SELECT max(top) AS top FROM mid_range WHERE conversation = ? AND sender = ?")
+      .get(conversation, sender) as { top: string | null };
+    let highest = stored.top?.slice(1) ?? "";
+    for (const [, , , by, , mid] of this.tails.get(conversation) ?? [])
+      if (by === sender && mid !== null && isAbove(mid, highest) && COUNTABLE.test(mid)) highest = mid;
+    const senders = this.highest.get(conversation) ?? new Map<number, string>();
+    this.highest.set(conversation, senders.set(sender, highest));
+    this.known++;
+    return highest;
+  }
+}

@@ -1,0 +1,156 @@
+// The embedded log's memory of mids: whatever clients use as mids, a repetition gets the seq of the first, wherever that is
+// kept by then, and nothing else does.
+
+import { Database } from "bun:sqlite";
+import { expect, test } from "bun:test";
+import { join } from "node:path";
+import initial from "../../sql/sqlite/0001-initial.sql" with { type: "text" };
+import { APPLICATION_ID, openDatabase } from "../../src/db/sqlite-migrate.ts";
+import { SqliteTx } from "../../src/db/sqlite-tx.ts";
+import { append, type Drafts } from "../../src/model/message.ts";
+import { MsgId } from "../../src/protocol.ts";
+import { temporaryFolder } from "../harness.ts";
+import { Random } from "../soak/random.ts";
+
+interface Post {
+  conv: string;
+  sender: number;
+  mid: string;
+}
+
+const draftsOf = (posts: Post[]): Drafts => ({
+  convs: posts.map(({ conv }) => conv),
+  kinds: posts.map(() => MsgId.chat),
+  senders: posts.map(({ sender }) => sender),
+  devices: posts.map(() => 0),
+  mids: posts.map(({ mid }) => mid),
+  times: posts.map(() => 1_000),
+  texts: posts.map(({ mid }) => `text of ${mid}`),
+});
+
+function open(file: string) {
+  const db = openDatabase(file);
+  const tx = new SqliteTx(db);
+  tx.log.replay();
+  return { db, tx };
+}
+
+const CONVERSATIONS: [conv: string, ...senders: number[]][] = [
+  ["u:1-2", 1, 2],
+  ["u:1-3", 1, 3],
+  ["u:2-3", 2, 3],
+];
+
+/** Kinds of clients: those that count, by number and by time, those that start again, and those who take what comes. */
+function* posts(random: Random): Generator<Post> {
+  const used: Post[] = [];
+  let session = "";
+  for (let count = 0; ; count++) {
+    const [conv, ...senders] = random.pick(CONVERSATIONS);
+    const sender = random.pick(senders);
+    if (count % 50 === 0) session = random.int(0, 999_999).toString(36);
+    const mid = random.pick([
+      `${count}`,
+      `m${count}`,
+      Bun.randomUUIDv7(),
+      `${session}-${count}`,
+      crypto.randomUUID(),
+      `small ${random.int(0, 399)}`,
+      `é${count % 300}\u{1F600}`,
+      `${count}`.padStart(64, "0"),
+      random.pick(["!", "~".repeat(64), " ", "0"]),
+    ]);
+    const post = used.length > 0 && random.int(0, 4) === 0 ? { ...random.pick(used) } : { conv, sender, mid };
+    used.push(post);
+    yield post;
+  }
+}
+
+for (const seed of [1, 2, 3])
+  test(`a repetition gets the first one's seq, and nothing else does (seed ${seed})`, async () => {
+    const random = new Random(seed);
+    const file = join(temporaryFolder(), "chat.db");
+    let { db, tx } = open(file);
+    db.run("INSERT INTO user (name, password) VALUES ('a', ''), ('b', ''), ('c', '')");
+    const heads = new Map<string, number>();
+    const seqs = new Map<string, number>();
+    const source = posts(random);
+    let repeated = 0;
+    for (let round = 0; round < 600; round++) {
+      const batch = Array.from({ length: 1 + random.int(0, 19) }, () => source.next().value as Post);
+      db.run("BEGIN");
+      const appended = await append(tx, draftsOf(batch));
+      if (random.int(0, 7) === 0) {
+        tx.log.undo(0);
+        db.run("ROLLBACK");
+      } else {
+        tx.log.record();
+        db.run("COMMIT");
+        tx.log.committed();
+        const expected = batch.map(({ conv, sender, mid }) => {
+          const name = JSON.stringify([conv, sender, mid]);
+          if (seqs.has(name)) repeated++;
+          else {
+            heads.set(conv, (heads.get(conv) ?? 0) + 1);
+            seqs.set(name, heads.get(conv)!);
+          }
+          return seqs.get(name)!;
+        });
+        expect(appended.seqs).toEqual(expected);
+      }
+      if (random.int(0, 5) === 0) {
+        db.run("BEGIN");
+        tx.folder.fold(1 + random.int(0, 199));
+        const fails = random.int(0, 2) === 0;
+        db.run(fails ? "ROLLBACK" : "COMMIT");
+        if (fails) tx.folder.rolledBack();
+        else tx.folder.committed();
+      }
+      if (random.int(0, 19) === 0) {
+        db.close();
+        ({ db, tx } = open(file));
+      }
+    }
+    expect(repeated).toBeGreaterThan(500);
+    expect(db.query("SELECT count(*) AS rows FROM message").get()).toEqual({ rows: seqs.size });
+    expect(db.query("SELECT count(*) > 0 AS some FROM mid_range").get()).toEqual({ some: 1 });
+    db.close();
+  });
+
+test("the mids of a sender who counts cost no row each", async () => {
+  const { db, tx } = open(join(temporaryFolder(), "chat.db"));
+  db.run("INSERT INTO user (name, password) VALUES ('a', ''), ('b', '')");
+  const count = 3_200;
+  db.run("BEGIN");
+  await append(tx, draftsOf(Array.from({ length: count }, (_, i) => ({ conv: "u:1-2", sender: 1, mid: `m${i}` }))));
+  tx.log.record();
+  tx.folder.fold(count);
+  db.run("COMMIT");
+  expect(db.query("SELECT count(*) AS rows FROM mid").get()).toEqual({ rows: 0 });
+  expect(db.query("SELECT count(*) AS rows FROM mid_range").get()).toEqual({ rows: count / 32 });
+  db.close();
+});
+
+test("a file of the first schema knows its mids after the migration", async () => {
+  const file = join(temporaryFolder(), "chat.db");
+  const old = new Database(file, { create: true });
+  old.run(initial);
+  old.run(`PRAGMA application_id = ${APPLICATION_ID}`);
+  old.run("PRAGMA user_version = 1");
+  old.run("INSERT INTO user (name, password) VALUES ('a', ''), ('b', '')");
+  old.run("INSERT INTO conversation (kind, lo, hi, last_seq) VALUES (0, 1, 2, 5)");
+  const mids = ["b1", "b10", "b9", "é", "a b"];
+  const rows = mids.map((mid, i) => [1, i + 1, MsgId.chat, 1, 0, mid, 1_000, `text of ${mid}`]);
+  old.run("INSERT INTO run (place, rows) VALUES (1 << 32 | 2, ?), (1 << 32 | 5, ?)", [
+    JSON.stringify(rows.slice(0, 2)),
+    JSON.stringify(rows.slice(2)),
+  ]);
+  for (const [i, mid] of mids.entries()) old.run("INSERT INTO mid VALUES (1, 1, ?, ?)", [mid, i + 1]);
+  old.close();
+  const { db, tx } = open(file);
+  db.run("BEGIN");
+  const again = draftsOf(["é", "b9", "a b", "b10", "b1", "b2"].map((mid) => ({ conv: "u:1-2", sender: 1, mid })));
+  expect((await append(tx, again)).seqs).toEqual([4, 3, 5, 2, 1, 6]);
+  db.run("COMMIT");
+  db.close();
+});
