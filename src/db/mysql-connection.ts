@@ -49,6 +49,8 @@ export interface Result {
  * has become a read-only replica, and the address may lead to the new primary.
  */
 const FATAL = new Set([1053, 1077, 1079, 1152, 1153, 1158, 1159, 1160, 1161, 1290, 1792, 1836, 1927, 3169, 4031]);
+/** Nothing for this long is no delay of the network any more. */
+const SILENCE_MS = 1_000;
 const BINARY_CHARSET = 63;
 /** Rows of a stream that may wait for their reader. */
 const ROWS_AHEAD = 1_000;
@@ -64,6 +66,10 @@ export class Connection {
   lost: ConnectionLost | null = null;
   /** Called once, when it is lost. */
   onLost: (() => void) | null = null;
+  /** Called when it is given up because nothing has come since then, by performance.now(). */
+  onSilent: ((since: number) => void) | null = null;
+  /** When the server last answered. */
+  heardAt = performance.now();
   private readonly waiting = new Set<(error: ConnectionLost) => void>();
 
   private constructor(private readonly raw: Raw) {
@@ -120,8 +126,13 @@ export class Connection {
     };
     this.waiting.add(settle);
     const limit = Math.max(1, timeoutMs);
-    const late = setTimeout(() => this.destroy(`no answer for ${Math.round(limit)} ms`), limit);
+    const sentAt = performance.now();
+    const late = setTimeout(() => {
+      if (limit >= SILENCE_MS) this.onSilent?.(sentAt);
+      this.destroy(`no answer for ${Math.round(limit)} ms`);
+    }, limit);
     this.raw.query(statements.join(";\n"), (error, rows, fields) => {
+      this.heardAt = performance.now();
       if (error !== null) {
         const known = translate(error);
         if (known instanceof ConnectionLost) this.fail(known);

@@ -117,7 +117,7 @@ export class Lane {
 
   private async connect(deadline: number): Promise<Connection> {
     if (this.closed) throw new Fenced("this instance has lost its lease");
-    if (this.connection !== null && this.connection.lost === null) return this.connection;
+    if (this.connection !== null && this.options.connector.isGood(this.connection)) return this.connection;
     this.lostId = this.connection?.id ?? this.lostId;
     this.connection = null;
     this.connection = await this.options.connector.open(deadline, this.options.register);

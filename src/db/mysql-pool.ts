@@ -14,6 +14,7 @@ export class Connector {
   private pauseMs = 0;
   private retryAt = 0;
   private complained = false;
+  private silentSince = Number.NEGATIVE_INFINITY;
   /** Bytes that one packet may have. */
   maxPacketBytes = 1024 * 1024;
 
@@ -42,8 +43,21 @@ export class Connector {
     }
   }
 
+  /**
+   * Whether it may still be used. Where one connection has fallen silent, others may lead nowhere too: those that have
+   * not been heard since are given up, so that not each of them costs somebody the whole time limit.
+   */
+  isGood(connection: Connection): boolean {
+    if (connection.lost === null && connection.heardAt < this.silentSince)
+      connection.destroy("the database has fallen silent");
+    return connection.lost === null;
+  }
+
   private async tryOpen(timeoutMs: number, setUp: (connection: Connection) => Promise<void>): Promise<Connection> {
     const connection = await Connection.open(this.target, timeoutMs);
+    connection.onSilent = (since) => {
+      this.silentSince = Math.max(this.silentSince, since);
+    };
     try {
       this.maxPacketBytes = (await prepare(connection, timeoutMs)).maxPacketBytes;
       await setUp(connection);
@@ -105,7 +119,7 @@ export class Pool {
       if (this.closed !== null) throw this.closed;
       const connection = this.idle.pop();
       if (connection !== undefined) {
-        if (connection.lost === null) return connection;
+        if (this.connector.isGood(connection)) return connection;
         this.count--;
       } else if (this.count < this.size) {
         this.count++;
