@@ -165,24 +165,31 @@ const killed = ofMariadb(
   2,
 );
 
+/** Tables have space left for seconds: until then nobody notices. */
+const NOTICED_MS = 20_000;
+const LOOK_MS = 100;
+
 const diskFull: Fault = {
   ...ofMariadb("disk full", async (world) => {
-    const disk = world.mariadb.disk!;
+    const { mariadb, random } = world;
+    const refusals = () =>
+      world.instances.reduce((sum, { running }) => sum + (running?.log().split("is full").length ?? 0), 0);
+    const before = refusals();
     world.begin();
-    await disk.fill();
+    await mariadb.disk!.fill();
     try {
-      await world.wait(world.random.ms(2_000, 20_000));
+      const end = performance.now() + NOTICED_MS;
+      while (refusals() <= before && performance.now() < end) await world.wait(LOOK_MS);
+      await world.wait(random.ms(500, 10_000));
     } finally {
-      await disk.free();
+      await mariadb.disk!.free();
     }
-    // A MariaDB that cannot even undo ends itself: systemd would start it again.
-    if (
-      !(await world.mariadb.admin("SELECT 1").then(
-        () => true,
-        () => false,
-      ))
-    )
-      await world.mariadb.restart();
+    const lives = await mariadb.admin("SELECT 1").then(
+      () => true,
+      () => false,
+    );
+    // A MariaDB that can not even undo ends itself, and systemd starts it again.
+    if (!lives) await mariadb.restart();
   }),
   unavailable: whyNoSmallDisk,
 };

@@ -3,6 +3,7 @@ import { copyFileSync } from "node:fs";
 import { join } from "node:path";
 import { CHAT_SERVER, temporaryFolder } from "../harness.ts";
 import { type RunningMariadb, type RunningRedis, startMariadb, startRedis } from "../services.ts";
+import { startSmallDisk, whyNoSmallDisk } from "../small-disk.ts";
 import { Claims } from "./claims.ts";
 import type { Device, Mark, World } from "./fault.ts";
 import { Gate } from "./gate.ts";
@@ -12,6 +13,8 @@ import type { Protocol } from "./protocol.ts";
 import type { Random } from "./random.ts";
 import type { Activity, Recovery } from "./recovery.ts";
 
+/** Of the memory only what is used; the disk that runs full is made as small as what is on it. */
+const DISK_MIB = 8_192;
 /** A million messages must not be what the database's smallest settings are about. */
 const MARIADB = ["--innodb-buffer-pool-size=256M", "--innodb-log-file-size=128M", "--max-connections=200"];
 
@@ -33,7 +36,8 @@ export class Cluster {
   static async start(count: number, longestMs: number, findings: Findings, protocol: Protocol): Promise<Cluster> {
     const executable = join(temporaryFolder(), "ChatServer");
     copyFileSync(CHAT_SERVER, executable);
-    const [mariadb, redis] = await Promise.all([startMariadb(MARIADB), startRedis()]);
+    const disk = whyNoSmallDisk() === null ? await startSmallDisk(DISK_MIB) : undefined;
+    const [mariadb, redis] = await Promise.all([startMariadb(MARIADB, disk), startRedis()]);
     const mysqlUrl = await mariadb.database();
     const gates: Gate[] = [];
     const gateTo = (port: number) => {
