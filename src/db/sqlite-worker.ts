@@ -86,29 +86,35 @@ async function runInbox(): Promise<void> {
   inbox = [];
   for (let at = 0; at < requests.length; ) {
     const replies: Reply[] = [];
-    at = await transact(requests, at, replies);
+    at = await transact(requests, at, requests.length, replies);
     self.postMessage(JSON.stringify(replies));
   }
 }
 
-/** Runs requests from `at` on in one transaction, and returns where the next one starts. */
-async function transact(requests: Request[], at: number, replies: Reply[]): Promise<number> {
+/**
+ * Runs requests from `first` on in one transaction, `most` at most, and returns where the next one starts. Where it fails,
+ * each is run alone: on a full disk those that only read must not suffer with those that write.
+ */
+async function transact(requests: Request[], first: number, most: number, replies: Reply[]): Promise<number> {
   const startedAt = performance.now();
+  const end = Math.min(first + most, requests.length);
+  const made: Reply[] = [];
+  let at = first;
   try {
     tx.prepare("BEGIN IMMEDIATE").run();
-    do replies.push(await attempt(requests[at]!));
-    while (++at < requests.length && performance.now() - startedAt < MAX_TRANSACTION_MS);
+    do made.push(await attempt(requests[at]!));
+    while (++at < end && performance.now() - startedAt < MAX_TRANSACTION_MS);
     tx.log.record();
     tx.prepare("COMMIT").run();
     tx.log.committed();
+    replies.push(...made);
   } catch (error) {
     // Nothing of this transaction is stored, whatever its operations returned.
     tx.log.undo(0);
     rollBack();
-    if (replies.length === 0) at++;
-    const first = at - Math.max(replies.length, 1);
-    replies.length = 0;
-    for (let i = first; i < at; i++) replies.push([requests[i]![0], null, failure(error)]);
+    at = Math.max(at, first + 1);
+    if (at === first + 1) replies.push([requests[first]![0], null, failure(error)]);
+    else for (let next = first; next < at; next++) await transact(requests, next, 1, replies);
   }
   return at;
 }

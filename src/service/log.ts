@@ -5,3 +5,41 @@ export interface Log {
   info(line: string): void;
   debug(line: string): void;
 }
+
+/**
+ * A log for what goes wrong with the store, of which every request could tell: one error or warning a second, and how many
+ * more there were since the last one.
+ */
+export class SparingLog implements Log {
+  private toldAt = Number.NEGATIVE_INFINITY;
+  private untold = 0;
+
+  constructor(private readonly log: Log) {}
+
+  error(line: string): void {
+    this.tell((told) => this.log.error(told), line);
+  }
+
+  warn(line: string): void {
+    this.tell((told) => this.log.warn(told), line);
+  }
+
+  info(line: string): void {
+    this.log.info(line);
+  }
+
+  debug(line: string): void {
+    this.log.debug(line);
+  }
+
+  private tell(log: (line: string) => void, line: string): void {
+    const now = performance.now();
+    if (now - this.toldAt < 1_000) {
+      this.untold++;
+      return;
+    }
+    log(this.untold === 0 ? line : `${line} (and ${this.untold} more like it before)`);
+    this.toldAt = now;
+    this.untold = 0;
+  }
+}

@@ -11,7 +11,7 @@ import { Cluster, type OpenRouter } from "./cluster.ts";
 import { Committer } from "./committer.ts";
 import type { Context, Handler, Reply, Request } from "./handler.ts";
 import { handlers } from "./handlers.ts";
-import type { Log } from "./log.ts";
+import { type Log, SparingLog } from "./log.ts";
 import { type PasswordOptions, Passwords } from "./password.ts";
 import { answer, notice, retryAfterMs } from "./render.ts";
 import { Sessions } from "./sessions.ts";
@@ -29,6 +29,7 @@ export class Service implements ConnectionEvents {
   private readonly cluster: Cluster | null;
   /** What connections above the limit get. */
   readonly overload: ConnectionEvents = new Overload();
+  private readonly troubles: Log;
 
   constructor(
     store: Store<typeof operations> & Partial<Shared>,
@@ -38,9 +39,10 @@ export class Service implements ConnectionEvents {
     private readonly log: Log,
   ) {
     const boot = crypto.randomUUID();
-    const sessions = new Sessions(store, () => store.boot ?? boot, log);
+    this.troubles = new SparingLog(log);
+    const sessions = new Sessions(store, () => store.boot ?? boot, this.troubles);
     this.cluster = isShared(store) ? new Cluster(store, openRouter, sessions, log) : null;
-    const committer = new Committer(store, sessions.delivery, log);
+    const committer = new Committer(store, sessions.delivery, this.troubles);
     const passwords = new Passwords(options);
     this.context = { store, sessions, committer, passwords, secret, tokenTtlMs: options.tokenTtlMs, log };
   }
@@ -173,7 +175,9 @@ export class Service implements ConnectionEvents {
     let known = error;
     if (!(error instanceof ChatError)) {
       const { message: cause, stack } = error as Error;
-      this.log.error(`request ${msgId} of ${connection.remoteAddress}: ${error instanceof StoreError ? cause : stack}`);
+      const where = `request ${msgId} of ${connection.remoteAddress}`;
+      if (error instanceof StoreError) this.troubles.error(`${where}: ${cause}`);
+      else this.log.error(`${where}: ${stack}`);
       known = new ChatError(Errno.unavailable, "the server cannot do this now: try again later");
     }
     const { errno, errmsg, extra } = known as ChatError;
