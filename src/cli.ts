@@ -109,7 +109,7 @@ export const FLAGS = {
     parse: (text) => (text === NONE ? null : parseRedisUrls(text)),
   } satisfies Flag<RedisTarget | null>,
   redisPrefix: anyText("TEXT", "before every key and channel in Redis", "chat:"),
-  storeTimeout: duration("time for the database to store a message, before its sender is told 19", "5", 1, 60),
+  storeTimeout: duration("time for the database to do what is asked of it, before the client is told 19", "5", 1, 60),
   tlsCert: anyText("FILE", "certificate (PEM) for TLS, read again when it changes", NONE),
   tlsKey: anyText("FILE", "its key (PEM)", NONE),
   proxyProtocol: yesOrNo("require a PROXY protocol header (1 or 2) on every connection, for the client's address"),

@@ -58,6 +58,7 @@ async function main(): Promise<void> {
     secret,
     {
       tokenTtlMs: options.tokenTtl * 1000,
+      storeTimeoutMs: options.storeTimeout * 1000,
       memoryKiB: options.passwordMemory * 1024,
       time: options.passwordTime,
       queueLimit: options.passwordQueue,

@@ -3,6 +3,7 @@ import { hostname } from "node:os";
 import { resolve } from "node:path";
 import { NONE, type Options } from "./cli.ts";
 import type { Shared, Store } from "./db/db.ts";
+import { limitCalls } from "./db/deadline.ts";
 import { openMysqlStore } from "./db/mysql.ts";
 import { describe, readTarget } from "./db/mysql-start.ts";
 import { openSqliteStore } from "./db/sqlite.ts";
@@ -18,18 +19,21 @@ export interface OpenedStore {
 
 /** Throws StartError. */
 export async function openStore(options: Options, log: Log): Promise<OpenedStore> {
+  const storeTimeoutMs = options.storeTimeout * 1000;
+  // The committer keeps the time of batches itself: it delivers those that are stored late.
+  const limited = Object.keys(operations).filter((name) => name !== "append");
   if (options.mysql === NONE) {
     const file = resolve(options.data);
     const store = await openSqliteStore(file, operations, new URL("./store-worker.ts", import.meta.url));
-    return { store, description: `SQLite ${file}` };
+    return { store: limitCalls(store, limited, storeTimeoutMs), description: `SQLite ${file}` };
   }
   const passwordFile = options.mysqlPasswordFile === NONE ? undefined : options.mysqlPasswordFile;
   const address = `${hostname()}:${options.port}`;
-  const storeTimeoutMs = options.storeTimeout * 1000;
   const store = await openMysqlStore(
     { url: options.mysql, passwordFile, address, storeTimeoutMs, log },
     operations,
     writers,
   );
-  return { store, description: `MySQL ${describe(readTarget(options.mysql, passwordFile))}` };
+  const description = `MySQL ${describe(readTarget(options.mysql, passwordFile))}`;
+  return { store: limitCalls(store, limited, storeTimeoutMs), description };
 }

@@ -34,7 +34,10 @@ export interface Tx {
   insert(table: string, columns: string[], rows: Value[][], onConflict?: "ignore"): Promise<void>;
   /** Inserts rows of (key columns…, number), or raises the number of the row that exists; never lowers it. */
   raise(table: string, columns: string[], rows: Value[][]): Promise<void>;
-  /** Those of `boots` that belong to other servers alive now: none where nobody shares the store. */
+  /**
+   * Those of `boots` that belong to other servers, and are not known to be dead: none where nobody shares the store. An
+   * expired lease alone is no death: after an outage of the database all have expired.
+   */
   alive(boots: string[]): Promise<Set<string>>;
   readonly log: Log;
 }
@@ -103,26 +106,35 @@ export interface Shared {
   /**
    * Whether the others still count this boot as alive: the lease was confirmed less than its time ago, by this machine's
    * monotonic clock, counted from when the confirmation was asked for. A comparison of two numbers: ask before every
-   * action that only a living boot may take.
+   * action that only a living boot may take. Where it is not valid, `onRegained` or `onLost` follows when the database
+   * can be asked.
    */
   leaseValid(): boolean;
   /**
-   * Called once for each boot that has lost its lease, as the store learns it (others have taken it over, or the database
-   * was away for too long): all calls are rejected then until `restart`. The store may learn it later than `leaseValid`.
+   * Called once for each boot that others have taken over, as the store learns it: all calls are rejected then until
+   * `restart`. The store may learn it later than `leaseValid`.
    */
   onLost(callback: () => void): void;
   /**
-   * Starts over as a new boot; to be called when the lease is lost or too old. What the old one still has under way
-   * changes nothing any more. Rejects with StoreError where the database is away: call it again.
+   * Called when the lease is valid after a time in which it was not (the database was away, or the process paused): nobody
+   * has taken this boot over, but what the others have done meanwhile is not known here.
+   */
+  onRegained(callback: () => void): void;
+  /**
+   * Starts over as a new boot; to be called when the lease is lost. What the old one still has under way changes nothing
+   * any more. Rejects with StoreError where the database is away: call it again.
    */
   restart(): Promise<void>;
   /** Called with boots of others that are gone: shut down, or found dead (by whichever instance) and fenced. */
   onDead(callback: (boots: string[]) => void): void;
   /**
-   * Whether the boot of another instance has ended, though its lease may last: its process has no connection to the
-   * database any more. It is fenced then, and `onDead` is called. A paused process is not found by this.
+   * Whether the boot of another instance has ended: its lease has, or its process has no connection to the database any
+   * more. It is fenced then, and `onDead` is called. A paused process is not found by this before its lease ends. False
+   * shortly after an outage of the database, when those who live may not be back yet.
    */
   checkDead(boot: string): Promise<boolean>;
+  /** The other boots that were alive lately; of those that are gone, `onDead` is called with the next look at them. */
+  others(): string[];
   /** The instances alive now, this one among them. */
   instances(): Promise<{ boot: string; address: string }[]>;
   /**

@@ -84,7 +84,7 @@ export class MysqlTx implements Tx {
 
   async alive(boots: string[]): Promise<Set<string>> {
     if (boots.length === 0) return new Set();
-    const sql = "SELECT boot FROM instance WHERE boot IN (?) AND expires > UTC_TIMESTAMP(6)";
+    const sql = "SELECT boot FROM instance WHERE boot IN (?)";
     return new Set((await this.all<{ boot: string }>(sql, [boots])).map(({ boot }) => boot));
   }
 

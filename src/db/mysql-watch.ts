@@ -1,6 +1,6 @@
 // Looks after the other instances every second: takes over those whose leases have expired, tells which are gone, and cleans
 // up where this instance is the first of them.
-import { type Boot, LEASE_S } from "./mysql-boot.ts";
+import type { Boot } from "./mysql-boot.ts";
 import { cleanCommits } from "./mysql-commits.ts";
 import type { Lease } from "./mysql-lease.ts";
 import { bury, isGone, isSettled, readInstances } from "./mysql-survivor.ts";
@@ -11,9 +11,10 @@ const CLEAN_EVERY_MS = 10_000;
 
 export class Watch {
   /** The other instances at the last look. */
-  private others = new Set<string>();
+  others = new Set<string>();
   private timer: Timer | undefined;
   private watching: Boot | null = null;
+  private lease: Lease | null = null;
   private cleanedAt = Number.NEGATIVE_INFINITY;
 
   constructor(
@@ -26,11 +27,12 @@ export class Watch {
   start(boot: Boot, lease: Lease): void {
     this.stop();
     this.watching = boot;
-    this.timer = setTimeout(() => this.run(boot, lease), LOOK_EVERY_MS);
+    this.lease = lease;
+    this.timer = setTimeout(() => this.run(boot), LOOK_EVERY_MS);
   }
 
   stop(): void {
-    this.watching = null;
+    this.watching = this.lease = null;
     clearTimeout(this.timer);
   }
 
@@ -43,30 +45,35 @@ export class Watch {
 
   /** Whether another boot has ended; it is taken over then. */
   async check(own: Boot, boot: string): Promise<boolean> {
-    const instances = await readInstances(own, this.deadline());
-    if (!instances.some((each) => each.boot === boot)) return true;
-    if (!(await isGone(own, boot, this.deadline()))) return false;
-    await bury(own, boot, true, this.deadline());
+    const found = (await readInstances(own, this.deadline())).find((each) => each.boot === boot);
+    if (found === undefined) return true;
+    let won: boolean;
+    if (found.expired && (await this.mayBury(own))) won = await bury(own, boot, false, this.deadline());
+    else if (this.lease?.isRecovering === false && (await isGone(own, boot, this.deadline())))
+      won = await bury(own, boot, true, this.deadline());
+    else return false;
+    // Where it has renewed its lease in the last moment, it is there still.
+    if (!won && (await readInstances(own, this.deadline())).some((each) => each.boot === boot)) return false;
     this.tell([boot]);
     return true;
   }
 
-  private async run(own: Boot, lease: Lease): Promise<void> {
+  private async run(own: Boot): Promise<void> {
     const startedAt = performance.now();
     try {
-      await this.look(own, lease);
+      await this.look(own);
     } catch {
       // The database is away, or a lock is held: the next look follows.
     }
     if (this.watching !== own) return;
     const pauseMs = Math.max(0, LOOK_EVERY_MS - (performance.now() - startedAt));
-    this.timer = setTimeout(() => this.run(own, lease), pauseMs);
+    this.timer = setTimeout(() => this.run(own), pauseMs);
   }
 
-  private async look(own: Boot, lease: Lease): Promise<void> {
+  private async look(own: Boot): Promise<void> {
     const found = await readInstances(own, this.deadline());
     const expired = found.filter((each) => each.expired && each.boot !== own.name);
-    const buried = expired.length > 0 && (await this.mayBury(own, lease)) ? expired : [];
+    const buried = expired.length > 0 && (await this.mayBury(own)) ? expired : [];
     for (const { boot } of buried) {
       this.others.add(boot);
       // One whose locks cannot be had yet is tried again at the next look.
@@ -84,9 +91,8 @@ export class Watch {
   }
 
   /** After an outage of the database all leases have expired, and those who live come back within a lease's time. */
-  private async mayBury(own: Boot, lease: Lease): Promise<boolean> {
-    if (!lease.valid() || performance.now() - lease.validSince < LEASE_S * 1_000) return false;
-    return isSettled(own, this.deadline());
+  private async mayBury(own: Boot): Promise<boolean> {
+    return this.lease?.provesOthersDead === true && (await isSettled(own, this.deadline()));
   }
 
   private tell(boots: string[]): void {

@@ -74,6 +74,7 @@ class MysqlStore implements Shared {
   private closed = false;
   private readonly pending = new Set<Promise<unknown>>();
   private readonly lostCallbacks: (() => void)[] = [];
+  private readonly regainedCallbacks: (() => void)[] = [];
   private readonly deadCallbacks: ((boots: string[]) => void)[] = [];
   private readonly watch: Watch;
 
@@ -112,6 +113,10 @@ class MysqlStore implements Shared {
     this.lostCallbacks.push(callback);
   }
 
+  onRegained(callback: () => void): void {
+    this.regainedCallbacks.push(callback);
+  }
+
   onDead(callback: (boots: string[]) => void): void {
     this.deadCallbacks.push(callback);
   }
@@ -137,12 +142,21 @@ class MysqlStore implements Shared {
     }
     this.current = boot;
     this.lastBoot = boot.name;
-    this.lease = new Lease(this.bootOptions.connector, boot, beganAt, () => this.lose(boot));
+    this.lease = new Lease(this.bootOptions.connector, boot, beganAt, {
+      onLost: () => this.lose(boot),
+      onRegained: () => {
+        for (const callback of this.regainedCallbacks) callback();
+      },
+    });
     this.watch.start(boot, this.lease);
   }
 
   checkDead(boot: string): Promise<boolean> {
     return this.track(() => this.watch.check(this.living(), boot));
+  }
+
+  others(): string[] {
+    return [...this.watch.others];
   }
 
   instances(): Promise<{ boot: string; address: string }[]> {

@@ -8,8 +8,13 @@ export interface OnlineDevice {
   boot: string;
 }
 
-/** The devices of these users that are online, at `boot` (the caller's own) or at another that is alive. */
-export async function devicesOf(tx: Tx, userIds: number[], boot: string): Promise<OnlineDevice[]> {
+/** The devices of these users that are online, at `boot` (the caller's own), at another that is alive, or at one of `mourned`. */
+export async function devicesOf(
+  tx: Tx,
+  userIds: number[],
+  boot: string,
+  mourned: string[] = [],
+): Promise<OnlineDevice[]> {
   const columns = ["user_id AS userId", "name AS device", "epoch", "boot"];
   const ids = [...new Set(userIds)].map((id) => [id]);
   const devices = await tx.find<OnlineDevice>("device", columns, ["user_id"], ids);
@@ -17,7 +22,8 @@ export async function devicesOf(tx: Tx, userIds: number[], boot: string): Promis
   others.delete("");
   others.delete(boot);
   const alive = others.size > 0 ? await tx.alive([...others]) : others;
-  return devices.filter((device) => device.boot === boot || alive.has(device.boot));
+  const counted = new Set([...alive, ...mourned, boot]);
+  return devices.filter((device) => counted.has(device.boot));
 }
 
 /** The devices that are, or were at their end, online at these boots. */

@@ -40,7 +40,8 @@ function send(
   const mid = field.mid(message);
   refuseTooLarge(text);
   const device = session.deviceId;
-  committer.add({ connection, slot, session, device, msgId: message.msgId, reqId, conv, key, mid, text });
+  const at = performance.now();
+  committer.add({ connection, slot, session, device, msgId: message.msgId, reqId, conv, key, mid, text, at });
 }
 
 /** The push must fit a frame, with the escapes and the fields around the text. Throws errno 15. */

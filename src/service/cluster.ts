@@ -4,6 +4,7 @@ import type { Head, Shared } from "../db/db.ts";
 import type { Store } from "../model/store.ts";
 import { ChatError, Errno, parseConv } from "../protocol.ts";
 import type { Addressed, Hint, Owner, Router, RouterEvents } from "../router/router.ts";
+import { Contact } from "./contact.ts";
 import type { Elsewhere } from "./elsewhere.ts";
 import type { Log } from "./log.ts";
 import { notice, retryAfterMs } from "./render.ts";
@@ -33,11 +34,14 @@ export class Cluster implements Elsewhere, RouterEvents {
   /** Sessions that have ended and are to be taken out of the store. */
   private gone: [device: number, epoch: number][] = [];
   private closing: Promise<void> = Promise.resolve();
+  private readonly contact: Contact;
   private startingOver = false;
   private polling = false;
   /** The store may hold devices for this boot that have no session here. */
   private doubted = false;
   private claiming = false;
+  /** Boots that have died of late: their users still count as online. */
+  private readonly mourned = new Set<string>();
   /** What was read of the commit log and has not reached the sessions: the store does not tell it twice. */
   private unread: Head[] = [];
   private unreadAll = false;
@@ -53,8 +57,9 @@ export class Cluster implements Elsewhere, RouterEvents {
     sessions.delivery.forward = (hint, receivers) => this.forward(hint, receivers);
     sessions.delivery.mayPush = () => this.alive;
     sessions.cursors.maySave = () => this.alive;
+    this.contact = new Contact(store, { compare: () => this.endReplaced(), onThawed: () => this.goOn() }, log);
     store.onLost(() => this.startOver());
-    store.onDead((boots) => setTimeout(() => this.tellOf(boots), GRACE_MS));
+    store.onDead((boots) => this.mourn(boots));
     this.router = openRouter?.(store.boot, this) ?? null;
     this.timer = setInterval(() => this.poll(), POLL_MS);
   }
@@ -64,12 +69,9 @@ export class Cluster implements Elsewhere, RouterEvents {
     await this.router?.ready(CONNECT_MS);
   }
 
-  /** Whether this instance may act. Where its lease is too old, it ends its sessions and starts over. */
+  /** Whether this instance may act. */
   get alive(): boolean {
-    if (this.startingOver) return false;
-    if (this.store.leaseValid()) return true;
-    this.startOver();
-    return false;
+    return !this.startingOver && this.contact.alive;
   }
 
   /** Whether new clients should come here. */
@@ -95,7 +97,9 @@ export class Cluster implements Elsewhere, RouterEvents {
   async online(userIds: number[]): Promise<ReadonlySet<number>> {
     // Of the store, not of Redis: what an instance could not take out there, nobody else would.
     const { boot } = this.store;
-    const devices = await this.store.devicesOf(userIds, boot);
+    // One that is not known to be dead here is not yet told of either.
+    const mourned = [...this.mourned, ...this.store.others()];
+    const devices = await this.store.devicesOf(userIds, boot, mourned);
     return new Set(devices.filter((device) => device.boot !== boot).map(({ userId }) => userId));
   }
 
@@ -176,6 +180,12 @@ export class Cluster implements Elsewhere, RouterEvents {
     this.polling = false;
   }
 
+  /** After a time without contact: nothing was pushed, and what others told was not taken. */
+  private goOn(): void {
+    for (const session of this.sessions) this.sessions.resume(session);
+    this.poll();
+  }
+
   private async compareAll(): Promise<void> {
     for (const session of [...this.sessions]) {
       if (session.ended || session.deviceId === 0) continue;
@@ -227,6 +237,14 @@ export class Cluster implements Elsewhere, RouterEvents {
     return this.closing;
   }
 
+  private mourn(boots: string[]): void {
+    for (const boot of boots) this.mourned.add(boot);
+    setTimeout(() => {
+      for (const boot of boots) this.mourned.delete(boot);
+      this.tellOf(boots);
+    }, GRACE_MS);
+  }
+
   /** Who was online at instances that have ended: the users' friends are told, and Redis is rid of them. */
   private async tellOf(boots: string[]): Promise<void> {
     try {
@@ -240,11 +258,11 @@ export class Cluster implements Elsewhere, RouterEvents {
     }
   }
 
-  /** The others count this instance as dead: its sessions end, what it still had to write is dropped, a new boot begins. */
+  /** The others have taken this instance over: its sessions end, what it still had to write is dropped, a new boot begins. */
   private async startOver(): Promise<void> {
     if (this.startingOver) return;
     this.startingOver = true;
-    this.log.warn("the lease has been lost: all sessions end, and this instance starts over");
+    this.log.warn("others have taken this instance over: all sessions end, and it starts over");
     // What the old boot has entered there is of no use; a newer log-in's entry stays.
     for (const session of this.sessions) if (session.epoch > 0) this.router?.release(ownerOf(session));
     const retry = { retryAfterMs: retryAfterMs() };
@@ -268,6 +286,7 @@ export class Cluster implements Elsewhere, RouterEvents {
       }
     }
     this.router = this.openRouter?.(this.store.boot, this) ?? null;
+    this.contact.reset();
     this.startingOver = false;
     this.log.info("started over");
   }

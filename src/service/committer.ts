@@ -23,6 +23,8 @@ export interface ChatRequest {
   key: ConvKey;
   mid: string | null;
   text: string;
+  /** When it came, performance.now(). */
+  at: number;
 }
 
 const BATCH_ROWS = 500;
@@ -32,13 +34,13 @@ const BATCHES_IN_FLIGHT = 8;
 /** Beyond, new messages are answered with errno 16. */
 const QUEUE_ROWS = 50_000;
 const QUEUE_TEXT = 64 * 1024 * 1024;
-/** The store's time to answer; then the senders are told 19, and what it still commits is delivered. */
-const STORE_TIMEOUT_MS = 10_000;
+/** How often those are looked for whose time is up. */
+const TICK_MS = 100;
 
 interface Batch {
   requests: ChatRequest[];
   drafts: Drafts;
-  sentAt: number;
+  /** Its senders have been told 19. */
   answered: boolean;
 }
 
@@ -48,11 +50,13 @@ export class Committer {
   private scheduled = false;
   private complainedAt = Number.NEGATIVE_INFINITY;
   private readonly inFlight = new Set<Batch>();
-  private readonly timer = setInterval(() => this.giveUpLate(), 1_000);
+  private readonly timer = setInterval(() => this.giveUpLate(), TICK_MS);
 
   constructor(
     private readonly store: Store,
     private readonly delivery: Delivery,
+    /** A message's time to be stored; then its sender is told 19. What the store still commits is delivered. */
+    private readonly storeTimeoutMs: number,
     private readonly log: Log,
   ) {}
 
@@ -104,7 +108,7 @@ export class Committer {
       times: Array(requests.length).fill(now),
       texts: requests.map((request) => request.text),
     };
-    const batch: Batch = { requests, drafts, sentAt: performance.now(), answered: false };
+    const batch: Batch = { requests, drafts, answered: false };
     this.inFlight.add(batch);
     try {
       const appended = await this.store.append(drafts);
@@ -150,17 +154,27 @@ export class Committer {
   }
 
   private giveUpLate(): void {
-    for (const batch of this.inFlight)
-      if (performance.now() - batch.sentAt > STORE_TIMEOUT_MS && !batch.answered) {
-        this.complain(`the store has not answered for ${STORE_TIMEOUT_MS / 1000} s`);
-        this.refuseAll(batch);
-      }
+    const before = performance.now() - this.storeTimeoutMs + TICK_MS;
+    for (const batch of this.inFlight) if (batch.requests[0]!.at < before) this.giveUp(batch);
+    let late = 0;
+    while (late < this.queue.length && this.queue[late]!.at < before) this.queueText -= this.queue[late++]!.text.length;
+    if (late > 0) this.refuse(this.queue.splice(0, late));
+  }
+
+  private giveUp(batch: Batch): void {
+    if (batch.answered) return;
+    this.complain(`the store has not answered for ${this.storeTimeoutMs / 1000} s`);
+    this.refuseAll(batch);
   }
 
   private refuseAll(batch: Batch): void {
     if (batch.answered) return;
     batch.answered = true;
-    for (const request of batch.requests)
+    this.refuse(batch.requests);
+  }
+
+  private refuse(requests: ChatRequest[]): void {
+    for (const request of requests)
       fail(request, Errno.unavailable, "the message is not known to be stored: send it again with the same mid");
   }
 }

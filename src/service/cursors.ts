@@ -11,6 +11,8 @@ export class Cursors {
   /** Sessions with unsaved positions, in the order they ended. */
   private readonly ended = new Set<Session>();
   private saving: Promise<void> = Promise.resolve();
+  /** The timer's save is under way. */
+  private isTurn = false;
   /** Whether this instance may act: asked before every save. */
   maySave: () => boolean = () => true;
   /** Told of sessions whose device a later log-in owns: they are to end. */
@@ -21,11 +23,17 @@ export class Cursors {
     private readonly sessions: () => Iterable<Session>,
     private readonly log: Log,
   ) {
-    this.timer = setInterval(() => this.saveAll(), SAVE_EVERY_MS);
+    this.timer = setInterval(() => this.saveInTurn(), SAVE_EVERY_MS);
   }
 
   stop(): void {
     clearInterval(this.timer);
+  }
+
+  /** What is not saved yet of sessions that have ended is dropped. */
+  forget(): void {
+    for (const session of this.ended) session.deviceId = session.epoch = 0;
+    this.ended.clear();
   }
 
   saveAll(): Promise<void> {
@@ -38,8 +46,20 @@ export class Cursors {
     return this.saving;
   }
 
+  /** A slow store gets one of these at a time. */
+  private async saveInTurn(): Promise<void> {
+    if (this.isTurn) return;
+    this.isTurn = true;
+    await this.saveAll();
+    this.isTurn = false;
+  }
+
   private async saveNow(sessions: Session[]): Promise<void> {
-    if (!this.maySave()) return;
+    if (!this.maySave()) {
+      // Those that are online are asked again; these are not.
+      for (const session of sessions) if (session.ended && session.moved.size > 0) this.ended.add(session);
+      return;
+    }
     const saves: [number, number, CursorOf[], boolean][] = [];
     const saved: { session: Session; position: Position; seq: number }[] = [];
     for (const session of sessions) {

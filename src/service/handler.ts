@@ -40,6 +40,8 @@ interface Order {
    * all earlier requests are answered, and later ones wait for it.
    */
   order: "pipelined" | "immediate" | "barrier";
+  /** It may be answered without contact with the store. */
+  storeless?: true;
 }
 
 /** Throws ChatError, which becomes the answer. Null: it answers by itself, later. */

@@ -14,9 +14,9 @@ export const handlers = new Map<number, Handler>([
   [MsgId.createGroup, { order: "barrier", login: true, run: createGroup }],
   [MsgId.joinGroup, { order: "barrier", login: true, run: joinGroup }],
   [MsgId.groupChat, { order: "pipelined", login: true, run: groupChat }],
-  [MsgId.logout, { order: "barrier", login: true, run: logout }],
-  [MsgId.confirm, { order: "immediate", login: true, run: confirm }],
-  [MsgId.heartbeat, { order: "immediate", login: false, run: heartbeat }],
+  [MsgId.logout, { order: "barrier", login: true, storeless: true, run: logout }],
+  [MsgId.confirm, { order: "immediate", login: true, storeless: true, run: confirm }],
+  [MsgId.heartbeat, { order: "immediate", login: false, storeless: true, run: heartbeat }],
   [MsgId.friends, { order: "barrier", login: true, run: friends }],
   [MsgId.groups, { order: "barrier", login: true, run: groups }],
 ]);

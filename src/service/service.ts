@@ -18,6 +18,8 @@ import { Sessions } from "./sessions.ts";
 
 export interface ServiceOptions extends PasswordOptions {
   tokenTtlMs: number;
+  /** The store's time to do what is asked of it; then the client is told 19. */
+  storeTimeoutMs: number;
 }
 
 /** A handler's time to answer, with its wait for a password hash; then the client is told 19 and the connection ends. */
@@ -42,7 +44,7 @@ export class Service implements ConnectionEvents {
     this.troubles = new SparingLog(log);
     const sessions = new Sessions(store, () => store.boot ?? boot, this.troubles);
     this.cluster = isShared(store) ? new Cluster(store, openRouter, sessions, log) : null;
-    const committer = new Committer(store, sessions.delivery, this.troubles);
+    const committer = new Committer(store, sessions.delivery, options.storeTimeoutMs, this.troubles);
     const passwords = new Passwords(options);
     this.context = { store, sessions, committer, passwords, secret, tokenTtlMs: options.tokenTtlMs, log };
   }
@@ -131,8 +133,8 @@ export class Service implements ConnectionEvents {
   }
 
   private run(handler: Handler, request: Request): ReturnType<Handler["run"]> {
-    // Input is taken by a living boot only: a paused one may have been replaced.
-    if (this.cluster !== null && !this.cluster.alive)
+    // A boot without contact may have been replaced.
+    if (this.cluster !== null && !this.cluster.alive && !handler.storeless)
       throw new ChatError(Errno.unavailable, "the server has lost touch with its database: try again");
     const session = this.context.sessions.of(request.connection);
     if (!handler.login) return handler.run(this.context, request, session);

@@ -199,6 +199,7 @@ export class Sessions {
     const all = [...this.byConnection.values()];
     for (const session of [...all, ...[...this.leaving.values()].map((each) => each.session)])
       session.deviceId = session.epoch = 0;
+    this.cursors.forget();
     for (const { connection } of all) connection.finish(lastText);
     this.presence.forget();
   }
