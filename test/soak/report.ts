@@ -1,5 +1,5 @@
 // The table at the end, and whether all in it is as it must be.
-import { BAD, type Bad } from "./ledger.ts";
+import { BAD, type Bad, type Findings, type Ledger } from "./ledger.ts";
 import type { Samples } from "./recovery.ts";
 import type { Outcome } from "./soak.ts";
 
@@ -19,8 +19,8 @@ export interface Report {
   failures: string[];
 }
 
-const number = (value: number): string => Math.round(value).toLocaleString("en");
-const row = (name: string, value: string, what = ""): string =>
+export const number = (value: number): string => Math.round(value).toLocaleString("en");
+export const row = (name: string, value: string, what = ""): string =>
   `  ${name.padEnd(34)}${value.padStart(14)}  ${what}`.trimEnd();
 
 export function report(outcome: Outcome): Report {
@@ -33,16 +33,9 @@ export function report(outcome: Outcome): Report {
     ...faultLines(outcome),
     row("all", number(outcome.schedule.injected)),
     "",
-    "Messages",
-    row("sent", number(ledger.sent)),
-    row("acknowledged", number(ledger.acked), `${number(ledger.acked / seconds)} a second`),
-    row("received", number(ledger.told), "by all devices together"),
-    row("stored", number(outcome.store.rows), "read from the store, row by row"),
-    row("came again", number(ledger.repeats), "to a program that had taken a session over, which knows what it has"),
-    row("missed", number(ledger.missed), "on their way when a connection without `confirm` was lost: no promise"),
+    ...messageLines(ledger, outcome.store.rows, seconds),
     "",
-    "What must be 0",
-    ...Object.entries(BAD).map(([bad, what]) => row(bad, number(findings.counts[bad as Bad]), what)),
+    ...badLines(findings),
     "",
     "Recovery                              times     p50     p99     max   limit of p99, ms",
     ...LIMITS.flatMap(([mark, what, limit]) => recoveryLines(outcome, mark, what, limit, failures)),
@@ -59,6 +52,22 @@ export function report(outcome: Outcome): Report {
   if (keysLeft > keys) failures.push(`keys in Redis: ${keys} → ${keysLeft}`);
   return { lines, failures };
 }
+
+/** `rows`: stored ones. */
+export const messageLines = (ledger: Ledger, rows: number, seconds: number): string[] => [
+  "Messages",
+  row("sent", number(ledger.sent)),
+  row("acknowledged", number(ledger.acked), `${number(ledger.acked / seconds)} a second`),
+  row("received", number(ledger.told), "by all devices together"),
+  row("stored", number(rows), "read from the store, row by row"),
+  row("came again", number(ledger.repeats), "to a program that had taken a session over, which knows what it has"),
+  row("missed", number(ledger.missed), "on their way when a connection without `confirm` was lost: no promise"),
+];
+
+export const badLines = (findings: Findings): string[] => [
+  "What must be 0",
+  ...Object.entries(BAD).map(([bad, what]) => row(bad, number(findings.counts[bad as Bad]), what)),
+];
 
 const faultLines = ({ schedule, options }: Outcome): string[] =>
   options.faults.map((fault) => {
