@@ -37,7 +37,7 @@ const USAGE = `npm run bench -- [options] [scenario …]
 
   --quick                short measurements and small sizes: whether all works, no figures to keep
   --runs 3               measurements of each case; medians are printed, with the least and the greatest rate
-  --seconds 3            of one measurement
+  --seconds 2            of one measurement
   --warm-up 1            seconds before it
   --pairs 50             senders, each with a receiver of its own
   --text 64              bytes of a message's text
@@ -122,7 +122,7 @@ function read(known: string[], help: () => never): Arguments {
   return {
     scenarios: [...new Set(scenarios)],
     runs: count(given.runs ?? "3"),
-    seconds: number(given.seconds ?? "3", 0.1),
+    seconds: number(given.seconds ?? "2", 0.1),
     warmUpSeconds: number(given["warm-up"] ?? "1", 0),
     pairs: count(given.pairs ?? "50"),
     textBytes: count(given.text ?? "64"),

@@ -1,7 +1,8 @@
 // npm run bench: the compiled server over loopback, driven from this process. Every message is stored with fsync and
 // acknowledged, and it is an error when one is lost, doubled or out of order.
-import { writeFileSync } from "node:fs";
-import { CHAT_SERVER } from "../harness.ts";
+import { constants, copyFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { CHAT_SERVER, temporaryFolder } from "../harness.ts";
 import { compareBuilds } from "./against.ts";
 import { readArguments } from "./arguments.ts";
 import { describeMachine, lineOf } from "./machine.ts";
@@ -16,7 +17,9 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => p
 const given = readArguments(Object.fromEntries(SCENARIOS.map(({ name, about }) => [name, about])));
 const machine = describeMachine();
 const scenarios = chosen(SCENARIOS, given);
-const build = { name: given.binary ?? "this", path: given.binary ?? CHAT_SERVER };
+// A copy: it may be built anew meanwhile.
+const build = { name: given.binary ?? "this", path: join(temporaryFolder(), "ChatServer") };
+copyFileSync(given.binary ?? CHAT_SERVER, build.path, constants.COPYFILE_FICLONE);
 console.log(
   `${lineOf(machine)}\n${given.pairs} pairs, ${given.textBytes}-byte texts, medians of ${given.runs} runs of ${given.seconds} s (least–greatest); whatever is lost, doubled or out of order fails a case`,
 );

@@ -52,7 +52,7 @@ export const meterOf = ({ processes }: Target): Meter => new Meter([...Object.va
 
 /** Messages, deliveries … a second, their latencies, and what they cost: per unit, of all the target's processes together. */
 export function sampleOf({ processes }: Target, meter: Meter, measured: Measured, units = measured.delivered): Sample {
-  const { acked, seconds, p50, p99, p999 } = measured;
+  const { acked, refused, seconds, p50, p99, p999 } = measured;
   return {
     rate: units / seconds,
     acked: acked / seconds,
@@ -61,6 +61,7 @@ export function sampleOf({ processes }: Target, meter: Meter, measured: Measured
     p999,
     ...coresOf({ processes }, meter, units),
     lost: 0,
+    refused,
   };
 }
 

@@ -5,6 +5,7 @@ export interface Goal {
   /** Of the case. */
   name: string;
   metric: string;
+  /** With neither of the two it is only shown beside the predecessor's. */
   atLeast?: number;
   atMost?: number;
   /** The case of the scenario that shows the limit. */
@@ -73,8 +74,10 @@ export const GOALS: Goal[] = [
   openLoop("5,000", "p50", 1, "0.14, stores nothing"),
   openLoop("5,000", "p99", 3, "0.30, stores nothing"),
   openLoop("20,000", "lost", 0, "5 %"),
+  openLoop("20,000", "refused", 0, ""),
   openLoop("20,000", "p99", 10, ""),
   openLoop("40,000", "lost", 0, "68 %"),
+  openLoop("40,000", "refused", 0, ""),
   openLoop("40,000", "p99", 10, ""),
   { scenario: "offline", name: "embedded", metric: "stored", atLeast: 200_000, predecessor: STORED },
   { scenario: "offline", name: "embedded", metric: "fetched", atLeast: 200_000 },
@@ -83,7 +86,7 @@ export const GOALS: Goal[] = [
   idle("loggedIn", 4_000, ""),
   idle("openedMs", 300, "110"),
   ...["0", "100,000", "1,000,000", "10,000,000"].map(startUp),
-  cluster("window 1", "rate", 0, "330"),
+  { scenario: "cluster", name: "window 1", metric: "rate", predecessor: "330" },
   cluster("window 16", "rate", 25_000, "1,600, 88 % lost"),
   cluster("offline", "stored", 30_000, STORED),
   cluster("offline", "fetched", 200_000, ""),

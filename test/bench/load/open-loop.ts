@@ -8,9 +8,9 @@ import type { Schedule } from "./ticker.ts";
 const MOST_TICKS = 4_000;
 const START_DELAY_MS = 20;
 
-/** `rate`: messages a second, of all pairs in turn. */
+/** `rate`: messages a second, of all pairs in turn. What the server refuses, because it is too much, is counted. */
 export async function driveRate(pairs: Pair[], rate: number, load: Load): Promise<Measured> {
-  const tally = new Tally(1);
+  const tally = new Tally(1, Number.POSITIVE_INFINITY, true);
   for (const pair of pairs) pair.bind(tally, () => undefined);
   const perTick = Math.ceil(rate / MOST_TICKS);
   const everyMs = (perTick / rate) * 1000;

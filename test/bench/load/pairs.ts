@@ -6,7 +6,6 @@ import { Field, kindOf, messageOf, numberAt, Requests } from "./frames.ts";
 import { enter, enterBare, leave, register, type User } from "./people.ts";
 import { type Load, type Measured, Tally } from "./tally.ts";
 
-const ZERO = 0x30;
 /** Requests that leave in one write at most. */
 const MOST_AT_ONCE = 1024;
 
@@ -15,6 +14,8 @@ export class Pair {
   sent = 0;
   acked = 0;
   delivered = 0;
+  /** The number of the next message to be delivered: those that were refused are holes. */
+  private next = 0;
   private readonly requests: Requests;
   /** By message: when it was sent, or was to be sent. A ring of those that have not arrived. */
   private sentAt = new Float64Array(1024);
@@ -57,8 +58,8 @@ export class Pair {
       const kind = kindOf(bytes, start);
       if (kind !== MsgId.answer) return this.passOver(tally, kind, bytes, start, end);
       const number = messageOf(bytes, fields.acked.find(bytes, start, end));
-      if (bytes[fields.errno.find(bytes, start, end)] !== ZERO)
-        return tally.fail(`refused: ${bytes.toString("utf8", start, end)}`);
+      const errno = numberAt(bytes, fields.errno.find(bytes, start, end));
+      if (errno !== 0) tally.refuse(errno, bytes.toString("utf8", start, end));
       if (number !== this.acked) return tally.fail(`ack of message ${number} in place of ${this.acked}`);
       if (receiver === null && tally.measuring) tally.latencies.record(receivedAt - this.timeOf(number));
       this.acked++;
@@ -72,25 +73,29 @@ export class Pair {
       const kind = kindOf(bytes, start);
       if (kind !== MsgId.chat) return this.passOver(tally, kind, bytes, start, end);
       if (!this.receive(tally, bytes, start, end)) return;
-      if (tally.measuring) tally.latencies.record(receivedAt - this.timeOf(this.delivered - 1));
+      if (tally.measuring) tally.latencies.record(receivedAt - this.timeOf(this.next - 1));
       tally.delivered++;
       if (tally.stopped) tally.check();
     };
     receiver.onClose = () => tally.fail("a receiver's connection was closed");
   }
 
-  /** Takes a push that must be the next one; whether it is. */
+  /** Takes a push, which must come behind the one before; whether it does. That none is missing shows in the end. */
   receive(tally: Tally, bytes: Buffer, start: number, end: number): boolean {
     const number = messageOf(bytes, this.fields.pushed.find(bytes, start, end));
-    const seq = this.counted ? numberAt(bytes, this.fields.seq.find(bytes, start, end)) : number + 1;
-    const isNext = number === this.delivered && seq === number + 1;
-    if (isNext) this.delivered++;
-    else tally.fail(`user ${this.to.id} got message ${number}, seq ${seq}, in place of ${this.delivered}`);
-    return isNext;
+    const seq = this.counted ? numberAt(bytes, this.fields.seq.find(bytes, start, end)) : this.delivered + 1;
+    if (number < this.next || seq !== this.delivered + 1) {
+      const place = `in place of ${this.next}, seq ${this.delivered + 1}`;
+      tally.fail(`user ${this.to.id} got message ${number}, seq ${seq}, ${place}`);
+      return false;
+    }
+    this.next = number + 1;
+    this.delivered++;
+    return true;
   }
 
   private get arrived(): number {
-    return this.receiver === null ? this.acked : this.delivered;
+    return this.receiver === null ? this.acked : this.next;
   }
 
   private timeOf(number: number): number {

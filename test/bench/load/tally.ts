@@ -1,4 +1,5 @@
 // One measurement: its warm-up, its time, its counters, and the wait until all that was sent is acknowledged and delivered.
+import { Errno } from "../../../src/protocol.ts";
 import type { Meter } from "../meter.ts";
 import { Histogram } from "./histogram.ts";
 
@@ -18,6 +19,8 @@ export interface Measured {
   /** In the measured time. */
   acked: number;
   delivered: number;
+  /** In all: the server said that it has too much to do. */
+  refused: number;
   seconds: number;
   /** Milliseconds from send (or from when it was to be sent) to receipt. */
   p50: number;
@@ -30,8 +33,10 @@ const LATE_MS = 60_000;
 
 export class Tally {
   sent = 0;
+  /** Answered, refusals too. */
   acked = 0;
   delivered = 0;
+  refused = 0;
   /** Latencies count. */
   measuring = false;
   /** Nothing is sent any more. */
@@ -40,10 +45,11 @@ export class Tally {
   private readonly settled = Promise.withResolvers<void>();
   private readonly full = Promise.withResolvers<void>();
 
-  /** `deliveries`: of each message. */
+  /** `deliveries`: of each message. `refusals`: the server may refuse what is too much (errno 16); otherwise that fails. */
   constructor(
     private readonly deliveries: number,
     private readonly messages = Number.POSITIVE_INFINITY,
+    private readonly refusals = false,
   ) {
     this.settled.promise.catch(() => undefined);
   }
@@ -58,7 +64,17 @@ export class Tally {
 
   /** To be called, once it has stopped, whenever something has arrived. */
   check(): void {
-    if (this.acked === this.sent && this.delivered === this.sent * this.deliveries) this.settled.resolve();
+    if (this.acked === this.sent && this.delivered === this.due) this.settled.resolve();
+  }
+
+  /** A message is answered by an `errno` that is not 0. */
+  refuse(errno: number, answer: string): void {
+    if (errno === Errno.rateLimited && this.refusals) this.refused++;
+    else this.fail(`refused: ${answer}`);
+  }
+
+  private get due(): number {
+    return (this.sent - this.refused) * this.deliveries;
   }
 
   /** Something is lost, doubled, refused or out of order: the measurement fails. */
@@ -90,7 +106,7 @@ export class Tally {
       number,
       number,
     ];
-    return { sent: this.sent, ...measured, seconds: meter.seconds, p50, p99, p999 };
+    return { sent: this.sent, refused: this.refused, ...measured, seconds: meter.seconds, p50, p99, p999 };
   }
 
   /** Sends nothing more, and waits until all that was sent is acknowledged and delivered. */
