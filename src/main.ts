@@ -1,4 +1,4 @@
-// Composition root of ./ChatServer: wire the parts, listen, signals, exit codes (0 drained, 1 cannot start, 2 wrong flags).
+// Composition root of ./ChatServer: wire the parts, listen, signals, exit codes (0 drained, 1 cannot start or go on, 2 wrong flags).
 import { readFileSync } from "node:fs";
 import { readOptions, UsageError, VERSION } from "./cli.ts";
 import { createLog } from "./log.ts";
@@ -43,7 +43,11 @@ async function main(): Promise<void> {
   // What the database holds is nobody else's.
   process.umask(0o077);
 
-  const { store, description } = await openStore(options, log);
+  const { store, description } = await openStore(options, log, (why) => {
+    // It would refuse everything for ever: whoever supervises this process starts another one.
+    log.error(`the store's thread has ended, and the server with it: ${why}`);
+    process.exit(1);
+  });
   const fresh = Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("hex");
   const secret = await store.setting("token_secret", fresh).catch((error: Error) => {
     throw new StartError(`${description} cannot be written (${error.message}): check its disk`);

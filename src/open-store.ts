@@ -17,14 +17,14 @@ export interface OpenedStore {
   description: string;
 }
 
-/** Throws StartError. */
-export async function openStore(options: Options, log: Log): Promise<OpenedStore> {
+/** `onDead` is told why the embedded store can never answer again. Throws StartError. */
+export async function openStore(options: Options, log: Log, onDead: (why: string) => void): Promise<OpenedStore> {
   const storeTimeoutMs = options.storeTimeout * 1000;
   // The committer keeps the time of batches itself: it delivers those that are stored late.
   const limited = Object.keys(operations).filter((name) => name !== "append");
   if (options.mysql === NONE) {
     const file = resolve(options.data);
-    const store = await openSqliteStore(file, operations, new URL("./store-worker.ts", import.meta.url));
+    const store = await openSqliteStore(file, operations, new URL("./store-worker.ts", import.meta.url), onDead);
     return { store: limitCalls(store, limited, storeTimeoutMs), description: `SQLite ${file}` };
   }
   const passwordFile = options.mysqlPasswordFile === NONE ? undefined : options.mysqlPasswordFile;

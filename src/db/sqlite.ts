@@ -18,12 +18,14 @@ interface Pending {
 
 /**
  * Opens (or makes) the database `file`, in its own thread: `thread` is the program that serves `operations` there
- * (see sqlite-worker.ts). Throws StartError.
+ * (see sqlite-worker.ts). `onDead` is told why, once, where that thread ends without having been told to: nothing brings it
+ * back. Throws StartError.
  */
 export async function openSqliteStore<O extends Operations>(
   file: string,
   operations: O,
   thread: URL,
+  onDead: (why: string) => void = () => undefined,
 ): Promise<Store<O>> {
   let unlock: () => void;
   try {
@@ -36,6 +38,7 @@ export async function openSqliteStore<O extends Operations>(
     );
   }
   const worker = new Worker(thread);
+  const ended = new Promise((resolve) => worker.addEventListener("close", resolve));
   const answer = () =>
     new Promise<void>((resolve, reject) => {
       worker.onmessage = ({ data }: MessageEvent<StartReply>) =>
@@ -44,7 +47,8 @@ export async function openSqliteStore<O extends Operations>(
     });
   worker.postMessage({ open: file });
   try {
-    await answer();
+    const early = ended.then(() => Promise.reject(new StartError(`${file}: the store's thread has ended`)));
+    await Promise.race([answer(), early]);
   } catch (error) {
     worker.terminate();
     unlock();
@@ -65,11 +69,15 @@ export async function openSqliteStore<O extends Operations>(
   };
   /** Why nothing is taken any more. */
   let gone: StoreError | null = null;
-  worker.onerror = (event) => {
-    gone = new StoreError(`the store's thread has ended: ${event.message}`);
+  const die = (why: string) => {
+    const isNews = gone === null;
+    gone = new StoreError(`the store's thread has ended: ${why}`);
     for (const { reject } of pending.values()) reject(gone);
     pending.clear();
+    if (isNews) onDead(why);
   };
+  worker.onerror = ({ message }) => die(causeOf(message));
+  ended.then(() => die("without an error"));
 
   const post = () => {
     const requests = outbox;
@@ -92,9 +100,12 @@ export async function openSqliteStore<O extends Operations>(
     post();
     while (pending.size > 0) await Bun.sleep(1);
     worker.postMessage({ close: true });
-    await answer().catch(() => undefined);
+    await Promise.race([answer().catch(() => undefined), ended]);
     worker.terminate();
     unlock();
   };
   return { ...store, close } as Store<O>;
 }
+
+/** Without the source text before it, which can be the whole program in one line. */
+const causeOf = (message: string): string => message.slice(Math.max(0, message.search(/^\w*error: /im)));
