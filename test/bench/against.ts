@@ -32,6 +32,9 @@ const COMPARED: Record<string, string> = {
   startMs: "start ms",
 };
 
+/** What is compared where no scenario is named. */
+const BY_DEFAULT = ["one-to-one", "group", "offline"];
+
 /** `against`: an executable or a git ref. Measures each case of the scenarios `runs` times on both builds in turn. */
 export async function compareBuilds(
   ours: Build,
@@ -41,7 +44,8 @@ export async function compareBuilds(
 ): Promise<Comparison[]> {
   const theirs = existsSync(against) ? { name: against, path: resolve(against) } : buildRef(against);
   const all: Comparison[] = [];
-  for (const scenario of scenarios.filter(({ unable }) => !unable)) {
+  const compared = scenarios.filter(({ name }) => given.scenarios.length > 0 || BY_DEFAULT.includes(name));
+  for (const scenario of compared.filter(({ unable }) => !unable)) {
     const cases = scenario.cases(given).filter(({ limit }) => limit !== true);
     try {
       for (const each of cases) all.push(await compare(scenario.name, each, ours, theirs, given.runs));

@@ -52,6 +52,7 @@ const USAGE = `npm run bench -- [options] [scenario …]
   --minutes 60           the scenario "memory", for so long
   --cluster              the scenario "cluster" alone
   --against REF|FILE     compares, pair by pair, with the build of a git ref, or with an executable
+                         (the scenarios one-to-one, group and offline, where none is named)
   --binary FILE          the executable to measure, in place of build/ChatServer
   --json FILE            all that was measured
   --plot FOLDER          writes latency over load and throughput over window as SVG (by gnuplot)

@@ -26,7 +26,7 @@ export function plot(results: Result[], folder: string): void {
       ["p50", "p99", "p99.9"],
       "messages a second (open loop)",
       "latency, ms",
-      "set logscale xy",
+      "set logscale y\nset xrange [0:*]",
     );
   const stored = linesOf(results, "one-to-one", /^window (\d+)$/, ["rate"]);
   const relayed = new Map(
@@ -40,7 +40,7 @@ export function plot(results: Result[], folder: string): void {
       ["ChatServer, each message synced to disk", "a bare relay on the same runtime"],
       "unacknowledged messages of each of the senders",
       "thousand messages a second",
-      "set logscale x 2\nset yrange [0:*]",
+      `set logscale x 2\nset yrange [0:*]\nset xrange [${windows[0]![0] / 1.2}:${windows.at(-1)![0] * 1.2}]`,
     );
 }
 
@@ -58,7 +58,7 @@ function draw(file: string, lines: Line[], titles: string[], x: string, y: strin
   const curves = titles.map(
     (title, i) => `$lines using 1:${i + 2} title "${title}" lw 2 pt 7 ps 0.6 lc rgb "${COLOURS[i]}"`,
   );
-  const ticks = lines.map(([at]) => `"${at.toLocaleString("en")}" ${at}`).join(", ");
+  const ticks = lines.map(([at]) => `"${at < 1_000 ? at : `${at / 1_000}k`}" ${at}`).join(", ");
   const script = `${STYLE}${axes}
 set output "${file}"
 set xlabel "${x}"
