@@ -30,6 +30,7 @@ function readOptions(args: string[]): EmbeddedOptions {
     kills: positive(values.kills),
     seed: positive(values.seed),
     rate: positive(values.rate),
+    longestMs: 8_000,
     settleMs: positive(values.settle) * 1_000,
     only: values.faults === "" ? [] : values.faults.split(","),
     say: (line) => console.log(`${new Date().toISOString().slice(11, 19)} ${line}`),
