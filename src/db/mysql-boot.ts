@@ -5,6 +5,7 @@ import { type AnyPlan, BatchLane } from "./mysql-batches.ts";
 import { type Connection, literal, type Result } from "./mysql-connection.ts";
 import { isPassing, isUndone, pauseMs, undo } from "./mysql-fate.ts";
 import { Fenced, Lane } from "./mysql-lane.ts";
+import { registerLink } from "./mysql-links.ts";
 import type { LogIds } from "./mysql-log.ts";
 import { type Connector, Pool } from "./mysql-pool.ts";
 import { type Frame, MysqlTx } from "./mysql-tx.ts";
@@ -177,10 +178,9 @@ export class Boot {
     }
   }
 
-  /** Enters a connection, so that whoever finds this boot dead can end it with the row locks that it holds. */
-  async register(connection: Connection): Promise<void> {
-    const sql = `INSERT INTO link (conn_id, boot) VALUES (${connection.id}, ${literal(this.name)})`;
-    await connection.query([`${sql} ON DUPLICATE KEY UPDATE boot = VALUES(boot)`], REGISTER_TIMEOUT_MS);
+  /** Enters a connection, so that whoever finds this boot dead can end it. */
+  register(connection: Connection): Promise<void> {
+    return registerLink(connection, this.name);
   }
 }
 
@@ -195,7 +195,6 @@ async function send(connection: Connection, statements: string[], deadline: numb
 }
 
 const NOT_KNOWN = "the message is not known to be stored: send it again with the same mid";
-const REGISTER_TIMEOUT_MS = 4_000;
 
 /** FNV-1a, high bits folded in: alone, the lowest bit is the parity of the text's lowest bits, and lanes fill unevenly. */
 function hash(text: string): number {

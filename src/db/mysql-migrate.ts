@@ -1,29 +1,30 @@
 // Brings the schema up to date: under a lock of the database, so that instances may start together.
 import initial from "../../sql/mysql/0001-initial.sql" with { type: "text" };
+import linkStarted from "../../sql/mysql/0002-link-started.sql" with { type: "text" };
 import { StartError } from "../start-error.ts";
-import { type Connection, literal, type Target } from "./mysql-connection.ts";
+import { type Connection, DatabaseError, literal, type Result, type Target } from "./mysql-connection.ts";
 import { describe } from "./mysql-start.ts";
 
 /** Numbered from 1, in order; `schema_version` says how many of them a database has seen. */
-const MIGRATIONS: string[] = [initial];
+const MIGRATIONS: string[] = [initial, linkStarted];
 
 /** What a large table may take to be changed. */
 const STATEMENT_TIMEOUT_MS = 3_600_000;
 const LOCK_WAIT_S = 60;
+const DUPLICATE_COLUMN = 1060;
 
 /** A table that stands in a database while a store is being copied to it: there is no `schema_version` before the end. */
 export const UNFINISHED = "unfinished_copy";
 
 /** Makes the tables of the newest schema, but for `schema_version`; those that exist stay. Returns its version. */
 export async function createTables(connection: Connection): Promise<number> {
-  for (const text of MIGRATIONS)
-    for (const sql of statementsOf(text)) await connection.query([sql], STATEMENT_TIMEOUT_MS);
+  for (const text of MIGRATIONS) for (const sql of statementsOf(text)) await apply(connection, sql);
   return MIGRATIONS.length;
 }
 
 /** Throws StartError where the database is not ours to use, and DatabaseError. */
 export async function migrate(connection: Connection, target: Target): Promise<void> {
-  const query = async (sql: string) => (await connection.query([sql], STATEMENT_TIMEOUT_MS))[0]!;
+  const query = (sql: string) => queryOne(connection, sql);
   // Locks are the whole server's, and their names short.
   const name = `CONCAT('chatserver:', MD5(${literal(target.database)}))`;
   if ((await query(`SELECT GET_LOCK(${name}, ${LOCK_WAIT_S})`)).rows[0]![0] !== 1)
@@ -44,12 +45,23 @@ export async function migrate(connection: Connection, target: Target): Promise<v
       throw new StartError(`${describe(target)} is used by a newer ChatServer (schema ${seen}): run that version`);
     for (let version = seen; version < MIGRATIONS.length; version++) {
       // Each statement commits by itself: one that is cut off is run again from its start.
-      for (const sql of statementsOf(MIGRATIONS[version]!)) await query(sql);
+      for (const sql of statementsOf(MIGRATIONS[version]!)) await apply(connection, sql);
       await query(`INSERT INTO schema_version (version) VALUES (${version + 1})`);
     }
   } finally {
     if (connection.lost === null) await query(`SELECT RELEASE_LOCK(${name})`);
   }
+}
+
+async function queryOne(connection: Connection, sql: string): Promise<Result> {
+  return (await connection.query([sql], STATEMENT_TIMEOUT_MS))[0]!;
+}
+
+/** A statement of a migration, which may have been run before: MySQL knows no ADD COLUMN IF NOT EXISTS. */
+async function apply(connection: Connection, sql: string): Promise<void> {
+  await queryOne(connection, sql).catch((error) => {
+    if (!(error instanceof DatabaseError && error.errno === DUPLICATE_COLUMN)) throw error;
+  });
 }
 
 const statementsOf = (text: string): string[] =>

@@ -3,6 +3,7 @@
 import type { Boot } from "./mysql-boot.ts";
 import { LEASE_S } from "./mysql-boot.ts";
 import { type Connection, DatabaseError, literal } from "./mysql-connection.ts";
+import { readLinks } from "./mysql-links.ts";
 
 export interface Instance {
   boot: string;
@@ -40,16 +41,16 @@ export function bury({ pool }: Boot, boot: string, force: boolean, deadline: num
   return pool.use(deadline, async (connection) => {
     const query = (...statements: string[]) => connection.query(statements, deadline - performance.now());
     try {
-      const [, won, links] = await query(
+      const [, won] = await query(
         "START TRANSACTION",
         `SELECT boot FROM instance WHERE boot = ${name}${expired} FOR UPDATE`,
-        `SELECT conn_id FROM link WHERE boot = ${name}`,
       );
       if (won!.rows.length === 0) {
         await query("ROLLBACK");
         return false;
       }
-      for (const [id] of links!.rows) await kill(connection, id as number, deadline);
+      for (const id of await readLinks((statements) => query(...statements), boot))
+        await kill(connection, id, deadline);
       await query(
         `UPDATE lane SET fenced = 1 WHERE boot = ${name}`,
         `DELETE FROM link WHERE boot = ${name}`,
@@ -91,10 +92,13 @@ export async function isGone(own: Boot, boot: string, deadline: number): Promise
 
 /** Its own connections an account may see without further rights. */
 async function isConnected(own: Boot, boot: string, deadline: number): Promise<boolean> {
-  const recorded = `SELECT conn_id FROM link WHERE boot = ${literal(boot)}`;
-  const [links, threads] = await own.query([recorded, "SHOW PROCESSLIST"], deadline);
-  const ids = new Set(threads!.rows.map(([id]) => id));
-  return links!.rows.some(([id]) => ids.has(id!));
+  let ids = new Set<unknown>();
+  const links = await readLinks(async (statements) => {
+    const results = await own.query([...statements, "SHOW PROCESSLIST"], deadline);
+    ids = new Set(results.pop()!.rows.map(([id]) => id));
+    return results;
+  }, boot);
+  return links.some((id) => ids.has(id));
 }
 
 async function kill(connection: Connection, id: number, deadline: number): Promise<void> {

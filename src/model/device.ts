@@ -43,7 +43,9 @@ const PAGE_CONVERSATIONS = 32;
 /**
  * Claims (user, device) for a login at `boot`: the higher epoch owns. A device's first login makes it, with the cursors
  * of the user's most advanced device, so that what nobody has received arrives and what is older does not. Throws errno
- * 2 where the device is online at another boot, unless `takeover` is set.
+ * 2 where the device is online at another boot, unless `takeover` is set. `isWanted` (given where the store is in the
+ * caller's thread) is asked last: a log-in that the store was slow with, and whose client has gone elsewhere meanwhile, must
+ * not be committed after the newer one. What is committed then came before: it holds the row.
  */
 export async function openDevice(
   tx: Tx,
@@ -51,6 +53,7 @@ export async function openDevice(
   name: string,
   boot: string,
   takeover = true,
+  isWanted: () => boolean = () => true,
 ): Promise<OpenedDevice> {
   const columns = ["id", "epoch", "boot"];
   const [known] = await tx.lock<{ id: number; epoch: number; boot: string }>(
@@ -61,6 +64,7 @@ export async function openDevice(
   );
   if (known === undefined) {
     const id = await createDevice(tx, userId, name, boot);
+    refuseUnwanted(isWanted);
     return { id, epoch: 1, from: "" };
   }
   const others = known.boot === "" || known.boot === boot ? [] : [known.boot];
@@ -73,7 +77,12 @@ export async function openDevice(
   const { id } = known;
   const epoch = known.epoch + 1;
   await tx.run("UPDATE device SET epoch = ?, boot = ? WHERE id = ?", [epoch, boot, id]);
+  refuseUnwanted(isWanted);
   return { id, epoch, from };
+}
+
+function refuseUnwanted(isWanted: () => boolean): void {
+  if (!isWanted()) throw new ChatError(Errno.unavailable, "nobody waits for this log-in any more");
 }
 
 async function createDevice(tx: Tx, userId: number, name: string, boot: string): Promise<number> {

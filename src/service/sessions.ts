@@ -124,7 +124,7 @@ export class Sessions {
     const key = `${userId}/${device}`;
     while (this.opening.has(key)) await this.opening.get(key);
     refuseEnded(session);
-    const opened = this.openDevice(userId, device, takeover);
+    const opened = this.openDevice(session, takeover);
     const settle = () => {
       this.opening.delete(key);
     };
@@ -133,8 +133,10 @@ export class Sessions {
   }
 
   /** Commits the log-in. Throws errno 2 where the device is online at another instance. */
-  private async openDevice(userId: number, device: string, takeover: boolean): Promise<OpenedDevice> {
-    const open = () => this.store.openDevice(userId, device, this.boot(), takeover);
+  private async openDevice(session: Session, takeover: boolean): Promise<OpenedDevice> {
+    const { userId, device } = session;
+    const isWanted = this.elsewhere === null ? [] : [() => !session.ended];
+    const open = () => this.store.openDevice(userId, device, this.boot(), takeover, ...isWanted);
     try {
       return await open();
     } catch (error) {

@@ -112,3 +112,28 @@ test("of log-ins that wait for the database together the last one stays", async 
     wire.close();
   }
 }, 30_000);
+
+test("a log-in that the database is slow with is not committed when its client has gone", async () => {
+  const ann = await register(a.port);
+  (await login(a.port, ann)).close();
+  const database = databaseOf(cluster.url);
+  const row = async () =>
+    (await cluster.mariadb.admin(`SELECT epoch, boot FROM ${database}.device WHERE user_id = ${ann.id}`))[0]!;
+  await until(async () => String((await row()).boot) === "", "she is offline");
+  const before = (await row()).epoch as number;
+  const held = cluster.mariadb.admin(
+    `START TRANSACTION; SELECT id FROM ${database}.device WHERE user_id = ${ann.id} FOR UPDATE; DO SLEEP(2); COMMIT`,
+  );
+  const waits = async () =>
+    (await cluster.mariadb.admin("SHOW STATUS LIKE 'Innodb_row_lock_current_waits'"))[0]!.Value !== "0";
+  const left = await Wire.connect(a.port);
+  left.send(loginMessage(ann));
+  await until(waits, "the log-in waits for the lock");
+  left.close();
+  const stays = await login(b.port, ann, { takeover: true });
+  await held;
+  expect((await row()).epoch).toBe(before + 1);
+  await stays.settle();
+  expect(stays.ended).toBe(false);
+  stays.close();
+}, 30_000);

@@ -1,6 +1,8 @@
 // Leases: who has lost contact is taken over and changes nothing any more; what each instance learns of the others.
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "bun:test";
 import { StoreError } from "../../src/db/db.ts";
+import { Connection } from "../../src/db/mysql-connection.ts";
+import { readTarget } from "../../src/db/mysql-start.ts";
 import { ChatError, directConv, Errno, groupConv } from "../../src/protocol.ts";
 import { type Forwarder, startForwarder } from "../forwarder.ts";
 import { until } from "../harness.ts";
@@ -286,6 +288,20 @@ test("a process that has ended is found dead before its lease expires, one that 
   expect(dead).toEqual([a.boot]);
 }, 20_000);
 
+test("after a restart of the database, somebody else's connection of an old number is no sign of life", async () => {
+  await a.credentials("id", 1);
+  await settled();
+  const other = await Connection.open(readTarget(mariadb.url), 5_000);
+  await mariadb.admin(`INSERT INTO chat.link (conn_id, boot, started) VALUES (${other.id}, '${a.boot}', 1000)`);
+  forwarder.cut();
+  forwarder.swallow();
+  expect(await b.checkDead(a.boot)).toBe(true);
+  expect(dead).toEqual([a.boot]);
+  // Nor is it ended for being taken over.
+  expect((await other.query(["SELECT 1"], 1_000))[0]!.rows).toEqual([[1]]);
+  other.destroy();
+}, 20_000);
+
 test("while the database is away calls are refused in time, and then the same boot goes on", async () => {
   const [x, y] = [await user(), await user()];
   const conv = directConv(x, y);
@@ -315,5 +331,6 @@ test("while the database is away calls are refused in time, and then the same bo
   );
   expect(await rowsOf("away")).toEqual([2]);
   await until(() => a.leaseValid() && b.leaseValid(), "the leases are confirmed again");
+  expect(await b.checkDead(a.boot)).toBe(false);
   expect([b.boot, lost]).toEqual([boot, 0]);
 }, 40_000);

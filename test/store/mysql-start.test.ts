@@ -44,9 +44,9 @@ test("ten instances started together on an empty database all come up", async ()
   const settings = await Promise.all(stores.map((store, i) => store.setting("token_secret", `secret-${i}`)));
   expect(new Set(settings).size).toBe(1);
   await Promise.all(stores.map((store) => store.close()));
-  expect(await mariadb.admin(`SELECT version FROM ${new URL(url).pathname.slice(1)}.schema_version`)).toEqual([
-    { version: 1 },
-  ]);
+  const versions = await mariadb.admin(`SELECT version FROM ${new URL(url).pathname.slice(1)}.schema_version`);
+  expect(versions.map(({ version }) => version)).toEqual(versions.map((_, i) => i + 1));
+  expect(versions.length).toBeGreaterThan(1);
 });
 
 test("a migration that was cut off is done again; one of a newer program is left alone", async () => {
