@@ -74,15 +74,17 @@ async function readFor({ wait, fault }: EmbeddedWorld, reader: Wire, ms: number)
   }
 }
 
-/** Writes fail from `begin` to `end`; sometimes the server dies meanwhile, and is started. */
+/** Writes fail from `begin` to `end`; sometimes the server ends meanwhile, and is started. */
 async function trouble(world: EmbeddedWorld, begin: () => Promise<void>, end: () => Promise<void>, mayStart: boolean) {
   const { random, server, waits } = world;
   const reader = await world.observe();
   await begin();
   try {
     await readFor(world, reader, random.ms(300, 4_000));
-    if (random.chance(0.4)) {
-      await server.end("SIGKILL");
+    if (random.chance(0.5)) {
+      const signal = random.pick(["SIGKILL", "SIGKILL", "SIGTERM"] as const);
+      const code = await server.end(signal);
+      if (signal === "SIGTERM" && code !== 0) world.fault(`SIGTERM ended it with ${code} while it could write nothing`);
       const why = await server.tryStart();
       if (why === null && !mayStart) world.fault("a server has started where it can write nothing");
       if (why === null) await world.wait(random.ms(100, 1_000));

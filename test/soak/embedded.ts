@@ -1,5 +1,5 @@
 // The soak of the embedded store: one server under load, and everything that can happen to its process, its files, its
-// clock and its clients, at random times. Everything is counted; see README.md's "Soak".
+// clock and its clients, at random times. Everything is counted.
 import { copyFileSync } from "node:fs";
 import { join } from "node:path";
 import { CHAT_SERVER, temporaryFolder, until } from "../harness.ts";
