@@ -15,7 +15,8 @@ test("whatever happens to a server and to its files, nothing is lost, doubled, o
     only: [],
     say: (line) => said.push(line),
   });
-  const { findings, unhealthy, injected, checks, ledger, server } = outcome;
+  const { unhealthy, injected, checks, ledger, server } = outcome;
+  const { findings } = ledger;
   const what = [...said, ...findings.examples].join("\n");
   expect(findings.counts, what).toEqual(
     Object.fromEntries(Object.keys(BAD).map((bad) => [bad, 0])) as typeof findings.counts,

@@ -49,14 +49,14 @@ export async function soakEmbedded(args: string[]): Promise<number> {
   console.log(`seed ${options.seed}: the same again with --seed ${options.seed}`);
   const outcome = await runEmbedded(options);
   console.log(`\n${embeddedReport(options, outcome).join("\n")}\n`);
-  const bad = [...outcome.findings.examples, ...outcome.unhealthy];
+  const bad = [...outcome.ledger.findings.examples, ...outcome.unhealthy];
   for (const line of bad) console.log(line);
   console.log(bad.length === 0 ? "everything held" : "NOT HELD");
   return bad.length === 0 ? 0 : 1;
 }
 
 export function embeddedReport(options: EmbeddedOptions, outcome: EmbeddedOutcome): string[] {
-  const { ledger, findings, server, waits, checks, memoryMiB, descriptors, seconds } = outcome;
+  const { ledger, server, waits, checks, memoryMiB, descriptors, seconds } = outcome;
   const counts = [...outcome.injected.values()].filter((count) => typeof count === "number");
   const journalled = checks.filter((check) => check.journalled > 0).length;
   const last = checks.at(-1)!;
@@ -72,7 +72,7 @@ export function embeddedReport(options: EmbeddedOptions, outcome: EmbeddedOutcom
     "",
     ...messageLines(ledger, last.rows, seconds),
     "",
-    ...badLines(findings),
+    ...badLines(ledger.findings),
     row("other", number(outcome.unhealthy.length), "readers not served, wrong exits, damage, growth: told below"),
     "",
     `${"Waits, ms".padEnd(57)}times     p50     p99     max`,

@@ -1,21 +1,13 @@
 // The soak of the embedded store: one server under load, and everything that can happen to its process, its files, its
 // clock and its clients, at random times. Everything is counted.
-import { copyFileSync } from "node:fs";
-import { join } from "node:path";
-import { CHAT_SERVER, temporaryFolder, until } from "../harness.ts";
-import { login, register } from "../wire.ts";
-import { Crowd } from "./crowd.ts";
-import { EMBEDDED_FAULTS, type EmbeddedFault, type EmbeddedWorld } from "./embedded-faults.ts";
-import { makeDisk, makeSmallDisk } from "./embedded-place.ts";
-import { Waits } from "./embedded-recovery.ts";
-import { EmbeddedServer } from "./embedded-server.ts";
-import { aside } from "./embedded-side.ts";
+import { until } from "../harness.ts";
+import type { EmbeddedFault } from "./embedded-faults.ts";
+import type { Waits } from "./embedded-recovery.ts";
+import type { EmbeddedServer } from "./embedded-server.ts";
+import { type Setup, setUp } from "./embedded-setup.ts";
 import { checkStore, type StoreCheck } from "./embedded-store.ts";
-import { makeClock } from "./faketime.ts";
-import type { Instance } from "./fault.ts";
-import { stablePort } from "./instance.ts";
-import { Findings, Ledger } from "./ledger.ts";
-import { Random } from "./random.ts";
+import type { Ledger } from "./ledger.ts";
+import type { Random } from "./random.ts";
 import { descriptorsOf, memoryOf } from "./resources.ts";
 
 export interface EmbeddedOptions {
@@ -35,14 +27,12 @@ export interface EmbeddedOptions {
 
 /** What was counted. */
 export interface EmbeddedOutcome {
-  findings: Findings;
   ledger: Ledger;
   server: EmbeddedServer;
   waits: Waits;
-  /** How often each fault was injected; or why it was not possible. */
-  injected: Map<string, number | string>;
+  injected: Setup["injected"];
   checks: StoreCheck[];
-  /** What is not as it should be beside the findings. */
+  /** What is not as it should be beside the ledger's findings. */
   unhealthy: string[];
   /** Of the last server: after its first minute of load (or half of its time), and at the end of it. */
   memoryMiB: [first: number, last: number];
@@ -50,7 +40,6 @@ export interface EmbeddedOutcome {
   seconds: number;
 }
 
-const USERS = 16;
 /** Within it the first acknowledgement comes after everything, and all of them in the end. */
 const PATIENCE_MS = 60_000;
 const CHECK_EVERY_KILLS = 25;
@@ -58,129 +47,77 @@ const MEMORY_AFTER_MS = 60_000;
 const MEMORY_GROWTH = 1.2;
 /** Beside those of its connections, a server may open a file or two for good. */
 const DESCRIPTORS_MORE = 2;
+/** Of a store that can write nothing, in a second: its end and its start may tell one each. */
+const MOST_COMPLAINTS = 2;
 
 export async function runEmbedded(options: EmbeddedOptions): Promise<EmbeddedOutcome> {
   const begunAt = performance.now();
-  const random = new Random(options.seed);
-  const findings = new Findings(options.say);
-  const ledger = new Ledger(findings);
-  const waits = new Waits();
-  const disk = makeDisk();
-  const small = await makeSmallDisk().catch((error: Error) => error.message);
-  const clock = makeClock();
-  const executable = join(temporaryFolder(), "ChatServer");
-  copyFileSync(CHAT_SERVER, executable);
-  const prefix = typeof clock === "string" ? [] : clock.prefix;
-  const server = new EmbeddedServer(executable, await stablePort(), disk, prefix, findings);
-  await server.start();
-  const only = { index: 0, port: server.port } as Instance;
-  const crowd = new Crowd({ users: USERS, rate: options.rate }, [only], ledger, waits, random.fork());
-  await crowd.gather();
-  const reader = await register(server.port);
-  const unhealthy: string[] = [];
-  const injected = new Map<string, number | string>();
-  const count = (name: string) => injected.set(name, ((injected.get(name) as number | undefined) ?? 0) + 1);
-  const world: EmbeddedWorld = {
-    random: random.fork(),
-    server,
-    waits,
-    disk,
-    small,
-    fault: (what) => {
-      options.say(`BAD: ${what}`);
-      unhealthy.push(what);
-    },
-    wait: (ms) => Bun.sleep(Math.min(ms, options.longestMs)),
-    observe: () => login(server.port, reader),
-  };
-  const all = [...EMBEDDED_FAULTS, ...aside(clock, crowd.devices, only)].filter(
-    ({ name }) => options.only.length === 0 || options.only.some((each) => name.includes(each)),
-  );
-  const possible: EmbeddedFault[] = [];
-  for (const fault of all) {
-    const why = (await fault.unavailable?.(world)) ?? null;
-    injected.set(fault.name, why === null ? 0 : `not possible here: ${why}`);
-    if (why === null) possible.push(fault);
-  }
-  crowd.write();
-
-  const calm = new AbortController();
-  const beside = injectBeside(
-    possible.filter((fault) => fault.beside),
-    world,
-    count,
-    calm.signal,
-  );
+  const setup = await setUp(options);
+  const { world, crowd, ledger, possible, injected, unhealthy } = setup;
+  const { server, waits, fault } = world;
   const checks: StoreCheck[] = [];
-  const check = async () => {
-    if (server.running !== null) await server.end("SIGKILL");
-    const checked = await checkStore(server.place, ledger);
-    checks.push(checked);
-    crowd.check();
-    if (checked.verdict !== "ok") world.fault(`PRAGMA integrity_check: ${checked.verdict}`);
-    options.say(
-      `${server.kills} kills, ${ledger.acked} acked, store: ${checked.rows} rows, ${checked.journalled} in the journal, ${findings.total} bad`,
-    );
-  };
-  const inTurn = possible.filter((fault) => !fault.beside);
-  const untried = world.random.shuffle(inTurn);
+  crowd.write();
+  const calm = new AbortController();
+  const beside = injectBeside(setup, calm.signal);
+  const untried = world.random.shuffle(possible.filter((each) => !each.beside));
   for (let checkAt = CHECK_EVERY_KILLS; untried.length > 0 || server.kills < options.kills; ) {
-    await world.wait(world.random.ms(200, 4_000));
-    const fault = untried.pop() ?? choose(inTurn, world.random);
-    count(fault.name);
-    const at = performance.now();
-    try {
-      await fault.inject(world);
-      if (server.running === null) await server.start();
-      await waits.whenAcked(PATIENCE_MS);
-    } catch (error) {
-      world.fault(`${fault.name}: ${(error as Error).message}`);
-      if (server.running === null) await server.start();
-    }
-    if (performance.now() - at > 15_000) options.say(`${fault.name} took ${Math.round(performance.now() - at)} ms`);
+    await injectOne(setup, untried.pop());
     if (server.kills < checkAt) continue;
     checkAt += CHECK_EVERY_KILLS;
-    await check();
+    await server.end("SIGKILL");
+    checks.push(await check(setup, options.say));
     await server.start();
   }
-
   const memoryMiB = await settle(server, options.settleMs);
   calm.abort();
   await beside;
+  // One that has ended by itself is counted.
+  if (server.running === null) await server.start();
+
   for (const { gate } of crowd.devices) gate.heal();
   await crowd.rest(PATIENCE_MS);
   await crowd.close();
   const { pid } = server.running!;
-  await until(() => descriptorsOf(pid) <= server.descriptors + DESCRIPTORS_MORE, "its files are closed", 10_000).catch(
-    () => unhealthy.push(`${descriptorsOf(pid)} open files in the end, ${server.descriptors} at the start`),
-  );
+  const closed = () => descriptorsOf(pid) <= server.descriptors + DESCRIPTORS_MORE;
+  await until(closed, "the server has closed its files").catch((error: Error) => fault(error.message));
   const descriptors: [number, number] = [server.descriptors, descriptorsOf(pid)];
   const code = await server.end("SIGTERM");
-  if (code !== 0) findings.add("died", `SIGTERM ended it with ${code}`);
-  await check();
-  if (typeof small !== "string") small.stop();
+  if (code !== 0) fault(`SIGTERM ended it with ${code}`);
+  checks.push(await check(setup, options.say));
+  setup.stop();
   // A process that is younger is still warming up.
   if (options.settleMs >= 2 * MEMORY_AFTER_MS && memoryMiB[1] > memoryMiB[0] * MEMORY_GROWTH)
-    unhealthy.push(`memory grew from ${memoryMiB[0]} to ${memoryMiB[1]} MiB`);
-  if (server.complaints > 2) unhealthy.push(`${server.complaints} lines were logged of the store in one second`);
+    fault(`memory grew from ${memoryMiB[0]} to ${memoryMiB[1]} MiB`);
+  if (server.complaints > MOST_COMPLAINTS) fault(`${server.complaints} lines were logged of the store in one second`);
   const seconds = (performance.now() - begunAt) / 1_000;
-  return { findings, ledger, server, waits, injected, checks, unhealthy, memoryMiB, descriptors, seconds };
+  return { ledger, server, waits, injected, checks, unhealthy, memoryMiB, descriptors, seconds };
+}
+
+/** A fault of those that come one after the other: this one, or any; then the users get on. */
+async function injectOne({ world, possible, injected }: Setup, untried: EmbeddedFault | undefined): Promise<void> {
+  const { random, server, waits } = world;
+  const inTurn = possible.filter(({ beside }) => !beside);
+  await world.wait(random.ms(200, 4_000));
+  const fault = untried ?? choose(inTurn, random);
+  count(injected, fault);
+  try {
+    await fault.inject(world);
+    await waits.whenAcked(PATIENCE_MS);
+  } catch (error) {
+    world.fault(`${fault.name}: ${(error as Error).message}`);
+    if (server.running === null) await server.start();
+  }
 }
 
 /** What does not end the server, beside everything else, until `signal`. */
-async function injectBeside(
-  faults: EmbeddedFault[],
-  world: EmbeddedWorld,
-  count: (name: string) => void,
-  signal: AbortSignal,
-): Promise<void> {
-  const random = world.random.fork();
-  const own = { ...world, random };
-  const untried = random.shuffle(faults);
+async function injectBeside({ world, possible, injected }: Setup, signal: AbortSignal): Promise<void> {
+  const own = { ...world, random: world.random.fork() };
+  const faults = possible.filter(({ beside }) => beside);
+  const untried = own.random.shuffle(faults);
   while (faults.length > 0 && !signal.aborted) {
-    await world.wait(random.ms(200, 3_000));
-    const fault = untried.pop() ?? choose(faults, random);
-    count(fault.name);
+    await own.wait(own.random.ms(200, 3_000));
+    const fault = untried.pop() ?? choose(faults, own.random);
+    count(injected, fault);
     await fault.inject(own).catch((error: Error) => world.fault(`${fault.name}: ${error.message}`));
   }
 }
@@ -194,11 +131,26 @@ function choose(faults: EmbeddedFault[], random: Random): EmbeddedFault {
   return faults.at(-1)!;
 }
 
+const count = (injected: Setup["injected"], { name }: EmbeddedFault) =>
+  injected.set(name, (injected.get(name) as number) + 1);
+
+/** Reads the store of a server that does not run. */
+async function check({ world, crowd, ledger }: Setup, say: EmbeddedOptions["say"]): Promise<StoreCheck> {
+  const { server } = world;
+  const checked = await checkStore(server.place, ledger);
+  crowd.check();
+  if (checked.verdict !== "ok") world.fault(`PRAGMA integrity_check: ${checked.verdict}`);
+  const { rows, journalled } = checked;
+  const store = `${rows} in the store, ${journalled} of them in the journal`;
+  say(`${server.kills} kills, ${ledger.acked} acknowledged, ${store}, ${ledger.findings.total} bad`);
+  return checked;
+}
+
 /** The server under load, undisturbed in its process; what it holds of memory early and late, MiB. */
 async function settle(server: EmbeddedServer, ms: number): Promise<[number, number]> {
   const early = Math.min(MEMORY_AFTER_MS, ms / 2);
   await Bun.sleep(early);
-  const first = Math.round(memoryOf(server.running!.pid));
+  const first = Math.round(memoryOf(server.running?.pid ?? 0));
   await Bun.sleep(ms - early);
-  return [first, Math.round(memoryOf(server.running!.pid))];
+  return [first, Math.round(memoryOf(server.running?.pid ?? 0))];
 }
