@@ -276,4 +276,10 @@ const PADDING = "The quick brown fox jumps over the lazy dog. ".repeat(800);
 /** The text of a message, from which it can be told which it is, and that it is whole. */
 export const textOf = (flow: Flow, number: number): string =>
   `${flow.index}:${number}:${PADDING.slice(0, number % LONG_EVERY === LONG_EVERY - 1 ? 30_000 : (number * 7) % 150)}`;
-export const midOf = (flow: Flow, number: number): string => `${flow.index}:${number}`;
+
+/** Most programs count; others draw lots, or write words: the server must know each again. */
+export function midOf({ index }: Flow, number: number): string {
+  const counted = `${index}:${number}`;
+  if (index % 4 === 2) return `${Bun.hash.crc32(counted).toString(36)}:${counted}`;
+  return index % 4 === 3 ? `Nº ${counted}` : counted;
+}

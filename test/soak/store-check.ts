@@ -1,5 +1,5 @@
 // The store, read directly and row by row, beside what was counted.
-import { type Conversation, type Ledger, nameOf } from "./ledger.ts";
+import { type Conversation, type Ledger, midOf, nameOf } from "./ledger.ts";
 
 /** A row of the log, as the store holds it. */
 export interface StoredRow {
@@ -48,7 +48,8 @@ export async function compareStore(
 
 function compareRow(ledger: Ledger, conversation: Conversation, { seq, mid, body }: StoredRow): void {
   const message = ledger.read(body);
-  if (message === null || message.flow.conversation !== conversation || !body.startsWith(`${mid}:`))
+  const isRight = message?.flow.conversation === conversation && mid === midOf(message.flow, message.number);
+  if (message === null || !isRight)
     return ledger.findings.add("invented", `stored as ${conversation.name} ${seq}: ${mid} ${body.slice(0, 40)}`);
   // Finds a place that is another one than was told, and one that was told as another message's.
   ledger.place(message.flow, message.number, seq);
