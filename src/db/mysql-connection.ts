@@ -50,7 +50,7 @@ export interface Result {
  */
 const FATAL = new Set([1053, 1077, 1079, 1152, 1153, 1158, 1159, 1160, 1161, 1290, 1792, 1836, 1927, 3169, 4031]);
 /** Nothing for this long is no delay of the network any more. */
-const SILENCE_MS = 1_000;
+const SILENCE_MS = 500;
 const BINARY_CHARSET = 63;
 /** Rows of a stream that may wait for their reader. */
 const ROWS_AHEAD = 1_000;
