@@ -9,6 +9,7 @@ import type { EmbeddedOptions } from "./embedded.ts";
 import { EMBEDDED_FAULTS, type EmbeddedFault, type EmbeddedWorld } from "./embedded-faults.ts";
 import { makeDisk, makeSmallDisk } from "./embedded-place.ts";
 import { Waits } from "./embedded-recovery.ts";
+import { resendOf } from "./embedded-resend.ts";
 import { EmbeddedServer } from "./embedded-server.ts";
 import { aside } from "./embedded-side.ts";
 import { makeClock } from "./faketime.ts";
@@ -67,7 +68,8 @@ export async function setUp(options: EmbeddedOptions): Promise<Setup> {
   };
   const injected = new Map<string, number | string>();
   const possible: EmbeddedFault[] = [];
-  for (const fault of [...EMBEDDED_FAULTS, ...aside(clock, crowd.devices, only)]) {
+  const faults = [...EMBEDDED_FAULTS, resendOf(crowd.devices, ledger), ...aside(clock, crowd.devices, only)];
+  for (const fault of faults) {
     if (options.only.length > 0 && !options.only.some((each) => fault.name.includes(each))) continue;
     const why = (await fault.unavailable?.(world)) ?? null;
     injected.set(fault.name, why ?? 0);
