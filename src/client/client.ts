@@ -9,7 +9,7 @@
 import { ChatError, Errno, type JsonObject, type Message, MsgId } from "../protocol.ts";
 import { retryAfterMs } from "./backoff.ts";
 import { Connector, type ConnectorOptions } from "./connector.ts";
-import { ClientError, Emitter, type Events, eventOf, type LoggedIn } from "./events.ts";
+import { ClientError, Emitter, type Events, eventOf, type LoggedIn, type Login } from "./events.ts";
 import { Inbox } from "./inbox.ts";
 import type { Address } from "./link.ts";
 import { type Ack, Outbox, PASSING } from "./outbox.ts";
@@ -32,18 +32,6 @@ const DEFAULTS = {
   maxOutstanding: 10_000,
 };
 
-/** (`id` or `name`) and `password`, or `id` and `token`. */
-export interface Login {
-  id?: number;
-  name?: string;
-  password?: string;
-  token?: string;
-  device?: string;
-  takeover?: boolean;
-  /** Messages count as delivered when their events have been told. Else: when the kernel has taken them. */
-  confirm?: boolean;
-}
-
 /** Who is logged in, and stays so over reconnects. */
 interface Account {
   id: number;
@@ -54,6 +42,8 @@ interface Account {
 }
 
 const CHANGE_PASSWORD = 1026;
+/** A log-in that got no answer may be carried out so much later, by a server that was paused or slow. */
+const DOUBT_MS = 60_000;
 
 export class ChatClient {
   private readonly options: Options;
@@ -66,6 +56,8 @@ export class ChatClient {
   /** The server knows this connection as `account`'s. */
   private loggedIn = false;
   private closing: Promise<void> | null = null;
+  /** When the last log-in was given up without an answer. */
+  private doubtAt = Number.NEGATIVE_INFINITY;
   /** Our last byte is on its way. */
   private finished = false;
 
@@ -193,6 +185,7 @@ export class ChatClient {
     if (this.closing !== null) throw closedError();
     const isReady = this.connector.isConnected && this.loggedIn === (this.account !== null);
     const answer = this.requests.ask(message, text, isReady);
+    if (message.msgId === MsgId.login) answer.catch((error) => error instanceof ClientError && this.doubt());
     // Else the lost connection is on its way back.
     if (this.account === null) this.connector.connect().catch((error) => this.requests.fail(error));
     return answer;
@@ -218,6 +211,7 @@ export class ChatClient {
   private resume({ id, token, password, device, confirm }: Account, byToken: boolean): void {
     const proof = byToken ? { token } : { password };
     this.connector.ask(MsgId.login, { id, ...proof, device, confirm, takeover: true }, (answer) => {
+      if (answer === null) this.doubt();
       // Where the connection broke, another one is on its way; and a log-out may have come in between.
       if (answer === null || this.account === null || this.finished) return;
       const errno = answer.errno as number;
@@ -257,8 +251,16 @@ export class ChatClient {
     if (tell) this.events.emit("offline", { reason, retryInMs });
   }
 
-  /** The session cannot be resumed. */
+  /** Of a log-in it is not known whether it was, or will be, carried out. */
+  private doubt(): void {
+    this.doubtAt = performance.now();
+  }
+
+  /** The session cannot be resumed, unless it was this client's own earlier log-in that took it over. */
   private end(errno: number, errmsg: string): void {
+    const wasOwn = errno === Errno.replaced && performance.now() - this.doubtAt < DOUBT_MS;
+    this.doubtAt = Number.NEGATIVE_INFINITY;
+    if (wasOwn) return this.connector.lose(errmsg);
     this.forget(new ChatError(errno, errmsg));
     this.connector.lose(errmsg);
     this.events.emit("ended", { errno, errmsg });

@@ -1,6 +1,7 @@
 // Log-in and registration by questions, on a terminal.
 import { ChatError, Errno } from "../protocol.ts";
-import type { ChatClient, Login } from "./client.ts";
+import type { ChatClient } from "./client.ts";
+import type { Login } from "./events.ts";
 import type { Show } from "./show.ts";
 
 export interface Asking {

@@ -1,10 +1,22 @@
-// What a user of the SDK sees beside ChatClient: what arrives unasked, and how things fail.
+// What a user of the SDK sees beside ChatClient: its log-in, what arrives unasked, and how things fail.
 import { type Message, MsgId } from "../protocol.ts";
 
 export type State = "online" | "offline";
 export type Friend = { id: number; name: string; state: State };
 export type Member = Friend & { role: string };
 export type Group = { id: number; groupname: string; groupdesc: string; count: number; users: Member[] };
+
+/** (`id` or `name`) and `password`, or `id` and `token`. */
+export interface Login {
+  id?: number;
+  name?: string;
+  password?: string;
+  token?: string;
+  device?: string;
+  takeover?: boolean;
+  /** Messages count as delivered when their events have been told. Else: when the kernel has taken them. */
+  confirm?: boolean;
+}
 
 /** The answer to a log-in. */
 export interface LoggedIn extends Message {

@@ -382,6 +382,26 @@ test("a row that is pushed twice is told once, and confirmed as this connection 
   fake.stop();
 });
 
+// A paused server carries out a log-in, with takeover, that its client gave up long ago: and is logged in elsewhere.
+test("a session that the client's own late log-in has taken over is taken back, once", async () => {
+  let logins = 0;
+  const taken = { msgId: MsgId.notice, errno: Errno.replaced, errmsg: "taken over" };
+  const fake = new FakeServer(({ msgId, reqId }, reply, hangUp) => {
+    if (msgId !== MsgId.login) return;
+    logins++;
+    if (logins === 2) return hangUp();
+    reply({ ...LOGIN, reqId });
+    if (logins === 1) hangUp();
+    else reply(taken);
+  });
+  const client = new Recorder(fake.port);
+  await client.login({ id: 1, password: "secret1" });
+  await until(() => client.told.ended.length === 1, "it is taken over by another program in the end");
+  expect(client.told.online.length).toBe(3);
+  expect([logins, client.told.notice.length]).toEqual([4, 2]);
+  fake.stop();
+});
+
 test("after its last word a connection is not listened to", async () => {
   let logins = 0;
   const fake = new FakeServer(({ msgId, reqId }, reply) => {

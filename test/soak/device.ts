@@ -14,6 +14,8 @@ import type { Recovery } from "./recovery.ts";
  * and here the others must get to know within the time that the soak gives them.
  */
 const SILENCE_MS = 3_000;
+/** A log-in of the program before may still be on its way for so long, and take the session back. */
+const RIVAL_MS = 30_000;
 
 export class SoakDevice implements Device {
   readonly gate: Gate;
@@ -26,6 +28,7 @@ export class SoakDevice implements Device {
   /** Where the next connection goes first. */
   private turn: number;
   private stopping = false;
+  private takenOverAt = Number.NEGATIVE_INFINITY;
 
   constructor(
     readonly name: string,
@@ -80,8 +83,8 @@ export class SoakDevice implements Device {
         recovery.acked(this);
         return;
       } catch (error) {
-        // The program was replaced: the next one has its outbox.
-        if (client !== this.client || this.stopping) continue;
+        // The program was replaced, or its session was taken over: the next one has its outbox.
+        if (client !== this.client || this.stopping || client.userId === null) continue;
         ledger.findings.add("refused", `${this.name}'s ${mid}: ${(error as Error).message}`);
         return;
       }
@@ -89,13 +92,21 @@ export class SoakDevice implements Device {
   }
 
   async takeOver(instance: Instance): Promise<void> {
+    this.takenOverAt = performance.now();
+    this.turn = instance.index;
+    await this.replace();
+    this.takenOverAt = performance.now();
+  }
+
+  /** Another program logs in and goes on. */
+  private async replace(): Promise<void> {
     const old = this.client;
     this.client = null;
     this.ready = Promise.withResolvers();
     // Two programs that reconnect would take the session from each other for ever.
     const end = () => void old?.close(0);
     old?.on("offline", end);
-    this.turn = instance.index;
+    if (old?.isOnline === false) end();
     await this.begin();
     end();
   }
@@ -141,7 +152,11 @@ export class SoakDevice implements Device {
       if (!this.confirms) for (const account of this.accounts.values()) account.mayHaveMissed = true;
     });
     client.on("ended", ({ errmsg }) => {
-      if (client === this.client) ledger.findings.add("refused", `${this.name}'s session: ${errmsg}`);
+      if (client !== this.client || this.stopping) return;
+      const hasRival = performance.now() - this.takenOverAt < RIVAL_MS;
+      if (!hasRival) ledger.findings.add("refused", `${this.name}'s session: ${errmsg}`);
+      // It would stay away; and all that it is not told meanwhile would hide what else there is.
+      this.replace().catch((error) => ledger.findings.add("stuck", `${this.name}: ${error.message}`));
     });
     // What the SDK is pushed: it would hide what comes twice or out of order.
     const inbox = (client as unknown as { inbox: { take(push: Message, confirms: boolean): boolean } }).inbox;
