@@ -9,6 +9,7 @@ import { memory } from "./scenarios/memory.ts";
 import { offline } from "./scenarios/offline.ts";
 import { oneToOne } from "./scenarios/one-to-one.ts";
 import { openLoop } from "./scenarios/open-loop.ts";
+import { slowReader } from "./scenarios/slow-reader.ts";
 
 export const SCENARIOS: Scenario[] = [
   oneToOne,
@@ -21,6 +22,7 @@ export const SCENARIOS: Scenario[] = [
   groupSize,
   history,
   backlog,
+  slowReader,
   cluster,
   memory,
 ];
