@@ -41,7 +41,7 @@ export class Outbox {
   private sent = 0;
   /** While it runs, nothing is written: the server asked to wait. */
   private pause: Timer | null = null;
-  private readonly backoff = new Backoff(200, 5_000);
+  private readonly backoff = new Backoff(200, 2_000);
   private emptyWaiters: (() => void)[] = [];
 
   constructor(

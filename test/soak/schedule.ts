@@ -19,6 +19,8 @@ const TOGETHER_MS = [20_000, 60_000] as const;
 const LONGEST_MS = 150_000;
 
 export class Schedule {
+  /** Those that can be injected here. */
+  private readonly faults: Fault[];
   /** Injected, by name. */
   readonly counts = new Map<string, number>();
   private readonly running = new Set<Activity>();
@@ -26,7 +28,7 @@ export class Schedule {
   private upcoming: Fault[] = [];
 
   constructor(
-    private readonly faults: Fault[],
+    faults: Fault[],
     private readonly random: Random,
     private readonly cluster: Cluster,
     private readonly recovery: Recovery,
@@ -35,6 +37,7 @@ export class Schedule {
     private readonly worldOf: (random: Random, activity: Activity, begin: (detail: string) => void) => World,
   ) {
     for (const { name } of faults) this.counts.set(name, 0);
+    this.faults = faults.filter((fault) => (fault.unavailable?.() ?? null) === null);
   }
 
   get injected(): number {

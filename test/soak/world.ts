@@ -6,6 +6,7 @@ import { type RunningMariadb, type RunningRedis, startMariadb, startRedis } from
 import { startSmallDisk, whyNoSmallDisk } from "../small-disk.ts";
 import { Claims } from "./claims.ts";
 import type { Device, Mark, World } from "./fault.ts";
+import { CLOCK_INSTANCE, theClock } from "./faults-clock.ts";
 import { Gate } from "./gate.ts";
 import { SoakInstance, stablePort } from "./instance.ts";
 import type { Findings } from "./ledger.ts";
@@ -47,7 +48,9 @@ export class Cluster {
     };
     const instances: SoakInstance[] = [];
     for (let index = 0; index < count; index++) {
-      const surroundings = { executable, mysqlUrl, prefix: [], findings, protocol };
+      const clock = index === CLOCK_INSTANCE ? theClock() : "";
+      const prefix = typeof clock === "string" ? [] : clock.prefix;
+      const surroundings = { executable, mysqlUrl, prefix, findings, protocol };
       const ways = [gateTo(mariadb.port), gateTo(redis.port)] as const;
       instances.push(new SoakInstance(index, await stablePort(), ...ways, surroundings));
     }
