@@ -87,6 +87,8 @@ export const GOALS: Goal[] = [
   idle("openedMs", 300, "110"),
   ...["0", "100,000", "1,000,000", "10,000,000"].map(startUp),
   ...["1 KiB texts", "16 KiB texts"].map((name) => ({ scenario: "slow-reader", name, metric: "moved", atMost: 20 })),
+  { scenario: "overload", name: "embedded", metric: "goodput", atLeast: 80 },
+  { scenario: "overload", name: "embedded", metric: "recovery", atMost: 5 },
   { scenario: "cluster", name: "window 1", metric: "rate", predecessor: "330" },
   cluster("window 16", "rate", 25_000, "1,600, 88 % lost"),
   cluster("offline", "stored", 30_000, STORED),

@@ -19,6 +19,11 @@ export class Peer {
   private rest: Buffer = EMPTY;
   private unsent: Buffer = EMPTY;
 
+  /** Something waits for the socket to take it. */
+  get isFull(): boolean {
+    return this.unsent.length > 0;
+  }
+
   /** `bytes` may be used again afterwards. */
   send(bytes: Buffer): void {
     if (this.unsent.length > 0) {

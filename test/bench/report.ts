@@ -14,7 +14,10 @@ export interface Result {
 
 /** Metrics in the order of the columns: title, and digits behind the point. */
 const METRICS: Record<string, [title: string, digits: number]> = {
+  capacity: ["capacity/s", 0],
+  due: ["offered/s", 0],
   rate: ["per second", 0],
+  goodput: ["% of capacity", 0],
   stored: ["stored/s", 0],
   fetched: ["fetched/s", 0],
   acked: ["acked/s", 0],
@@ -23,6 +26,9 @@ const METRICS: Record<string, [title: string, digits: number]> = {
   p50: ["p50 ms", 2],
   p99: ["p99 ms", 2],
   p999: ["p99.9 ms", 2],
+  recovery: ["recovered after s", 2],
+  quietP99: ["quiet p99 before", 2],
+  afterP99: ["and right after", 2],
   stoppedP50: ["one stopped: p50", 2],
   stoppedP99: ["p99", 2],
   stoppedP999: ["p99.9", 2],

@@ -9,6 +9,7 @@ import { memory } from "./scenarios/memory.ts";
 import { offline } from "./scenarios/offline.ts";
 import { oneToOne } from "./scenarios/one-to-one.ts";
 import { openLoop } from "./scenarios/open-loop.ts";
+import { overload } from "./scenarios/overload.ts";
 import { slowReader } from "./scenarios/slow-reader.ts";
 
 export const SCENARIOS: Scenario[] = [
@@ -23,6 +24,7 @@ export const SCENARIOS: Scenario[] = [
   history,
   backlog,
   slowReader,
+  overload,
   cluster,
   memory,
 ];

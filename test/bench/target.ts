@@ -1,7 +1,7 @@
 // What the load is sent to: a server on its embedded database, or the bare relay. (A cluster: see scenarios/cluster.ts.)
 import { rmSync } from "node:fs";
 import { join } from "node:path";
-import { CHEAP_PASSWORDS, startAs, started, temporaryFolder } from "../harness.ts";
+import { CHEAP_PASSWORDS, type Surroundings, startAs, started, temporaryFolder } from "../harness.ts";
 
 /** A ChatServer's executable. */
 export interface Build {
@@ -40,8 +40,9 @@ export async function startOn(
   build: Build,
   file: string,
   flags = CHEAP_PASSWORDS,
+  surroundings: Surroundings = {},
 ): Promise<RunningTarget & { stop(signal?: NodeJS.Signals): Promise<void> }> {
-  const server = await startAs([build.path, "0", "--host", "127.0.0.1", "--data", file, ...flags]);
+  const server = await startAs([build.path, "0", "--host", "127.0.0.1", "--data", file, ...flags], surroundings);
   return {
     ...targetOf(server.port, server.pid, false),
     stop: async (signal?: NodeJS.Signals) => void (await server.stop(signal)),
@@ -49,9 +50,9 @@ export async function startOn(
 }
 
 /** Starts a server on an empty embedded database. */
-export async function startServer(build: Build, flags?: string[]): Promise<RunningTarget> {
+export async function startServer(build: Build, flags?: string[], surroundings?: Surroundings): Promise<RunningTarget> {
   const folder = temporaryFolder();
-  const server = await startOn(build, join(folder, "chat.db"), flags);
+  const server = await startOn(build, join(folder, "chat.db"), flags, surroundings);
   return {
     ...server,
     stop: async () => {

@@ -16,6 +16,7 @@ export class Pair {
   delivered = 0;
   /** The number of the next message to be delivered: those that were refused are holes. */
   private next = 0;
+  private readonly refused = new Set<number>();
   private readonly requests: Requests;
   /** By message: when it was sent, or was to be sent. A ring of those that have not arrived. */
   private sentAt = new Float64Array(1024);
@@ -59,7 +60,10 @@ export class Pair {
       if (kind !== MsgId.answer) return this.passOver(tally, kind, bytes, start, end);
       const number = messageOf(bytes, fields.acked.find(bytes, start, end));
       const errno = numberAt(bytes, fields.errno.find(bytes, start, end));
-      if (errno !== 0) tally.refuse(errno, bytes.toString("utf8", start, end));
+      if (errno !== 0) {
+        this.refused.add(number);
+        tally.refuse(errno, bytes.toString("utf8", start, end));
+      }
       if (number !== this.acked) return tally.fail(`ack of message ${number} in place of ${this.acked}`);
       if (receiver === null && tally.measuring) tally.latencies.record(receivedAt - this.timeOf(number));
       this.acked++;
@@ -89,6 +93,7 @@ export class Pair {
       tally.fail(`user ${this.to.id} got message ${number}, seq ${seq}, ${place}`);
       return false;
     }
+    if (this.refused.size > 0 && this.refused.has(number)) tally.fail(`message ${number} was refused, and delivered`);
     this.next = number + 1;
     this.delivered++;
     return true;
