@@ -1,5 +1,6 @@
 // What the embedded soak does to its one server and to the files of that. One after the other: each leaves a server
 // that runs, on files that can be written.
+import { dirname } from "node:path";
 import { MsgId } from "../../src/protocol.ts";
 import type { Wire } from "../wire.ts";
 import { copyStore, immutable, limitFiles, type Place, removeStore, runIn, whyNotImmutable } from "./embedded-place.ts";
@@ -190,7 +191,8 @@ export const EMBEDDED_FAULTS: EmbeddedFault[] = [
       killed(world, async () => {
         const small = world.small as Place;
         await moveTo(world, small);
-        const remount = (mode: string) => runIn(small, 'mount -o "remount,$2" "$(dirname "$1")"', small.file, mode);
+        const remount = (mode: string) =>
+          runIn(small, 'mount -t tmpfs -o "remount,$2" tmpfs "$1"', dirname(small.file), mode);
         await remount("ro");
         try {
           if ((await world.server.tryStart()) !== null) return;

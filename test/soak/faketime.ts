@@ -48,7 +48,12 @@ const SHARED_MEMORY = "/dev/shm";
 export function removeLeftovers(): void {
   for (const name of existsSync(SHARED_MEMORY) ? readdirSync(SHARED_MEMORY) : []) {
     const pid = /^(?:sem\.)?faketime_s(?:hm|em)_(\d+)$/.exec(name)?.[1];
-    if (pid !== undefined && !existsSync(`/proc/${pid}`)) rmSync(join(SHARED_MEMORY, name), { force: true });
+    if (pid === undefined || existsSync(`/proc/${pid}`)) continue;
+    try {
+      rmSync(join(SHARED_MEMORY, name));
+    } catch {
+      // Another user's, or removed meanwhile.
+    }
   }
 }
 process.on("exit", removeLeftovers);
