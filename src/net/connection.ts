@@ -52,6 +52,8 @@ export class Connection implements AnswerSink {
   private isDirty = false;
   private congested = false;
   private peerEnded = false;
+  /** When the peer's FIN came, by performance.now(); null before. */
+  peerEndedAt: number | null = null;
   private halfCloseTold = false;
   /** The last request (a fault that ends the connection) has been taken. */
   private lastTaken = false;
@@ -177,6 +179,7 @@ export class Connection implements AnswerSink {
   /** FIN: the peer sends no more, and may still read. */
   handleEnd(): void {
     this.peerEnded = true;
+    this.peerEndedAt ??= performance.now();
     if (this.state === "lingering") this.end();
     else if (this.state === "open") {
       if (this.awaitsProxyHeader) return this.refuseProxy("it ended before its PROXY header");
@@ -265,7 +268,8 @@ export class Connection implements AnswerSink {
     this.pumping = false;
     if (this.state !== "open") return;
     if (this.lastTaken && !this.busy) return this.finish(this.lastText);
-    if (this.canTake) this.resume();
+    // Behind a barrier the socket is read until something comes: who hangs up meanwhile is noticed.
+    if (this.canTake || (this.blocked && !this.congested && this.decoder.bufferedBytes === 0)) this.resume();
     else this.pause();
     if (this.decoder.holding) this.timer ??= setTimeout(() => this.releaseHeld(), TERMINATOR_WAIT_MS);
     else this.stopTimer();

@@ -14,6 +14,8 @@ import { Session } from "./session.ts";
 
 /** How long a log-in waits for its device's last session to write out what it has pushed. */
 const HANDOVER_MS = 1_000;
+/** Who has sent FIN and waits for a log-in for longer than this has most likely logged in elsewhere meanwhile. */
+const HUNG_UP_MS = 1_000;
 
 export interface Claim {
   userId: number;
@@ -135,7 +137,7 @@ export class Sessions {
   /** Commits the log-in. Throws errno 2 where the device is online at another instance. */
   private async openDevice(session: Session, takeover: boolean): Promise<OpenedDevice> {
     const { userId, device } = session;
-    const isWanted = this.elsewhere === null ? [] : [() => !session.ended];
+    const isWanted = this.elsewhere === null ? [] : [() => !session.ended && !hasHungUp(session)];
     const open = () => this.store.openDevice(userId, device, this.boot(), takeover, ...isWanted);
     try {
       return await open();
@@ -249,6 +251,9 @@ export class Sessions {
 }
 
 /** Throws where the session ended while its log-in was under way. */
+const hasHungUp = ({ connection: { peerEndedAt } }: Session): boolean =>
+  peerEndedAt !== null && performance.now() - peerEndedAt > HUNG_UP_MS;
+
 export function refuseEnded(session: Session): void {
   if (session.ended) throw replacedError();
 }

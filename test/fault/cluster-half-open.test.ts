@@ -31,7 +31,7 @@ afterAll(async () => {
 test("the connections to the database lead nowhere: one wait, then all goes on", async () => {
   const users = await Promise.all(Array.from({ length: 12 }, () => register(server.port)));
   const wires = await Promise.all(users.map((user) => login(server.port, user)));
-  const [ann, bob] = wires as [Wire, Wire, ...Wire[]];
+  const [ann, bob] = wires as Wire[] as [Wire, Wire, ...Wire[]];
   const chat = (msg: string): JsonObject => ({ msgId: MsgId.chat, toid: users[1]!.id, msg, mid: msg });
   // Until every connection is used.
   const busy = async () => {
