@@ -14,9 +14,13 @@ set key top left
 `;
 const COLOURS = ["#1f77b4", "#ff7f0e", "#d62728"];
 
-/** Writes the plots into `folder`. Throws where gnuplot is missing. */
-export function plot(results: Result[], folder: string): void {
+/** Throws where there is none. */
+export function needGnuplot(): void {
   if (Bun.which("gnuplot") === null) throw new Error("--plot needs gnuplot: apt-get install gnuplot-nox");
+}
+
+/** Writes into `folder` the plots for which enough was measured. */
+export function plot(results: Result[], folder: string): void {
   mkdirSync(folder, { recursive: true });
   const loads = linesOf(results, "open-loop", /^([\d,]+)\/s$/, ["p50", "p99", "p999"]);
   if (loads.length > 1)
