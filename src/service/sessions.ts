@@ -250,10 +250,10 @@ export class Sessions {
   }
 }
 
-/** Throws where the session ended while its log-in was under way. */
 const hasHungUp = ({ connection: { peerEndedAt } }: Session): boolean =>
   peerEndedAt !== null && performance.now() - peerEndedAt > HUNG_UP_MS;
 
+/** Throws where the session ended while its log-in was under way. */
 export function refuseEnded(session: Session): void {
   if (session.ended) throw replacedError();
 }
