@@ -23,6 +23,7 @@ export class SoakDevice implements Device {
   private client: ChatClient | null = null;
   /** The program that sends is logged in; a new one each time that another takes over. */
   private ready = Promise.withResolvers<ChatClient>();
+  private isReady = false;
   /** The last seq that came by this connection, by conversation, seen below the SDK's own filter. */
   private connection = new Map<string, number>();
   /** Where the next connection goes first. */
@@ -102,7 +103,9 @@ export class SoakDevice implements Device {
   private async replace(): Promise<void> {
     const old = this.client;
     this.client = null;
-    this.ready = Promise.withResolvers();
+    // Who waits already, waits for this one: that of another replacement, which this one outdoes.
+    if (this.isReady) this.ready = Promise.withResolvers();
+    this.isReady = false;
     // Two programs that reconnect would take the session from each other for ever.
     const end = () => void old?.close(0);
     old?.on("offline", end);
@@ -133,7 +136,9 @@ export class SoakDevice implements Device {
           return this.stopping;
         },
       );
-    await until(isIn, `${this.name} is logged in`, 90_000);
+    await until(() => client !== this.client || isIn(), `${this.name} is logged in`, 90_000);
+    if (client !== this.client) return;
+    this.isReady = true;
     this.ready.resolve(client);
   }
 
