@@ -51,6 +51,8 @@ export interface Result {
 const FATAL = new Set([1053, 1077, 1079, 1152, 1153, 1158, 1159, 1160, 1161, 1290, 1792, 1836, 1927, 3169, 4031]);
 /** Nothing for this long is no delay of the network any more. */
 const SILENCE_MS = 500;
+/** For the server to end its side after our goodbye. */
+const GOODBYE_MS = 1_000;
 const BINARY_CHARSET = 63;
 /** Rows of a stream that may wait for their reader. */
 const ROWS_AHEAD = 1_000;
@@ -98,7 +100,7 @@ export class Connection {
     const late = setTimeout(() => fail({ message: `no answer for ${timeoutMs} ms`, code: "ETIMEDOUT" }), timeoutMs);
     const fail = (error: unknown) => {
       clearTimeout(late);
-      raw.destroy();
+      destroyRaw(raw);
       reject(translate(error));
     };
     raw.on("error", fail);
@@ -174,6 +176,7 @@ export class Connection {
   close(): void {
     this.lost ??= new ConnectionLost("the connection is closed");
     this.raw.end(() => undefined);
+    setTimeout(() => destroyRaw(this.raw), GOODBYE_MS).unref();
   }
 
   destroy(reason = "the connection is closed"): void {
@@ -183,11 +186,17 @@ export class Connection {
   private fail(error: ConnectionLost): void {
     if (this.lost === null) {
       this.lost = error;
-      this.raw.destroy();
+      destroyRaw(this.raw);
       this.onLost?.();
     }
     for (const settle of this.waiting) settle(error);
   }
+}
+
+/** mysql2 ends the stream alone, whose descriptor stays as long as the other side does not end it too. */
+function destroyRaw(raw: Raw): void {
+  raw.destroy();
+  (raw as Raw & { stream: { destroy(): void } }).stream.destroy();
 }
 
 function toResult(rows: unknown, fields: FieldPacket[] | undefined): Result {

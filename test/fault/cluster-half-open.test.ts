@@ -1,10 +1,11 @@
 // All connections to the database are half-open: they stand, and lead nowhere. That costs the callers one time limit, not one
-// for each connection of the pool.
+// for each connection of the pool, and what is given up holds no descriptor any more.
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { Errno, type JsonObject, MsgId } from "../../src/protocol.ts";
 import { type RunningServer, until } from "../harness.ts";
 import { type RunningMariadb, startMariadb } from "../services.ts";
 import { Gate } from "../soak/gate.ts";
+import { descriptorsOf } from "../soak/resources.ts";
 import { login, register, type Wire } from "../wire.ts";
 import { startInstance } from "./cluster-crowd.ts";
 
@@ -43,6 +44,8 @@ test("the connections to the database lead nowhere: one wait, then all goes on",
   };
   await until(busy, "all connections are open");
 
+  const descriptors = descriptorsOf(server.pid);
+
   gate.strand();
   const startedAt = performance.now();
   expect((await ann.ask(chat("1"))).errno).toBe(Errno.unavailable);
@@ -55,4 +58,5 @@ test("the connections to the database lead nowhere: one wait, then all goes on",
   expect(performance.now() - againAt).toBeLessThan(1_500);
   for (const text of ["1", "2"]) await bob.next(({ msg, ack }) => msg === text && ack === undefined);
   expect(wires.map(({ ended }) => ended)).toEqual(wires.map(() => false));
+  await until(() => descriptorsOf(server.pid) <= descriptors, "what was given up is closed");
 }, 60_000);
