@@ -34,6 +34,7 @@ const SOCK_CLOEXEC = 0o2000000;
 const MSG_DONTWAIT = 0x40;
 const MSG_NOSIGNAL = 0x4000;
 const SOL_SOCKET = 1;
+const SO_RCVBUF = 8;
 const SO_ACCEPTCONN = 30;
 const IPPROTO_TCP = 6;
 const TCP_USER_TIMEOUT = 18;
@@ -50,6 +51,15 @@ export const setBacklog = (fd: number, backlog: number): boolean => libc?.listen
 export function setUserTimeout(fd: number, ms: number): void {
   if (process.platform !== "linux") return;
   libc?.setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, ptr(new Uint32Array([ms])), 4);
+}
+
+/**
+ * How much of what a peer sends the system keeps until it is read, of each connection that a listening socket `fd` accepts
+ * from now on (twice as much, with what it needs itself). Left alone, that grows to many megabytes.
+ */
+export function setReceiveBuffer(fd: number, bytes: number): void {
+  if (process.platform !== "linux") return;
+  libc?.setsockopt(fd, SOL_SOCKET, SO_RCVBUF, ptr(new Uint32Array([bytes])), 4);
 }
 
 /** Takes the exclusive lock of an open file, until it is closed or the process ends; false where another holds it. */

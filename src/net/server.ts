@@ -1,6 +1,6 @@
 // The listening socket and the set of its connections: limits, time-outs, and the end of them all.
 import type { TCPSocketListener } from "bun";
-import { closeDescriptor, duplicate, listeningAddress, setBacklog, setUserTimeout } from "../libc.ts";
+import { closeDescriptor, duplicate, listeningAddress, setBacklog, setReceiveBuffer, setUserTimeout } from "../libc.ts";
 import { StartError } from "../start-error.ts";
 import type { ConnectionEvents, ConnectionLimits } from "./callbacks.ts";
 import { Connection } from "./connection.ts";
@@ -21,6 +21,8 @@ export interface ServerOptions extends ConnectionLimits {
 
 /** Connections that the kernel may queue for us: a burst of connects must not lose any. */
 const BACKLOG = 4096;
+/** What may pile up of a connection that is not read: then its client can send no more, and notices. */
+const RECEIVE_BUFFER_BYTES = 256 * 1024;
 const KEEPALIVE_MS = 60_000;
 /** How long an idle peer is probed: one lost packet must not end its connection. */
 const PROBES_MS = 10_000;
@@ -108,6 +110,7 @@ export class Server {
         },
       });
       setBacklog(descriptorOf(listener), BACKLOG);
+      setReceiveBuffer(descriptorOf(listener), RECEIVE_BUFFER_BYTES);
       setUserTimeout(descriptorOf(listener), Math.max(this.options.writeTimeoutMs, KEEPALIVE_MS) + PROBES_MS);
       return listener;
     } catch (error) {

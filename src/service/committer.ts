@@ -9,6 +9,7 @@ import type { Delivery } from "./delivery.ts";
 import type { Log } from "./log.ts";
 import { ackOf, answer } from "./render.ts";
 import type { Session } from "./session.ts";
+import { Shedder } from "./shedder.ts";
 
 /** A valid chat message on its way into the log. */
 export interface ChatRequest {
@@ -31,9 +32,10 @@ const BATCH_ROWS = 500;
 const BATCH_TEXT = 1024 * 1024;
 /** Batches at the store at once: while one is synced to disk, the next is on its way. */
 const BATCHES_IN_FLIGHT = 8;
-/** Beyond, new messages are answered with errno 16. */
-const QUEUE_ROWS = 50_000;
+/** Beyond, new messages are answered with errno 16, if not before: see Shedder. */
+const QUEUE_ROWS = 200_000;
 const QUEUE_TEXT = 64 * 1024 * 1024;
+const COMPACTED_ROWS = 10_000;
 /** How often those are looked for whose time is up. */
 const TICK_MS = 100;
 
@@ -46,11 +48,14 @@ interface Batch {
 
 export class Committer {
   private queue: ChatRequest[] = [];
+  /** Where the queue begins: what is before has been taken out. */
+  private first = 0;
   private queueText = 0;
   private scheduled = false;
   private complainedAt = Number.NEGATIVE_INFINITY;
   private readonly inFlight = new Set<Batch>();
-  private readonly timer = setInterval(() => this.giveUpLate(), TICK_MS);
+  private readonly shedder = new Shedder();
+  private readonly timer = setInterval(() => this.tick(), TICK_MS);
 
   constructor(
     private readonly store: Store,
@@ -62,7 +67,8 @@ export class Committer {
 
   /** Takes a message: its request is answered when it is stored. Throws errno 16 where too many wait. */
   add(request: ChatRequest): void {
-    if (this.queue.length >= QUEUE_ROWS || this.queueText >= QUEUE_TEXT)
+    const isFull = this.queue.length - this.first >= QUEUE_ROWS || this.queueText >= QUEUE_TEXT;
+    if (isFull || this.shedder.refuses(this.waitedMs(request.at), request.at))
       throw new ChatError(Errno.rateLimited, "too many messages wait to be stored: send again later", {
         retryAfterMs: 1000,
       });
@@ -77,23 +83,24 @@ export class Committer {
 
   /** At the end of the loop's turn, so that what one turn has read is one batch. */
   private schedule(): void {
-    if (this.scheduled || this.inFlight.size >= BATCHES_IN_FLIGHT || this.queue.length === 0) return;
+    if (this.scheduled || this.inFlight.size >= BATCHES_IN_FLIGHT || this.first === this.queue.length) return;
     this.scheduled = true;
     setImmediate(() => {
       this.scheduled = false;
-      this.commit(this.takeBatch());
+      // They may have been given up meanwhile.
+      if (this.first < this.queue.length) this.commit(this.takeBatch());
       this.schedule();
     });
   }
 
   private takeBatch(): ChatRequest[] {
-    let count = 0;
+    let end = this.first;
     let text = 0;
-    while (count < this.queue.length && count < BATCH_ROWS && text < BATCH_TEXT)
-      text += this.queue[count++]!.text.length;
-    const requests = count === this.queue.length ? this.queue : this.queue.splice(0, count);
-    if (requests === this.queue) this.queue = [];
-    this.queueText -= text;
+    while (end < this.queue.length && end - this.first < BATCH_ROWS && text < BATCH_TEXT)
+      text += this.queue[end++]!.text.length;
+    const requests = this.takeUntil(end);
+    const now = performance.now();
+    this.shedder.take(requests.length, this.waitedMs(now), now);
     return requests;
   }
 
@@ -153,12 +160,37 @@ export class Committer {
     this.log.error(line);
   }
 
+  /** Takes the queue's messages before index `end` out. */
+  private takeUntil(end: number): ChatRequest[] {
+    const all = end === this.queue.length;
+    const taken = all && this.first === 0 ? this.queue : this.queue.slice(this.first, end);
+    for (const { text } of taken) this.queueText -= text.length;
+    this.first = all ? 0 : end;
+    if (all) this.queue = [];
+    // Seldom: moving what is left costs its length.
+    if (this.first > COMPACTED_ROWS) {
+      this.queue.splice(0, this.first);
+      this.first = 0;
+    }
+    return taken;
+  }
+
+  /** Of the oldest message in the queue. */
+  private waitedMs(now: number): number {
+    return now - (this.queue[this.first]?.at ?? now);
+  }
+
+  private tick(): void {
+    this.shedder.tick();
+    this.giveUpLate();
+  }
+
   private giveUpLate(): void {
     const before = performance.now() - this.storeTimeoutMs + TICK_MS;
     for (const batch of this.inFlight) if (batch.requests[0]!.at < before) this.giveUp(batch);
-    let late = 0;
-    while (late < this.queue.length && this.queue[late]!.at < before) this.queueText -= this.queue[late++]!.text.length;
-    if (late > 0) this.refuse(this.queue.splice(0, late));
+    let end = this.first;
+    while (end < this.queue.length && this.queue[end]!.at < before) end++;
+    if (end > this.first) this.refuse(this.takeUntil(end));
   }
 
   private giveUp(batch: Batch): void {

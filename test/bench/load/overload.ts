@@ -1,11 +1,12 @@
-// Overload: messages at a rate that the server cannot keep up with, of clients that wait for no answer. They stop for one thing
-// alone: that their socket takes no more.
+// Overload: messages at a rate that the server cannot keep up with, of clients that wait for no answer. They leave out what is due
+// only while their socket takes no more, or thousands of their messages are not answered.
 import type { Pair } from "./pairs.ts";
 import { type Load, type Measured, Tally } from "./tally.ts";
 import type { Schedule } from "./ticker.ts";
 
 /** Ticks a second: at each of them one sender has as many messages to send as are due. */
 const TICKS = 2_000;
+const MOST_UNANSWERED = 8_192;
 
 export interface Overloaded extends Measured {
   /** Messages that were due, all in all. */
@@ -25,7 +26,8 @@ export async function driveOverload(pairs: Pair[], rate: number, load: Load): Pr
       const { [ticks % pairs.length]: pair } = pairs;
       const count = Math.round((ticks + 1) * (rate / TICKS)) - Math.round(ticks * (rate / TICKS));
       due += count;
-      if (!pair!.sender.isFull) pair!.send(tally, count, startAt + ticks * everyMs);
+      const isHeldBack = pair!.sender.isFull || pair!.sent - pair!.acked > MOST_UNANSWERED;
+      if (!isHeldBack) pair!.send(tally, count, startAt + ticks * everyMs);
     }
   };
   const ticker = new Worker(new URL("./ticker.ts", import.meta.url));
