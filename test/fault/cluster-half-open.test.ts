@@ -50,10 +50,10 @@ test("the connections to the database lead nowhere: one wait, then all goes on",
   const startedAt = performance.now();
   expect((await ann.ask(chat("1"))).errno).toBe(Errno.unavailable);
   expect(performance.now() - startedAt).toBeLessThan(STORE_TIMEOUT_S * 1_000 + 1_500);
+  expect((await ann.ask(chat("1"))).errno).toBe(Errno.ok);
   // By now it is known; whatever connection somebody gets, it is a good one.
   const againAt = performance.now();
-  const again = [chat("1"), chat("2")].map((request) => ann.ask(request));
-  const answers = await Promise.all([...again, ...wires.map((wire) => wire.ask({ msgId: MsgId.friends }))]);
+  const answers = await Promise.all([ann.ask(chat("2")), ...wires.map((wire) => wire.ask({ msgId: MsgId.friends }))]);
   expect(answers.map(({ errno }) => errno)).toEqual(answers.map(() => Errno.ok));
   expect(performance.now() - againAt).toBeLessThan(1_500);
   for (const text of ["1", "2"]) await bob.next(({ msg, ack }) => msg === text && ack === undefined);
