@@ -152,6 +152,8 @@ export class Delivery {
       if (session.ended) continue;
       const [conversation, seq] = push.hint.row;
       const position = session.position(conversation, push.hint.conv);
+      // Nobody can have been delivered anything of a conversation of two that begins here and now: no need to ask the store.
+      if (seq === 1 && position.at === null && this.forward === null && push.hint.key.kind === "u") position.start(0);
       if (seq === (position.at ?? -1) + 1 && session.pushable && !session.behind.has(position) && pushing) {
         if (seq > position.head) position.head = seq;
         this.push(session, position, push.hint.row, push);
