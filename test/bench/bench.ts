@@ -14,7 +14,11 @@ import { chosen, runSuite } from "./suite.ts";
 // What was started ends with this process, however that ends.
 for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => process.exit(1));
 
-const given = readArguments(Object.fromEntries(SCENARIOS.map(({ name, about }) => [name, about])));
+const given = readArguments(
+  Object.fromEntries(
+    SCENARIOS.map(({ name, about, onRequest }) => [name, onRequest ? `${about} (only by name)` : about]),
+  ),
+);
 try {
   await bench();
 } catch (error) {

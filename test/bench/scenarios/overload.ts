@@ -16,6 +16,7 @@ const QUIET_RATE = 1_000;
 export const overload: Scenario = {
   name: "overload",
   about: `${TIMES} times the capacity of a server on one processor, from clients that wait for no answer`,
+  onRequest: true,
   unable: Bun.which("taskset") === null ? "taskset is missing: apt-get install util-linux" : null,
   cases: ({ pairs: count, textBytes, seconds, warmUpSeconds }) => {
     const measure = async (server: RunningTarget): Promise<Sample> => {

@@ -23,6 +23,7 @@ const mean = (all: Measured[], metric: "p50" | "p99" | "p999"): number =>
 export const slowReader: Scenario = {
   name: "slow-reader",
   about: "others at 2,000 messages/s beside a reader that reads a flood, then beside one that has stopped",
+  onRequest: true,
   cases: ({ pairs, textBytes, seconds, warmUpSeconds }) =>
     FLOODS.map((flood): Case => {
       const measure = async (server: RunningTarget): Promise<Sample> => {
