@@ -18,6 +18,9 @@ interface Leg {
   closing: boolean;
 }
 
+/** A kernel gives up after some time to tell somebody who has vanished that the connection has ended. */
+const FORGOTTEN_MS = 15_000;
+
 /** pass: as it should be. swallow: what comes is lost. hold: nothing is read, and nothing is lost. */
 type Mode = "pass" | "swallow" | "hold";
 
@@ -171,8 +174,8 @@ export class Gate {
       this.later(from, () => this.pass(from, data));
     },
     end: (from: Socket<Leg>) => {
-      if (from.data.stranded || this.mode === "swallow") return;
-      this.later(from, () => this.passEnd(from));
+      if (from.data.stranded) setTimeout(() => from.terminate(), FORGOTTEN_MS);
+      else if (this.mode !== "swallow") this.later(from, () => this.passEnd(from));
     },
     close: (from: Socket<Leg>) => {
       this.legs.delete(from);
@@ -182,10 +185,8 @@ export class Gate {
         from.data.other = other.data.other = null;
       };
       // Who is gone says nothing through a black hole.
-      if (stranded || this.mode === "swallow") {
-        part();
-        other.data.stranded = true;
-      } else
+      if (stranded || this.mode === "swallow") part();
+      else
         this.later(from, () => {
           part();
           other.data.closing = true;

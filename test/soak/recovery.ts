@@ -66,6 +66,8 @@ export class Recovery {
     "database-returned": new Samples(),
   };
   readonly activities: Activity[] = [];
+  /** Told of every sample. */
+  tell: (line: string) => void = () => undefined;
   private waiting: Waiting[] = [];
   private watches: Watch[] = [];
   private devices = new Map<string, Device>();
@@ -126,5 +128,6 @@ export class Recovery {
       (each) => each !== by && each.from <= at + ms && each.to >= at - AFTERMATH_MS,
     );
     (isDisturbed ? this.together : this.alone)[mark].add(ms);
+    this.tell(`${mark} ${isDisturbed ? "together" : "alone"}: ${Math.round(ms)} ms after ${by.name}`);
   }
 }

@@ -60,6 +60,7 @@ export async function soak(options: SoakOptions): Promise<Outcome> {
   const random = new Random(options.seed);
   const ledger = new Ledger(findings);
   const recovery = new Recovery();
+  recovery.tell = (line) => protocol.note(line);
   const cluster = await Cluster.start(options.instances, options.longestMs, findings, protocol);
   const { instances } = cluster;
   const crowd = new Crowd(options, instances, ledger, recovery, random.fork());
