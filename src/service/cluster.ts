@@ -4,6 +4,7 @@ import type { Head, Shared } from "../db/db.ts";
 import type { Store } from "../model/store.ts";
 import { ChatError, Errno, parseConv } from "../protocol.ts";
 import type { Addressed, Hint, Owner, Router, RouterEvents } from "../router/router.ts";
+import { Claims } from "./claims.ts";
 import { Contact } from "./contact.ts";
 import type { Elsewhere } from "./elsewhere.ts";
 import type { Log } from "./log.ts";
@@ -25,8 +26,8 @@ const CHECKED_AT_ONCE = 1_000;
 const RESTART_EVERY_MS = 500;
 const COMPLAIN_EVERY_MS = 30_000;
 const RETRY_MS = 1_000;
-/** Sessions entered at Redis at once. */
-const CLAIMS_AT_ONCE = 500;
+/** Entries taken out of Redis at once. */
+const RELEASED_AT_ONCE = 500;
 
 export class Cluster implements Elsewhere, RouterEvents {
   private router: Router | null = null;
@@ -39,7 +40,7 @@ export class Cluster implements Elsewhere, RouterEvents {
   private polling = false;
   /** The store may hold devices for this boot that have no session here. */
   private doubted = false;
-  private claiming = false;
+  private readonly claims: Claims;
   /** Boots that have died of late: their users still count as online. */
   private readonly mourned = new Set<string>();
   /** What was read of the commit log and has not reached the sessions: the store does not tell it twice. */
@@ -60,6 +61,7 @@ export class Cluster implements Elsewhere, RouterEvents {
     this.contact = new Contact(store, { compare: () => this.endReplaced(), onThawed: () => this.goOn() }, log);
     store.onLost(() => this.startOver());
     store.onDead((boots) => this.mourn(boots));
+    this.claims = new Claims(sessions, (session) => this.router?.claim(ownerOf(session)));
     this.router = openRouter?.(store.boot, this) ?? null;
     this.timer = setInterval(() => this.poll(), POLL_MS);
   }
@@ -132,14 +134,7 @@ export class Cluster implements Elsewhere, RouterEvents {
   }
 
   async onReset(): Promise<void> {
-    if (this.claiming) return;
-    this.claiming = true;
-    const all = [...this.sessions];
-    while (all.length > 0) {
-      const some = all.splice(0, CLAIMS_AT_ONCE).filter(({ epoch, ended }) => epoch > 0 && !ended);
-      await Promise.all(some.map((session) => this.router?.claim(ownerOf(session))));
-    }
-    this.claiming = false;
+    await this.claims.all();
   }
 
   /** Gives up everything that others wait for: to be called when all sessions have ended. */
@@ -178,6 +173,7 @@ export class Cluster implements Elsewhere, RouterEvents {
       this.log.warn(`the commit log was not read: ${(error as Error).message}`);
     }
     this.polling = false;
+    if (this.router?.hears) this.claims.refresh();
   }
 
   /** After a time without contact: nothing was pushed, and what others told was not taken. */
@@ -251,7 +247,9 @@ export class Cluster implements Elsewhere, RouterEvents {
       const devices = await this.store.devicesAt(boots);
       this.sessions.presence.review(devices.map(({ userId }) => userId));
       while (devices.length > 0)
-        await Promise.all(devices.splice(0, CLAIMS_AT_ONCE).map((device) => this.router?.release(device, device.boot)));
+        await Promise.all(
+          devices.splice(0, RELEASED_AT_ONCE).map((device) => this.router?.release(device, device.boot)),
+        );
     } catch (error) {
       this.log.warn(`who was online at a dead instance is not known yet: ${(error as Error).message}`);
       setTimeout(() => this.tellOf(boots), RETRY_MS);

@@ -19,7 +19,8 @@ let b: RunningServer;
 let keysAtStart: string[] = [];
 
 const admin = async <T>(ask: (redis: Redis) => Promise<T>): Promise<T> => {
-  const redis = new Redis(cluster.redis!.url);
+  // Its state is no matter: one that is busy is told to stop.
+  const redis = new Redis(cluster.redis!.url, { enableReadyCheck: false });
   try {
     return await ask(redis);
   } finally {
@@ -71,12 +72,48 @@ interface Fault {
   end(): unknown;
 }
 
+let busy: Promise<unknown> = Promise.resolve();
+/** Nothing in it is of interest; no buffer that is small holds it. */
+const NOISE = `${" ".repeat(256 * 1024)}{"from":"nobody","envelopes":[]}`;
+
 const faults: Record<string, Fault> = {
   "is emptied": { begin: () => admin((redis) => redis.flushall()), ms: 0, end: () => undefined },
+  // As with a maxmemory-policy that evicts: what says that it was emptied stays.
+  "loses the users' entries alone": {
+    begin: () => admin(async (redis) => redis.del(...(await redis.keys("*:user:*")))),
+    ms: 0,
+    end: () => undefined,
+  },
   "drops the subscriptions": {
     begin: () => admin((redis) => redis.call("CLIENT", "KILL", "TYPE", "pubsub")),
     ms: 0,
     end: () => undefined,
+  },
+  "is out of memory": {
+    begin: () => admin((redis) => redis.config("SET", "maxmemory", "1")),
+    ms: 3_000,
+    end: () => admin((redis) => redis.config("SET", "maxmemory", "0")),
+  },
+  "is busy with somebody's script": {
+    begin: async () => {
+      await admin((redis) => redis.config("SET", "busy-reply-threshold", "500"));
+      busy = admin((redis) => redis.eval("while true do end", 0)).catch(() => undefined);
+    },
+    ms: 3_000,
+    end: async () => {
+      await admin((redis) => redis.call("SCRIPT", "KILL"));
+      await busy;
+    },
+  },
+  "cuts off subscribers that do not take everything at once": {
+    begin: async () => {
+      await admin((redis) => redis.config("SET", "client-output-buffer-limit", "pubsub 1 1 1"));
+      await admin(async (redis) => {
+        for (const channel of (await redis.pubsub("CHANNELS")) as string[]) await redis.publish(channel, NOISE);
+      });
+    },
+    ms: 1_000,
+    end: () => admin((redis) => redis.config("SET", "client-output-buffer-limit", "pubsub 32mb 8mb 60")),
   },
   "hangs for 5 s": { begin: () => cluster.redis!.pause(), ms: 5_000, end: () => cluster.redis!.resume() },
   "dies and comes back empty": { begin: () => cluster.redis!.kill(), ms: 3_000, end: () => cluster.redis!.restart() },
