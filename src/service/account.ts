@@ -40,8 +40,7 @@ export async function login(context: Context, request: Request, current: Session
     order,
   });
   try {
-    const friends = await store.friendsOf(user.id);
-    const groups = await store.groupsOf(user.id);
+    const [friends, groups] = await Promise.all([store.friendsOf(user.id), store.groupsOf(user.id)]);
     const listed = [...friends, ...groups.flatMap(({ members }) => members)].map(([id]) => id);
     const states = await sessions.presence.states(listed);
     const stateOf = (id: number): State => (id === user.id ? "online" : states(id));
