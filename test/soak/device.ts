@@ -176,6 +176,9 @@ export class SoakDevice implements Device {
   private inspect({ msgId, conv, seq }: Message): void {
     if (msgId !== MsgId.chat && msgId !== MsgId.groupChat) return;
     const last = this.connection.get(conv as string) ?? 0;
+    // Allowed after the death of a server only; and it may not have been known to the client that it was one.
+    if (!this.confirms && last === 0 && (seq as number) <= (this.accounts.get(conv as string)?.last ?? 0))
+      this.ledger.again++;
     this.connection.set(conv as string, seq as number);
     if ((seq as number) <= last)
       this.ledger.findings.add("disorder", `${conv}: ${seq} after ${last} on a connection of ${this.name}`);

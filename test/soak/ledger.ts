@@ -122,8 +122,10 @@ export class Ledger {
   sent = 0;
   acked = 0;
   told = 0;
-  /** What came again to a device whose program had been replaced, or that does not confirm. */
+  /** What came again to a device whose program had been replaced. */
   repeats = 0;
+  /** Conversations that began again with what was known, on a new connection of a device that does not confirm. */
+  again = 0;
   /** What was on its way to devices that do not confirm when their connection was lost. */
   missed = 0;
 

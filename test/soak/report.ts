@@ -61,6 +61,7 @@ export const messageLines = (ledger: Ledger, rows: number, seconds: number): str
   row("received", number(ledger.told), "by all devices together"),
   row("stored", number(rows), "read from the store, row by row"),
   row("came again", number(ledger.repeats), "to a program that had taken a session over, which knows what it has"),
+  row("began again", number(ledger.again), "conversations of devices without `confirm`, after a server's death"),
   row("missed", number(ledger.missed), "on their way when a connection without `confirm` was lost: no promise"),
 ];
 
