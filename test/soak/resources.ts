@@ -18,28 +18,37 @@ export function descriptorsOf(pid: number): number {
   }
 }
 
-/** A value that is looked at from time to time. */
+/** Of its life: what came before was warming up. */
+const FIRST_MS = 60_000;
+/** A runtime gives back what it has freed when it likes to: single values say little. */
+const SPAN_MS = 60_000;
+
+/** The memory of one process, looked at from time to time. */
 export class Memory {
-  /** After a minute of load, in MiB: what it is compared with; 0: the process did not live so long. */
-  first = 0;
   highest = 0;
-  last = 0;
+  private readonly seen: { age: number; value: number }[] = [];
 
   constructor(
     readonly pid: number,
     readonly startedAt: number,
   ) {}
 
-  look(now: number, afterMs: number): void {
+  look(now: number): void {
     const value = memoryOf(this.pid);
     if (value === 0) return;
-    if (this.first === 0 && now - this.startedAt >= afterMs) this.first = value;
-    this.last = value;
+    this.seen.push({ age: now - this.startedAt, value });
     this.highest = Math.max(this.highest, value);
   }
 
-  /** Of what it was after the first minute, how much more it is in the end; null where it did not live so long. */
-  get growth(): number | null {
-    return this.first === 0 ? null : this.last / this.first - 1;
+  /** In MiB, on the average of the minute that follows its first one, and of its last one; null where it was too short. */
+  get span(): { first: number; last: number } | null {
+    const end = this.seen.at(-1)?.age ?? 0;
+    if (end < FIRST_MS + 2 * SPAN_MS) return null;
+    return { first: this.mean(FIRST_MS, FIRST_MS + SPAN_MS), last: this.mean(end - SPAN_MS, end) };
+  }
+
+  private mean(from: number, to: number): number {
+    const values = this.seen.filter(({ age }) => age >= from && age <= to).map(({ value }) => value);
+    return values.reduce((sum, value) => sum + value, 0) / values.length;
   }
 }

@@ -45,7 +45,6 @@ export interface Outcome {
 }
 
 const PROGRESS_MS = 10_000;
-const MEMORY_AFTER_MS = 60_000;
 /** For everything to come to rest after the last fault. */
 const REST_MS = 90_000;
 const PAGE_ROWS = 20_000;
@@ -121,7 +120,7 @@ function look({ instances }: Cluster, memories: Memory[]): void {
       memory = new Memory(running.pid, startedAt);
       memories.push(memory);
     }
-    memory.look(performance.now(), MEMORY_AFTER_MS);
+    memory.look(performance.now());
   }
 }
 
