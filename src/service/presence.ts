@@ -102,10 +102,17 @@ export class Presence {
   /** Tells who lists the user, where they take it for something else. */
   private async settle(userId: number, state: State): Promise<void> {
     if ((state === "online") === this.believed.has(userId)) return;
+    if (state === "offline" && this.isEntering(userId)) return void setTimeout(() => this.review([userId]), RETRY_MS);
     const followers = await this.store.listedBy(userId);
     if (state === "online") this.believed.add(userId);
     else this.believed.delete(userId);
     for (const follower of followers) for (const session of this.router.of(follower)) this.tell(session, userId, state);
+  }
+
+  /** Whether a log-in of the user is under way here: who comes from another instance was not away in between. */
+  private isEntering(userId: number): boolean {
+    for (const { ready, ended } of this.router.of(userId)) if (!ready && !ended) return true;
+    return false;
   }
 
   /** What changed while the session could not be told. */
