@@ -4,8 +4,8 @@
 // read more slowly, because of their requests in flight, and their clients cannot send more.
 import { Busy } from "./busy.ts";
 
-/** Others have waited for long. */
-const QUEUE_MS = 100;
+/** Others have waited for long: longer than a thousand messages of each of fifty clients take, where each waits for its answers. */
+const QUEUE_MS = 1_000;
 /** For so long that it is no burst. */
 const BURST_MS = 1_000;
 /** After that, it is none either when it comes again this soon. */
