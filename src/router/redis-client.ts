@@ -5,11 +5,11 @@ import { describeTarget, type RedisTarget } from "./redis-url.ts";
 
 export type Client = Redis | Cluster;
 
-const CONNECT_TIMEOUT_MS = 2_000;
+const CONNECT_TIMEOUT_MS = 1_000;
 /** A command that takes longer has failed. */
 const COMMAND_TIMEOUT_MS = 1_000;
 /** A connection on which nothing arrives for this long after a command is dead: it is made anew. */
-const SILENCE_MS = 3_000;
+const SILENCE_MS = 2_000;
 
 /** Connects, and again after each loss; commands fail meanwhile. */
 export function connect(target: RedisTarget): Client {
@@ -24,7 +24,7 @@ export function connect(target: RedisTarget): Client {
     enableOfflineQueue: false,
     autoResubscribe: false,
     maxRetriesPerRequest: 0,
-    retryStrategy: (times: number) => Math.min(50 * 2 ** Math.min(times, 6), 1_000),
+    retryStrategy: (times: number) => Math.min(50 * 2 ** Math.min(times, 6), 500),
   };
   switch (target.kind) {
     case "single":
