@@ -5,18 +5,19 @@ import { report } from "../soak/report.ts";
 import { soak } from "../soak/soak.ts";
 
 const SEED = 20_261_124;
+const FAULTS_AT_LEAST = 20;
 
 test("nothing is lost, doubled, out of order or stuck while everything fails", async () => {
   console.log(`soak in short: npm run soak -- --seed ${SEED}`);
   const told: string[] = [];
   const outcome = await soak({
     seed: SEED,
-    ms: 25_000,
+    ms: 30_000,
     users: 12,
     rate: 400,
     instances: 3,
     faults: FAULTS,
-    crowded: true,
+    crowded: FAULTS_AT_LEAST,
     // Longer than the lease of 6 s.
     longestMs: 8_000,
     log: null,
@@ -26,9 +27,9 @@ test("nothing is lost, doubled, out of order or stuck while everything fails", a
   // On a failure: how it went, the table, and what was found.
   if (findings.total > 0) console.log([...told, ...report(outcome).lines, ...findings.examples].join("\n"));
   expect(Object.entries(findings.counts).filter(([, count]) => count > 0)).toEqual([]);
-  expect(schedule.injected).toBeGreaterThanOrEqual(15);
-  expect(ledger.acked).toBeGreaterThanOrEqual(1_000);
+  expect(schedule.injected).toBeGreaterThanOrEqual(FAULTS_AT_LEAST);
+  expect(ledger.acked).toBeGreaterThanOrEqual(500);
   expect(ledger.acked).toBe(ledger.sent);
   expect(store.rows).toBe(ledger.acked);
   expect(ledger.told).toBeGreaterThanOrEqual(3 * ledger.acked);
-}, 240_000);
+}, 300_000);

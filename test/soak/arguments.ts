@@ -32,7 +32,7 @@ export function readArguments(): SoakOptions {
       rate: positive(values.rate),
       instances: positive(values.instances),
       faults: chosen(values.faults),
-      crowded: false,
+      crowded: 0,
       longestMs: 20_000,
       log: values.log ?? null,
       tell: (line) => console.log(line),

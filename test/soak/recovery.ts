@@ -5,6 +5,8 @@ import { type Flow, RECENT } from "./ledger.ts";
 
 /** A message told later than this after its acknowledgement came by the store's log, not live. */
 const LIVE_MS = 500;
+/** So long without a late one, and they are live again: by the log alone, which is read every 2 s, they are late for longer. */
+const CALM_MS = 1_000;
 /** For so long after Redis's return it is watched whether messages are live. */
 const WATCH_MS = 6_000;
 /** What another fault has left behind may take so long. */
@@ -49,8 +51,8 @@ interface Watch {
   at: number;
   by: Activity;
   instance: Instance | undefined;
-  /** When the last message that was told late had been acknowledged, by "from to" instance; 0: none was late. */
-  late: Map<string, number>;
+  /** When the messages that were told late had been acknowledged, by "from to" instance. */
+  late: Map<string, number[]>;
 }
 
 export class Recovery {
@@ -79,7 +81,7 @@ export class Recovery {
   mark(mark: Mark, by: Activity, instance?: Instance): void {
     const at = performance.now();
     if (mark === "redis-returned") {
-      const watch = { at, by, instance, late: new Map<string, number>() };
+      const watch = { at, by, instance, late: new Map<string, number[]>() };
       this.watches.push(watch);
       setTimeout(() => this.conclude(watch), WATCH_MS);
       return;
@@ -112,15 +114,23 @@ export class Recovery {
       if (instance !== undefined && from !== instance && to !== instance) continue;
       const pair = `${from.index} ${to.index}`;
       const isLate = ackedAt >= at && now - ackedAt > LIVE_MS && flow.count - number < RECENT;
-      if (isLate) late.set(pair, ackedAt);
-      else if (!late.has(pair)) late.set(pair, 0);
+      const times = late.get(pair) ?? [];
+      late.set(pair, times);
+      if (isLate) times.push(ackedAt);
     }
   }
 
   private conclude(watch: Watch): void {
     this.watches = this.watches.filter((each) => each !== watch);
-    for (const ackedAt of watch.late.values())
-      this.add("redis-returned", watch.at, watch.by, Math.max(0, ackedAt - watch.at));
+    for (const times of watch.late.values()) {
+      // What is late long afterwards has waited for something else, such as the machine.
+      let last = watch.at;
+      for (const ackedAt of times.toSorted((a, b) => a - b)) {
+        if (ackedAt - last > CALM_MS) break;
+        last = ackedAt;
+      }
+      this.add("redis-returned", watch.at, watch.by, last - watch.at);
+    }
   }
 
   private add(mark: Mark, at: number, by: Activity, ms: number): void {

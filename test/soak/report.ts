@@ -1,7 +1,7 @@
 // The table at the end, and whether all in it is as it must be.
 import { BAD, type Bad, type Findings, type Ledger } from "./ledger.ts";
 import type { Samples } from "./recovery.ts";
-import type { Outcome } from "./soak.ts";
+import { type Outcome, POOL } from "./soak.ts";
 
 /** Of the 99th percentile, in milliseconds. */
 const LIMITS = [
@@ -10,8 +10,6 @@ const LIMITS = [
   ["database-returned", "from the database's return to acknowledgements", 5_000],
 ] as const;
 const GROWTH = 0.2;
-/** A few connections of a pool more or less are none that grow. */
-const DESCRIPTORS = 10;
 
 export interface Report {
   lines: string[];
@@ -46,7 +44,7 @@ export function report(outcome: Outcome): Report {
   for (const [bad, count] of Object.entries(findings.counts)) if (count > 0) failures.push(`${bad}: ${count}`);
   const [descriptors, left] = outcome.descriptors;
   lines.push(row("descriptors", `${descriptors} → ${left}`, "of the instance that was never ended, without clients"));
-  if (left > descriptors + DESCRIPTORS) failures.push(`descriptors: ${descriptors} → ${left}`);
+  if (left > descriptors + POOL) failures.push(`descriptors: ${descriptors} → ${left}`);
   const [keys, keysLeft] = outcome.keys;
   lines.push(row("keys in Redis", `${keys} → ${keysLeft}`, "without clients"));
   if (keysLeft > keys) failures.push(`keys in Redis: ${keys} → ${keysLeft}`);

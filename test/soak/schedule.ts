@@ -61,11 +61,11 @@ export class Schedule {
     }
   }
 
-  /** Until then, or the end; resolves when they are lifted. */
-  async runTogether(until: number): Promise<void> {
+  /** Until then and until so many were injected, or the end; resolves when they are lifted. */
+  async runTogether(until: number, least = 0): Promise<void> {
     if (this.faults.length === 0) return this.cluster.pause(until - performance.now());
     const slots = Array.from({ length: TOGETHER }, async () => {
-      while (performance.now() < until && !this.cluster.isEnding) {
+      while ((performance.now() < until || this.injected < least) && !this.cluster.isEnding) {
         await this.cluster.pause(this.random.ms(...PAUSE_MS));
         await this.inject(this.next());
       }

@@ -20,8 +20,8 @@ export interface SoakOptions {
   rate: number;
   instances: number;
   faults: Fault[];
-  /** All faults together at once, none alone: in a short soak. */
-  crowded: boolean;
+  /** In a short soak: all faults together, none alone, until there were so many; 0: a long one. */
+  crowded: number;
   /** No wait of a fault is longer. */
   longestMs: number;
   /** A folder for what happened when, and the servers' logs. */
@@ -44,9 +44,13 @@ export interface Outcome {
   keys: [number, number];
 }
 
+/** A slow machine may take so many times longer for its faults. */
+const CROWDED_LONGER = 4;
 const PROGRESS_MS = 10_000;
 /** For everything to come to rest after the last fault. */
 const REST_MS = 90_000;
+/** Connections to the database that a server keeps once it has needed them. */
+export const POOL = 10;
 const PAGE_ROWS = 20_000;
 
 export async function soak(options: SoakOptions): Promise<Outcome> {
@@ -80,8 +84,8 @@ export async function soak(options: SoakOptions): Promise<Outcome> {
       protocol.note(line);
     }, PROGRESS_MS);
     const end = performance.now() + options.ms;
-    const lasts = setTimeout(() => cluster.end(), options.ms);
-    await (options.crowded ? schedule.runTogether(end) : schedule.run());
+    const lasts = setTimeout(() => cluster.end(), options.ms * (options.crowded > 0 ? CROWDED_LONGER : 1));
+    await (options.crowded > 0 ? schedule.runTogether(end, options.crowded) : schedule.run());
     clearTimeout(lasts);
     cluster.end();
     await crowd.rest(REST_MS);
@@ -144,7 +148,7 @@ async function idle({ instances, redis }: Cluster, before?: Idle): Promise<Idle>
     }
     const isBack = async () => {
       now = await take();
-      return now.descriptors <= before.descriptors && now.keys <= before.keys;
+      return now.descriptors <= before.descriptors + POOL && now.keys <= before.keys;
     };
     await until(isBack, "all is given back", 30_000).catch(() => undefined);
     return now;
