@@ -92,7 +92,7 @@ export const group = ({ id, name, description, count, members }: Group, stateOf:
 export const presence = (id: number, state: State): string => JSON.stringify({ msgId: MsgId.presence, id, state });
 
 /** What clients are asked to wait, milliseconds: spread, so that they do not come back all at once. */
-export const retryAfterMs = (): number => 500 + Math.floor(Math.random() * 1_500);
+export const retryAfterMs = (): number => 500 + Math.floor(Math.random() * 1_000);
 
 /** The server's last word on a connection. */
 export const notice = (

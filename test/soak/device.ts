@@ -11,9 +11,9 @@ import type { Recovery } from "./recovery.ts";
 
 /**
  * A dead connection is noticed after it. The SDK's default, 15 s, is for the networks of phones; a program may choose,
- * and here the others must get to know within the time that the soak gives them.
+ * but above the server's --store-timeout: while the database is away nothing is answered for 5 s.
  */
-const SILENCE_MS = 3_000;
+const SILENCE_MS = 6_500;
 /** A log-in of the program before may still be on its way for so long, and take the session back. */
 const RIVAL_MS = 30_000;
 
