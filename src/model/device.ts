@@ -238,7 +238,8 @@ export async function deliveredOf(tx: Tx, [userId, device]: [number, number], co
 
 /**
  * Saves positions of devices, except of those that a later login owns: returns these devices. What a session leaves at its
- * end (`last`) counts in any case: the next login may have been committed meanwhile, and waits for it.
+ * end (`last`) counts in any case: the next login may have been committed meanwhile, and waits for it. One that nobody
+ * waits for saves nothing.
  */
 export async function saveCursors(
   tx: Tx,

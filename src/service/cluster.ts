@@ -81,6 +81,10 @@ export class Cluster implements Elsewhere, RouterEvents {
     return this.alive && (this.router?.hears ?? true);
   }
 
+  get asks(): boolean {
+    return this.router !== null;
+  }
+
   async entered(session: Session, from: string): Promise<void> {
     const owner = ownerOf(session);
     await this.router?.claim(owner);
@@ -200,7 +204,7 @@ export class Cluster implements Elsewhere, RouterEvents {
       for (const id of await this.store.replacedAmong(asked)) {
         const session = mine.get(id)!;
         // Its connection may be somebody else's by now.
-        if (!session.ended) this.sessions.replace(session);
+        if (!session.ended) this.sessions.replaceUnasked(session);
       }
     }
   }

@@ -63,7 +63,7 @@ export class Cursors {
     const saves: [number, number, CursorOf[], boolean][] = [];
     const saved: { session: Session; position: Position; seq: number }[] = [];
     for (const session of sessions) {
-      if (session.moved.size === 0 || session.deviceId === 0) continue;
+      if (session.moved.size === 0 || session.deviceId === 0 || session.disowned) continue;
       const cursors: CursorOf[] = [];
       for (const position of session.moved) {
         cursors.push([position.conversation, position.delivered]);

@@ -2,6 +2,8 @@
 import type { Session } from "./session.ts";
 
 export interface Elsewhere {
+  /** Whether the new owner of a device can ask the old one for its positions; else it waits for a second. */
+  readonly asks: boolean;
   /**
    * The log-in is committed: enters it where the others look, and ends the session that the device had at the boot
    * `from` ("": nowhere). Resolves when that one's positions are saved, or after a second.

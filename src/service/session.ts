@@ -76,6 +76,10 @@ export class Session {
   epoch = 0;
   /** The highest epoch of another instance's log-in that wanted the device before this one had its own epoch. */
   outdoneBy = 0;
+  /** Of a session that the store says is replaced elsewhere: settles when its new owner asks for its positions. */
+  asked: PromiseWithResolvers<void> | null = null;
+  /** The new owner has gone on without them: what was delivered here meanwhile is its own to be pushed, and is not saved. */
+  disowned = false;
   /** Taken out of where the others look, or about to be. */
   left = false;
   /** Above this many positions, some are dropped. */

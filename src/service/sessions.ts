@@ -51,7 +51,7 @@ export class Sessions {
     this.delivery = new Delivery(store, this.router, log);
     this.presence = new Presence(store, this.router, log);
     this.cursors = new Cursors(store, () => this.byConnection.values(), log);
-    this.cursors.onReplaced = (session) => this.replace(session);
+    this.cursors.onReplaced = (session) => this.replaceUnasked(session);
   }
 
   /** Joins the sessions to those of other instances. */
@@ -185,11 +185,19 @@ export class Sessions {
     await this.handover(session, null);
   }
 
+  /** The store says that a log-in elsewhere owns the session's device, which has not been heard of: see `untilAsked`. */
+  replaceUnasked(session: Session): void {
+    if (this.elsewhere?.asks) session.asked = Promise.withResolvers();
+    this.replace(session);
+  }
+
   /** Another instance has committed the device's log-in `epoch`: resolves when what was delivered here is saved. */
   async yield(userId: number, device: string, epoch: number): Promise<void> {
     const session = this.router.get(userId, device);
-    if (session === undefined) await this.handover({ userId, device }, null);
-    else if (session.epoch === 0) session.outdoneBy = Math.max(session.outdoneBy, epoch);
+    if (session === undefined) {
+      this.leaving.get(`${userId}/${device}`)?.session.asked?.resolve();
+      await this.handover({ userId, device }, null);
+    } else if (session.epoch === 0) session.outdoneBy = Math.max(session.outdoneBy, epoch);
     else if (session.epoch < epoch) await this.replace(session);
   }
 
@@ -220,12 +228,21 @@ export class Sessions {
     if (last) this.presence.went(userId);
     const key = `${userId}/${device}`;
     const saved = Promise.all([connection.whenFlushed(), this.leaving.get(key)?.saved])
+      .then(() => this.untilAsked(session))
       .then(() => this.cursors.save([session]))
       .then(() => {
         if (this.leaving.get(key)?.session === session) this.leaving.delete(key);
         return void this.leave(session, last);
       });
     this.leaving.set(key, { session, saved });
+  }
+
+  /** The new owner asks right after its log-in is committed, and waits for as long. */
+  private async untilAsked(session: Session): Promise<void> {
+    const { asked } = session;
+    if (asked === null) return;
+    const isLate = Bun.sleep(HANDOVER_MS).then(() => true);
+    session.disowned = await Promise.race([asked.promise.then(() => false), isLate]);
   }
 
   private async leave(session: Session, last: boolean): Promise<void> {
