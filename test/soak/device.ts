@@ -14,12 +14,15 @@ import type { Recovery } from "./recovery.ts";
  * but above the server's --store-timeout: while the database is away nothing is answered for 5 s.
  */
 const SILENCE_MS = 6_500;
+/** Those who come back after a long outage try as often as the limits of the recovery times ask for. */
+const RETRY_MAX_MS = 2_000;
 /** A log-in of the program before may still be on its way for so long, and take the session back. */
 const RIVAL_MS = 30_000;
 
 export class SoakDevice implements Device {
   readonly gate: Gate;
   readonly accounts = new Map<string, Account>();
+  onlineAt = 0;
   private client: ChatClient | null = null;
   /** The program that sends is logged in; a new one each time that another takes over. */
   private ready = Promise.withResolvers<ChatClient>();
@@ -121,7 +124,10 @@ export class SoakDevice implements Device {
   }
 
   private async begin(): Promise<void> {
-    const client = new ChatClient({ host: "127.0.0.1", port: this.gate.port, silenceMs: SILENCE_MS });
+    const client = new ChatClient({
+      ...{ host: "127.0.0.1", port: this.gate.port },
+      ...{ silenceMs: SILENCE_MS, retryMaxMs: RETRY_MAX_MS },
+    });
     this.client = client;
     this.listen(client);
     const { id, password } = this.user;
@@ -153,6 +159,7 @@ export class SoakDevice implements Device {
     client.on("message", told);
     client.on("groupMessage", told);
     client.on("online", () => {
+      this.onlineAt = performance.now();
       this.connection.clear();
       if (!this.confirms) for (const account of this.accounts.values()) account.mayHaveMissed = true;
     });
