@@ -5,9 +5,10 @@ import { FAULTS } from "./faults.ts";
 import type { SoakOptions } from "./soak.ts";
 
 const USAGE = `npm run soak -- [--minutes 30] [--seed N] [--users 32] [--rate 1000] [--instances 3] [--faults NAME,…|none]
-  [--log FOLDER]
---rate: messages a second. --faults: all whose name contains one of these. --log: what happened when, and the
-servers' logs.`;
+  [--together] [--rest 90] [--log FOLDER]
+--rate: messages a second. --faults: all whose name contains one of these. --together: none of them alone.
+--rest: seconds that are waited in the end for what is missing.
+--log: what happened when, and the servers' logs.`;
 
 const text = (value: string) => ({ type: "string", default: value }) as const;
 
@@ -22,6 +23,8 @@ export function readArguments(): SoakOptions {
         rate: text("1000"),
         instances: text("3"),
         faults: text(""),
+        rest: text("90"),
+        together: { type: "boolean", default: false },
         log: { type: "string" },
       },
     });
@@ -32,8 +35,9 @@ export function readArguments(): SoakOptions {
       rate: positive(values.rate),
       instances: positive(values.instances),
       faults: chosen(values.faults),
-      crowded: 0,
+      crowded: values.together ? 1 : 0,
       longestMs: 20_000,
+      restMs: positive(values.rest) * 1_000,
       log: values.log ?? null,
       tell: (line) => console.log(line),
     };

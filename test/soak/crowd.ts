@@ -28,6 +28,8 @@ const TO_ALL = 0.01;
 const TURN_MS = 10;
 /** A message that takes longer is stuck: no fault lasts so long. */
 const STUCK_MS = 90_000;
+/** What is stored arrives within 5 s, whatever was not heard; and the machine may be busy. */
+const ARRIVAL_MS = 10_000;
 
 type Target = { conv: string; users: User[] };
 
@@ -171,7 +173,7 @@ export class Crowd {
   }
 
   /**
-   * Writes no more, and waits until everything is acknowledged and told to everybody, with one more message in each
+   * Writes no more, and waits until everything is acknowledged and told to everybody; then with one more message in each
    * conversation: what a device that does not confirm has missed at the end of a connection shows by the next one.
    */
   async rest(ms: number): Promise<void> {
@@ -183,6 +185,8 @@ export class Crowd {
     const settled = () => until(() => this.waiting === 0, "everything is acknowledged", left()).catch(() => undefined);
     await settled();
     await until(() => this.devices.every(({ isOnline }) => isOnline), "all are online", left()).catch(() => undefined);
+    const isTold = () => ledger.due().next().done === true;
+    await until(isTold, "what is stored arrives by itself", ARRIVAL_MS).catch(() => ledger.checkLate());
     for (const { accounts } of ledger.conversations.values()) {
       const last = ledger.flows.find((flow) => flow.account === accounts[0] && (this.underWay.get(flow) ?? 0) === 0);
       if (last !== undefined) this.post(last);

@@ -2,6 +2,7 @@
 import type { RunningServer } from "../harness.ts";
 import type { RunningMariadb, RunningRedis } from "../services.ts";
 import type { Gate } from "./gate.ts";
+import type { Bad } from "./ledger.ts";
 import type { Random } from "./random.ts";
 
 /** Something that goes wrong, and right again. */
@@ -47,6 +48,8 @@ export interface Device {
   readonly gate: Gate;
   /** The instance that it is connected to; null where it is not. */
   readonly instance: Instance | null;
+  /** performance.now() of its last log-in. */
+  readonly onlineAt: number;
   /** Logs in anew on `instance`, as another program with the same account would, and goes on there. */
   takeOver(instance: Instance): Promise<void>;
 }
@@ -79,6 +82,8 @@ export interface World {
   begin(detail?: string): void;
   /** Waits; shorter where the soak ends. */
   wait(ms: number): Promise<void>;
+  /** Something that must never happen was seen. */
+  find(bad: Bad, what: string): void;
   /** Tells of what recovery times are counted from; call it at the very moment. */
   mark(mark: Mark, instance?: Instance): void;
 }

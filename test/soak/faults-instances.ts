@@ -1,5 +1,6 @@
 // What happens to the servers themselves.
-import type { Fault, Instance, World } from "./fault.ts";
+import type { Device, Fault, Instance, World } from "./fault.ts";
+import { fenceFaults } from "./faults-fence.ts";
 
 /** A server that is down comes back after it. */
 const DOWN_MS = [300, 8_000] as const;
@@ -16,7 +17,8 @@ async function end(world: World, instances: Instance[], signal: "SIGKILL" | "SIG
     for (const instance of instances) world.mark("instance-died", instance);
     await Promise.all(
       instances.map(async (instance) => {
-        await instance.kill(signal);
+        if (signal === "SIGTERM") await drainInOrder(world, instance);
+        else await instance.kill(signal);
         await world.wait(world.random.ms(...DOWN_MS));
         await instance.start();
       }),
@@ -24,6 +26,21 @@ async function end(world: World, instances: Instance[], signal: "SIGKILL" | "SIG
   } finally {
     release();
   }
+}
+
+/** A reset would destroy acknowledgements that are on their way: all connections end by FIN, where they can. */
+async function drainInOrder({ devices, find }: World, instance: Instance): Promise<void> {
+  const resetsOf = ({ gate }: Device) => gate.resets.get(instance.port) ?? 0;
+  const { running } = instance;
+  const before = devices
+    .filter((device) => device.instance === instance && device.gate.isPassing)
+    .map((device) => ({ device, resets: resetsOf(device), troubles: device.gate.troubles }));
+  await instance.kill("SIGTERM");
+  // It cuts off what it cannot answer.
+  if (running?.log().includes("not drained in time") !== false) return;
+  for (const { device, resets, troubles } of before)
+    if (resetsOf(device) > resets && device.gate.troubles === troubles)
+      find("died", `instance ${instance.index} reset the connection of ${device.name} on SIGTERM`);
 }
 
 const kill: Fault = {
@@ -92,4 +109,13 @@ const pauseTwo: Fault = {
   inject: (world) => pause(world, world.random.sample(world.instances, 2), 500, 20_000),
 };
 
-export const instanceFaults: Fault[] = [kill, killTwo, drain, drainPaused, pauseShort, pauseLong, pauseTwo];
+export const instanceFaults: Fault[] = [
+  kill,
+  killTwo,
+  drain,
+  drainPaused,
+  pauseShort,
+  pauseLong,
+  pauseTwo,
+  ...fenceFaults,
+];

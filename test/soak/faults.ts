@@ -4,6 +4,14 @@ import { clientFaults } from "./faults-clients.ts";
 import { clockFaults } from "./faults-clock.ts";
 import { instanceFaults } from "./faults-instances.ts";
 import { mariadbFaults } from "./faults-mariadb.ts";
+import { moveFaults } from "./faults-moves.ts";
 import { redisFaults } from "./faults-redis.ts";
 
-export const FAULTS: Fault[] = [...instanceFaults, ...clientFaults, ...clockFaults, ...redisFaults, ...mariadbFaults];
+export const FAULTS: Fault[] = [
+  ...instanceFaults,
+  ...clientFaults,
+  ...clockFaults,
+  ...redisFaults,
+  ...mariadbFaults,
+  ...moveFaults,
+];

@@ -16,6 +16,8 @@ interface Leg {
   port: number;
   /** The other side is gone: this one closes when it has taken what waits. */
   closing: boolean;
+  /** It has sent its FIN. */
+  ended: boolean;
 }
 
 /** A kernel gives up after some time to tell somebody who has vanished that the connection has ended. */
@@ -33,6 +35,10 @@ export class Gate {
   private readonly listener;
   /** Connections that have been passed on. */
   connections = 0;
+  /** Connections that a target has reset, by its port. */
+  readonly resets = new Map<number, number>();
+  /** How often this gate did something to its connections. */
+  troubles = 0;
 
   /** `targets`: the ports to try for a new connection, in this order. */
   constructor(private readonly targets: () => number[]) {
@@ -67,24 +73,28 @@ export class Gate {
 
   /** Resets all connections. */
   cut(): void {
+    this.troubles++;
     for (const leg of this.legs) leg.terminate();
     this.legs.clear();
   }
 
   /** A black hole: nothing passes, also on new connections, and nothing is closed, until `heal`. */
   swallow(): void {
+    this.troubles++;
     this.mode = "swallow";
     for (const leg of this.legs) leg.resume();
   }
 
   /** A network that stands still: nothing passes, and nothing is lost of what is on its way, until `heal`. */
   hold(): void {
+    this.troubles++;
     this.mode = "hold";
     for (const leg of this.legs) leg.pause();
   }
 
   /** What is passed on comes later by so much. */
   slow(delayMs: number): void {
+    this.troubles++;
     this.delayMs = delayMs;
   }
 
@@ -95,6 +105,7 @@ export class Gate {
 
   /** Nothing more is read from the target, as if the clients had stopped reading, until `heal`. */
   stopReading(): void {
+    this.troubles++;
     this.deaf = true;
     for (const leg of this.legs) if (!leg.data.isClient) leg.pause();
   }
@@ -104,10 +115,15 @@ export class Gate {
    * connections pass.
    */
   strand(): void {
+    this.troubles++;
     for (const leg of this.legs) {
       leg.data.stranded = true;
       leg.resume();
     }
+  }
+
+  get isPassing(): boolean {
+    return this.mode === "pass" && !this.refusing && !this.deaf && this.delayMs === 0;
   }
 
   /** All is well again. Connections that have lost something are reset: they cannot go on. */
@@ -129,7 +145,17 @@ export class Gate {
   }
 
   private leg(isClient: boolean): Leg {
-    return { other: null, waiting: [], ending: false, closing: false, stranded: false, isClient, port: 0 };
+    return {
+      other: null,
+      waiting: [],
+      ending: false,
+      closing: false,
+      stranded: false,
+      ended: false,
+
+      isClient,
+      port: 0,
+    };
   }
 
   private async connect(client: Socket<Leg>): Promise<void> {
@@ -174,12 +200,14 @@ export class Gate {
       this.later(from, () => this.pass(from, data));
     },
     end: (from: Socket<Leg>) => {
+      from.data.ended = true;
       if (from.data.stranded) setTimeout(() => from.terminate(), FORGOTTEN_MS);
       else if (this.mode !== "swallow") this.later(from, () => this.passEnd(from));
     },
-    close: (from: Socket<Leg>) => {
+    close: (from: Socket<Leg>, error?: Error) => {
       this.legs.delete(from);
-      const { other, stranded } = from.data;
+      const { other, stranded, isClient, ended, port } = from.data;
+      if (!isClient && !ended && error !== undefined) this.resets.set(port, (this.resets.get(port) ?? 0) + 1);
       if (other === null) return;
       const part = () => {
         from.data.other = other.data.other = null;

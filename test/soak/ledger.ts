@@ -25,6 +25,7 @@ export const BAD = {
   doubled: "one message at two places, or told twice where that must not be",
   disorder: "told or stored in another order than it was sent in, or a place with two messages",
   invented: "told or stored, and never sent",
+  late: "acknowledged, and not told to a device that is online until another message came: seen at the end",
   stuck: "not acknowledged within 90 s, or not in the end",
   refused: "sends refused for good, and sessions ended that nobody took over",
   gaps: "places in the store without a message",
@@ -254,6 +255,17 @@ export class Ledger {
       for (const account of conversation.accounts)
         for (let seq = account.last + 1; seq <= conversation.head; seq++)
           if (!this.isOwn(account, seq)) yield { account, seq };
+  }
+
+  /** Of those, what is bound to come by itself: it is not known to have been on its way to a connection that was lost. */
+  *due(): Generator<{ account: Account; seq: number }> {
+    for (const each of this.behind()) if (!each.account.mayHaveMissed) yield each;
+  }
+
+  /** When nothing more is sent and all are online: what has not come by now waits for another message. */
+  checkLate(): void {
+    for (const { account, seq } of this.due())
+      this.findings.add("late", `${account.conversation.name} ${seq} to ${account.owner.name}`);
   }
 
   get isComplete(): boolean {

@@ -11,6 +11,8 @@ const CALM_MS = 1_000;
 const WATCH_MS = 6_000;
 /** What another fault has left behind may take so long. */
 const AFTERMATH_MS = 5_000;
+/** Faults that may be at work, or were a moment ago: the last ones. */
+const LATELY = 12;
 
 /** A fault that is being injected, or was. */
 export interface Activity {
@@ -67,6 +69,8 @@ export class Recovery {
     "redis-returned": new Samples(),
     "database-returned": new Samples(),
   };
+  /** From a message's acknowledgement to another instance's device, while Redis was in trouble and nothing else. */
+  readonly withoutRedis = new Samples();
   readonly activities: Activity[] = [];
   /** Told of every sample. */
   tell: (line: string) => void = () => undefined;
@@ -105,11 +109,13 @@ export class Recovery {
 
   /** A device was told a message of another's, perhaps on another instance. */
   told(device: Device, flow: Flow, number: number): void {
-    if (this.watches.length === 0 || flow.seqs.get(number) === 0) return;
+    if (flow.seqs.get(number) === 0) return;
     const [from, to] = [this.devices.get(flow.account.owner.name)?.instance ?? null, device.instance];
     if (from === null || to === null || from === to) return;
     const ackedAt = flow.ackedAt[number % RECENT]!;
     const now = performance.now();
+    const since = Math.max(ackedAt, device.onlineAt);
+    if (flow.count - number < RECENT && this.isRedisAway(since, now)) this.withoutRedis.add(now - since);
     for (const { at, instance, late } of this.watches) {
       if (instance !== undefined && from !== instance && to !== instance) continue;
       const pair = `${from.index} ${to.index}`;
@@ -118,6 +124,18 @@ export class Recovery {
       late.set(pair, times);
       if (isLate) times.push(ackedAt);
     }
+  }
+
+  /** And nothing else went wrong. */
+  private isRedisAway(since: number, now: number): boolean {
+    let isAway = false;
+    for (let at = this.activities.length - 1; at >= Math.max(0, this.activities.length - LATELY); at--) {
+      const { name, from, to } = this.activities[at]!;
+      if (from > now || to < since - AFTERMATH_MS) continue;
+      if (!name.startsWith("redis ")) return false;
+      if (to >= since) isAway = true;
+    }
+    return isAway;
   }
 
   private conclude(watch: Watch): void {

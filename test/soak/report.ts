@@ -9,6 +9,8 @@ const LIMITS = [
   ["redis-returned", "from Redis's return to live delivery between instances", 3_000],
   ["database-returned", "from the database's return to acknowledgements", 5_000],
 ] as const;
+/** Of the 99th percentile of messages, from their acknowledgement on. */
+const WITHOUT_REDIS_MS = 5_000;
 const GROWTH = 0.2;
 
 export interface Report {
@@ -37,6 +39,7 @@ export function report(outcome: Outcome): Report {
     "",
     "Recovery                              times     p50     p99     max   limit of p99, ms",
     ...LIMITS.flatMap(([mark, what, limit]) => recoveryLines(outcome, mark, what, limit, failures)),
+    ...withoutRedisLines(outcome, failures),
     "",
     "Resources",
     ...memoryLines(outcome, failures),
@@ -92,6 +95,17 @@ function recoveryLines(
     `  ${what}`,
     `    alone                         ${cells(alone).join("")}${number(limit).padStart(8)}`,
     `    while other faults go on      ${cells(together).join("")}       –`,
+  ];
+}
+
+function withoutRedisLines({ recovery: { withoutRedis } }: Outcome, failures: string[]): string[] {
+  const what = "from an acknowledgement to the devices of other instances, while Redis is in trouble";
+  const p99 = withoutRedis.quantile(0.99);
+  if (p99 > WITHOUT_REDIS_MS) failures.push(`${what}: p99 ${number(p99)} ms, limit ${number(WITHOUT_REDIS_MS)} ms`);
+  const cells = [withoutRedis.count, ...[0.5, 0.99, 1].map((share) => withoutRedis.quantile(share))];
+  return [
+    `  ${what}`,
+    `    and nothing else              ${cells.map((value) => number(value).padStart(8)).join("")}${number(WITHOUT_REDIS_MS).padStart(8)}`,
   ];
 }
 

@@ -24,6 +24,8 @@ export interface SoakOptions {
   crowded: number;
   /** No wait of a fault is longer. */
   longestMs: number;
+  /** For everything to come to rest after the last fault; left out: 90 s. */
+  restMs?: number;
   /** A folder for what happened when, and the servers' logs. */
   log: string | null;
   /** Told every ten seconds how it goes, and of what is found at once. */
@@ -47,7 +49,6 @@ export interface Outcome {
 /** A slow machine may take so many times longer for its faults. */
 const CROWDED_LONGER = 4;
 const PROGRESS_MS = 10_000;
-/** For everything to come to rest after the last fault. */
 const REST_MS = 90_000;
 /** Connections to the database that a server keeps once it has needed them. */
 export const POOL = 10;
@@ -88,7 +89,7 @@ export async function soak(options: SoakOptions): Promise<Outcome> {
     await (options.crowded > 0 ? schedule.runTogether(end, options.crowded) : schedule.run());
     clearTimeout(lasts);
     cluster.end();
-    await crowd.rest(REST_MS);
+    await crowd.rest(options.restMs ?? REST_MS);
     clearInterval(watch);
     look(cluster, memories);
     const seconds = (performance.now() - startedAt) / 1000;

@@ -32,6 +32,7 @@ export class Cluster {
     private readonly gates: Gate[],
     /** No wait of a fault is longer. */
     private readonly longestMs: number,
+    private readonly findings: Findings,
   ) {}
 
   static async start(count: number, longestMs: number, findings: Findings, protocol: Protocol): Promise<Cluster> {
@@ -55,7 +56,7 @@ export class Cluster {
       instances.push(new SoakInstance(index, await stablePort(), ...ways, surroundings));
     }
     await Promise.all(instances.map((instance) => instance.start()));
-    return new Cluster(mariadb, redis, mysqlUrl, instances, gates, longestMs);
+    return new Cluster(mariadb, redis, mysqlUrl, instances, gates, longestMs, findings);
   }
 
   /** The world as one injection sees it. */
@@ -73,6 +74,7 @@ export class Cluster {
       claim: (...names) => claims.take(names),
       begin: (detail = "") => begin(detail),
       wait: (ms) => this.pause(Math.min(ms, this.longestMs)),
+      find: (bad, what) => this.findings.add(bad, what),
       mark: (mark: Mark, instance) => recovery.mark(mark, activity, instance),
     };
   }
