@@ -8,7 +8,8 @@ const USAGE = `npm run soak -- [--minutes 30] [--seed N] [--users 32] [--rate 10
   [--together] [--rest 90] [--log FOLDER]
 --rate: messages a second. --faults: all whose name contains one of these. --together: none of them alone.
 --rest: seconds that are waited in the end for what is missing.
---log: what happened when, and the servers' logs.`;
+--log: what happened when, and the servers' logs.
+Others: npm run soak -- --embedded, npm run soak -- --mutations`;
 
 const text = (value: string) => ({ type: "string", default: value }) as const;
 

@@ -79,6 +79,7 @@ export const MUTANTS: Mutant[] = [
     seenBy: "lost",
   },
   {
+    // It writes nothing: the database refuses what a fenced boot sends. But it would push.
     name: "skip-the-lease-check",
     guarantee: "an instance that others may have taken over pushes nothing, also in its first turn after a pause",
     edits: [
@@ -92,6 +93,7 @@ export const MUTANTS: Mutant[] = [
     seenBy: "doubled",
   },
   {
+    // Nothing is lost by it to programs on the SDK: they send again what they have no answer to.
     name: "close-without-shutdown",
     guarantee: "a draining server ends connections by FIN: a reset destroys acknowledgements on their way",
     edits: [
@@ -108,6 +110,8 @@ export const MUTANTS: Mutant[] = [
     seenBy: "died",
   },
   {
+    // Nothing is lost by it: the commit log brings every message, on the average a second later. Only the limit of the time to
+    // live delivery sees it; where the log is ignored too, it is what ignore-the-commit-log shows.
     name: "lose-a-publish",
     guarantee: "what is committed is told to the receivers' instances at once; the log, 2 s later, is for what is lost",
     edits: [
@@ -123,6 +127,7 @@ export const MUTANTS: Mutant[] = [
     seenBy: "from Redis's return to live delivery",
   },
   {
+    // What was not published while Redis was away never comes by itself, and little follows that would show that it is missing.
     name: "ignore-the-commit-log",
     guarantee: "what was not heard is read from the commit log: Redis' absence costs latency, never a message",
     edits: [
@@ -136,6 +141,7 @@ export const MUTANTS: Mutant[] = [
     seenBy: "late",
   },
   {
+    // Of receivers on the sender's instance: those of others are found by the commit log, whatever was looked up.
     name: "look-up-before-commit",
     guarantee: "receivers are looked up after the commit: here who is there when a message comes is told of it",
     edits: [

@@ -1,6 +1,6 @@
-// npm run soak -- --mutations [name …] [--no-control]: does the soak see what it is there for? Each of mutants.ts is put into a copy of
-// this checkout, built there, and the soak runs there against it: it must fail, and without the mutation (the control) it
-// must not.
+// npm run soak -- --mutations [name …] [--no-control]: does the soak see what it is there for? Each of mutants.ts is put into
+// a copy of this checkout, built there, and the soak runs there against it: it must fail, by what is named there; and without
+// the mutation (the control) it must hold. Exit code 1 where one was not seen.
 import { cpSync, existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { cleanUp, temporaryFolder } from "../harness.ts";
@@ -39,7 +39,7 @@ export async function checkMutations(args: string[]): Promise<number> {
   for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"] as const) process.on(signal, interrupt);
   const checkout = copyCheckout();
   const chosen = MUTANTS.filter(({ name }) => names.length === 0 || names.includes(name));
-  // A text that has changed is told before the hours of running.
+  // A text that has changed is told before the long time of running.
   for (const { edits } of chosen) for (const edit of edits) mutated(checkout, edit);
   const table = [row("mutation", "seen", "seconds", "by")];
   const controlled = new Map<string, boolean>();
