@@ -82,6 +82,9 @@ async function takeOver(world: World, { reader, old, writer, stopped, other, wir
     world.find("doubled", `${pushed} messages pushed to a session of another instance's, after ${Math.round(ms)} ms`);
 }
 
+/** Instances look for what they have not heard every second or two: at different moments of that. */
+const TURNS = 8;
+const TURN_MS = 250;
 /** For the position in the opening's conversation to be saved: until then the next owner reads on from before it. */
 const SAVED_MS = 1_500;
 /** The owner before has found out by then. */
@@ -101,12 +104,17 @@ const unheard: Fault = {
     const release = await world.claim("mariadb", ...held);
     const wires: Wire[] = [];
     try {
-      const scene = await prepare(deaf, deaf, wires).catch(() => null);
-      if (scene === null) return;
+      const all = Array.from({ length: TURNS }, () => prepare(deaf, deaf, wires));
+      const scenes = await Promise.all(all).catch(() => []);
+      if (scenes.length === 0) return;
       await world.wait(SAVED_MS);
       world.begin(`instance ${deaf.index}`);
       deaf.toRedis.swallow();
-      await takeOverUnheard(world, scene, other);
+      const inTurn = scenes.map(async (scene, turn) => {
+        await Bun.sleep(turn * TURN_MS);
+        await takeOverUnheard(world, scene, other);
+      });
+      await Promise.all(inTurn);
     } finally {
       deaf.toRedis.heal();
       for (const wire of wires) wire.close();
