@@ -148,6 +148,7 @@ export class Ledger {
   send(flow: Flow): number {
     const number = flow.count++;
     flow.sentAt[number % RECENT] = performance.now();
+    flow.ackedAt[number % RECENT] = 0;
     this.sent++;
     return number;
   }

@@ -9,8 +9,8 @@ const LIVE_MS = 500;
 const CALM_MS = 1_000;
 /** For so long after Redis's return it is watched whether messages are live. */
 const WATCH_MS = 6_000;
-/** What another fault has left behind may take so long. */
-const AFTERMATH_MS = 5_000;
+/** What another fault has left behind may take so long: half-open connections to the database, twice --store-timeout. */
+const AFTERMATH_MS = 10_000;
 /** Faults that may be at work, or were a moment ago: the last ones. */
 const LATELY = 12;
 
@@ -113,6 +113,8 @@ export class Recovery {
     const [from, to] = [this.devices.get(flow.account.owner.name)?.instance ?? null, device.instance];
     if (from === null || to === null || from === to) return;
     const ackedAt = flow.ackedAt[number % RECENT]!;
+    // Told before its sender has heard of the acknowledgement.
+    if (ackedAt === 0) return;
     const now = performance.now();
     const since = Math.max(ackedAt, device.onlineAt);
     if (flow.count - number < RECENT && this.isRedisAway(since, now)) this.withoutRedis.add(now - since);
