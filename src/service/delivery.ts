@@ -199,8 +199,7 @@ export class Delivery {
 
   /** One page is small against the high-water mark, so all of its rows are pushed. */
   private async pushPage(session: Session): Promise<void> {
-    const before = session.behind.size;
-    const { rows, names } = await this.readPage(session);
+    const { rows, names, wanted } = await this.readPage(session);
     if (!session.ready || session.ended || !this.pushing) return;
     for (const row of rows) {
       const position = session.positions.get(row[0])!;
@@ -209,11 +208,12 @@ export class Delivery {
       this.push(session, position, row, new Push(hint));
     }
     for (const position of session.behind) if (position.at! >= position.head) session.behind.delete(position);
-    if (rows.length === 0 && session.behind.size >= before) throw new Error("rows that were announced are not there");
+    if (rows.length === 0 && wanted.every((position) => session.behind.has(position)))
+      throw new Error("rows that were announced are not there");
   }
 
   /** The next rows that the session lacks, oldest first. Its positions are loaded then, but not moved. */
-  async readPage(session: Session): Promise<{ rows: LogRow[]; names: Map<number, string> }> {
+  async readPage(session: Session): Promise<{ rows: LogRow[]; names: Map<number, string>; wanted: Position[] }> {
     const wanted: Position[] = [];
     for (const position of session.behind) {
       wanted.push(position);
@@ -231,7 +231,7 @@ export class Delivery {
       if (position.at === null) position.start(from);
       if (head > position.head) position.head = head;
     }
-    return { rows, names: new Map(names) };
+    return { rows, names: new Map(names), wanted };
   }
 }
 
