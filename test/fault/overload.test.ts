@@ -10,7 +10,7 @@ import { login, register, type User, type Wire } from "../wire.ts";
 const PAIRS = 10;
 /** Messages of one sender in one go. */
 const BURST = 20;
-const HELD_MS = 150;
+const HELD_MS = 1_200;
 
 class Flood {
   private sent = 0;
