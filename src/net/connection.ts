@@ -51,7 +51,6 @@ export class Connection implements AnswerSink {
   private pumping = false;
   private isDirty = false;
   private congested = false;
-  private peerEnded = false;
   /** When the peer's FIN came, by performance.now(); null before. */
   peerEndedAt: number | null = null;
   private halfCloseTold = false;
@@ -178,7 +177,6 @@ export class Connection implements AnswerSink {
 
   /** FIN: the peer sends no more, and may still read. */
   handleEnd(): void {
-    this.peerEnded = true;
     this.peerEndedAt ??= performance.now();
     if (this.state === "lingering") this.end();
     else if (this.state === "open") {
@@ -273,7 +271,7 @@ export class Connection implements AnswerSink {
     else this.pause();
     if (this.decoder.holding) this.timer ??= setTimeout(() => this.releaseHeld(), TERMINATOR_WAIT_MS);
     else this.stopTimer();
-    if (this.peerEnded && !this.halfCloseTold && this.canTake && !this.busy && !this.decoder.holding) {
+    if (this.peerEndedAt !== null && !this.halfCloseTold && this.canTake && !this.busy && !this.decoder.holding) {
       this.halfCloseTold = true;
       this.events.onHalfClose(this);
     }
@@ -318,7 +316,7 @@ export class Connection implements AnswerSink {
   }
 
   private pause(): void {
-    if (this.paused || this.peerEnded) return;
+    if (this.paused || this.peerEndedAt !== null) return;
     this.paused = true;
     this.socket.pause();
   }
@@ -333,7 +331,7 @@ export class Connection implements AnswerSink {
     this.state = "lingering";
     this.output.discard();
     this.socket.shutdown();
-    if (this.peerEnded) this.end();
+    if (this.peerEndedAt !== null) this.end();
     else this.timer = setTimeout(() => this.end(), LINGER_MS);
   }
 

@@ -52,7 +52,6 @@ export class Committer {
   private first = 0;
   private queueText = 0;
   private scheduled = false;
-  private complainedAt = Number.NEGATIVE_INFINITY;
   private readonly inFlight = new Set<Batch>();
   private readonly shedder = new Shedder();
   private readonly timer = setInterval(() => this.tick(), TICK_MS);
@@ -123,7 +122,7 @@ export class Committer {
       this.acknowledge(batch, appended);
     } catch (error) {
       this.inFlight.delete(batch);
-      this.complain(`${requests.length} messages were not stored: ${(error as Error).message}`);
+      this.log.error(`${requests.length} messages were not stored: ${(error as Error).message}`);
       this.refuseAll(batch);
     }
     this.schedule();
@@ -151,13 +150,6 @@ export class Committer {
       const row: LogRow = [conversation, seqs[i]!, msgId, session.userId, device, mid, times[i]!, text];
       this.delivery.deliver({ row, conv, key, name: session.name, memberVersion: versions.get(conversation) ?? 0 });
     }
-  }
-
-  /** One line a second at most: with a full disk, every batch fails. */
-  private complain(line: string): void {
-    if (performance.now() - this.complainedAt < 1_000) return;
-    this.complainedAt = performance.now();
-    this.log.error(line);
   }
 
   /** Takes the queue's messages before index `end` out. */
@@ -195,7 +187,7 @@ export class Committer {
 
   private giveUp(batch: Batch): void {
     if (batch.answered) return;
-    this.complain(`the store has not answered for ${this.storeTimeoutMs / 1000} s`);
+    this.log.error(`the store has not answered for ${this.storeTimeoutMs / 1000} s`);
     this.refuseAll(batch);
   }
 

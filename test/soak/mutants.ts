@@ -100,7 +100,7 @@ export const MUTANTS: Mutant[] = [
       {
         file: "src/net/connection.ts",
         find: `    this.socket.shutdown();
-    if (this.peerEnded) this.end();
+    if (this.peerEndedAt !== null) this.end();
     else this.timer = setTimeout(() => this.end(), LINGER_MS);`,
         replace: `    this.socket.terminate();
     this.handleClose();`,
