@@ -49,6 +49,8 @@ export class Connection implements AnswerSink {
   private blocked = false;
   private paused = false;
   private pumping = false;
+  /** Answers of this turn may have made room for requests. */
+  private pumpDue = false;
   private isDirty = false;
   private congested = false;
   /** When the peer's FIN came, by performance.now(); null before. */
@@ -108,7 +110,9 @@ export class Connection implements AnswerSink {
     if (!this.answers.fill(slot, text, this)) return;
     if (this.answers.size === 0) this.blocked = false;
     afterwards?.();
-    this.pump();
+    // Once for all answers of this turn, not for each: what follows is taken together, and so stored together.
+    this.pumpDue = true;
+    this.markDirty();
   }
 
   /**
@@ -205,6 +209,7 @@ export class Connection implements AnswerSink {
   /** Writes what waits to the socket. Called once at the end of a turn, and when the kernel has room again. */
   flush(): void {
     this.isDirty = false;
+    if (this.pumpDue) this.pump();
     if (this.state === "closed" || this.state === "lingering") return;
     const empty = this.output.flush();
     if (this.state === "ending") {
@@ -253,6 +258,7 @@ export class Connection implements AnswerSink {
   private pump(): void {
     if (this.pumping || this.state !== "open") return;
     this.pumping = true;
+    this.pumpDue = false;
     if (this.waiting !== null && this.answers.size === 0) {
       const message = this.waiting;
       this.waiting = null;
