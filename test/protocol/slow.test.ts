@@ -89,23 +89,6 @@ test("many that do not read their backlog cost little memory; each gets it when 
   }
 });
 
-test("readers of long backlogs take turns with those who lack one message", async () => {
-  const [bob, carl] = [await register(server.port), await register(server.port)];
-  const devices = count(1, 20).map(String);
-  for (const device of devices) (await login(server.port, bob, { device, confirm: true })).close();
-  for (let i = 0; i < 10; i++) await write(bob, count(1, 2_000).map(String));
-  const small = await login(server.port, carl);
-  const readers = await Promise.all(devices.map((device) => login(server.port, bob, { device, takeover: true })));
-  await writer.ask({ msgId: 1004, toid: carl.id, msg: "first in its conversation" });
-  await small.push(1004);
-  const read = () => readers.reduce((sum, { received }) => sum + received.length, 0);
-  // What the kernel's buffers hold at that time is not counted.
-  expect(read()).toBeLessThan(200_000);
-  await until(() => read() === 400_000, "all backlogs", 25_000);
-  for (const { received } of readers) expect(received.every(({ seq }, i) => seq === i + 1)).toBe(true);
-  for (const each of [small, ...readers]) each.close();
-}, 60_000);
-
 test("a log-out and a log-in behind output that takes seconds to read: nothing lost, nothing twice, no cut", async () => {
   const patient = await startServer(`${temporaryFolder()}/chat.db`, [...CHEAP_PASSWORDS, "--high-water", "8m"]);
   const [bob, carl] = [await register(patient.port), await register(patient.port)];

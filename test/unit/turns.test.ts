@@ -1,0 +1,60 @@
+import { expect, test } from "bun:test";
+import type { LogRow } from "../../src/db/db.ts";
+import type { Backlog, Want } from "../../src/model/device.ts";
+import type { Store } from "../../src/model/store.ts";
+import type { Connection } from "../../src/net/connection.ts";
+import { MsgId } from "../../src/protocol.ts";
+import { LocalRouter } from "../../src/router/local.ts";
+import { Delivery } from "../../src/service/delivery.ts";
+import { Session } from "../../src/service/session.ts";
+import { until } from "../harness.ts";
+
+const READERS = 100;
+const PAGES = 10;
+
+/** A store whose users lack `PAGES` pages each, one user's being conversation and id at once; `pages` were read of it. */
+class Stored {
+  pages = 0;
+
+  async backlog(_device: [number, number], wants: Want[], maxRows: number): Promise<Backlog> {
+    this.pages++;
+    const [[conversation, delivered]] = wants as [Want];
+    const from = delivered ?? 0;
+    const head = conversation === 1 ? 1 : PAGES * maxRows;
+    const rows: LogRow[] = [];
+    for (let seq = from + 1; seq <= Math.min(head, from + maxRows); seq++)
+      rows.push([conversation, seq, MsgId.chat, 1_000_000, 1, null, 0, "hello"]);
+    return { rows, names: [[1_000_000, "Ann"]], found: [[from, head, convOf(conversation)]] };
+  }
+}
+
+const convOf = (user: number) => `u:${user}-1000000`;
+
+function sessionOf(user: number, onPush: () => void): Session {
+  const connection = { writable: true, push: onPush } as unknown as Connection;
+  const session = new Session(connection, user, `user${user}`, "", false, user);
+  session.ready = true;
+  return session;
+}
+
+test("who lacks one message gets it between the pages of those who lack many", async () => {
+  const store = new Stored();
+  const log = { error: () => undefined, warn: () => undefined, info: () => undefined, debug: () => undefined };
+  const delivery = new Delivery(store as unknown as Store, new LocalRouter(), log);
+  for (let user = 2; user < 2 + READERS; user++) {
+    const session = sessionOf(user, () => undefined);
+    delivery.lack(session, user, convOf(user), PAGES * 256);
+  }
+  let pagesBefore = Number.POSITIVE_INFINITY;
+  delivery.lack(
+    sessionOf(1, () => {
+      pagesBefore = store.pages;
+    }),
+    1,
+    convOf(1),
+    1,
+  );
+  await until(() => store.pages === READERS * PAGES + 1, "all pages");
+  // Everybody who came before has had a page, and those who had one before them another.
+  expect(pagesBefore).toBeLessThan(2 * READERS);
+});
