@@ -187,9 +187,9 @@ export class Sessions {
 
   /** The store says that a log-in elsewhere owns the session's device, which has not been heard of: see `untilAsked`. */
   replaceUnasked(session: Session): void {
+    // How long the new owner has been going on is not known here. Unless it asks, rather is something delivered twice.
+    session.disowned = this.elsewhere !== null;
     if (this.elsewhere?.asks) session.asked = Promise.withResolvers();
-    // Nobody can ask: how long the new owner has been going on is not known here. Rather is something delivered twice.
-    else session.disowned = this.elsewhere !== null;
     this.replace(session);
   }
 
