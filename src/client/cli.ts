@@ -1,5 +1,7 @@
 // Arguments and environment of ./ChatClient -> options. Its only reader of argv and env.
+import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import type { Address, TlsOptions } from "./link.ts";
 
 declare const BUILD_VERSION: string;
 declare const BUILD_COMMIT: string;
@@ -13,8 +15,11 @@ Usage:
   ChatClient [HOST [PORT]]   Connect to a chat server (default 127.0.0.1 6000)
 
 Options:
-  -v, --version  Print the version
-  -h, --help     Print this
+  --tls            The server is behind TLS
+  --tls-ca FILE    Trust this certificate or authority (PEM) in place of the public ones; means --tls
+  --tls-name NAME  Whom the certificate must name, where that is not HOST; means --tls
+  -v, --version    Print the version
+  -h, --help       Print this
 
 On a terminal it asks for the log-in; help lists its commands. Lines from a pipe are commands or JSON requests, each
 sent when the one before it is answered; at the end of them it ends.
@@ -23,9 +28,7 @@ sent when the one before it is answered; at the end of them it ends.
 /** Wrong arguments, in one line that says what is allowed. */
 export class UsageError extends Error {}
 
-export interface Options {
-  host: string;
-  port: number;
+export interface Options extends Address {
   /** Whether lines may be coloured where they go to a terminal (https://no-color.org). */
   colours: boolean;
 }
@@ -42,7 +45,25 @@ export function readOptions(argv: string[], env: Record<string, string | undefin
     throw new UsageError(`"${host}" is not a host: give HOST PORT, such as 127.0.0.1 6000`);
   if (!/^\d{1,5}$/.test(port) || Number(port) < 1 || Number(port) > 65_535)
     throw new UsageError(`port: "${port}" is not a number from 1 to 65535`);
-  return { host, port: Number(port), colours: !env.NO_COLOR && env.TERM !== "dumb" };
+  return { host, port: Number(port), tls: tlsOf(values), colours: !env.NO_COLOR && env.TERM !== "dumb" };
+}
+
+function tlsOf(values: ReturnType<typeof parse>["values"]): TlsOptions | undefined {
+  const { tls, "tls-ca": file, "tls-name": name } = values;
+  if (!tls && file === undefined && name === undefined) return undefined;
+  return { ca: file === undefined ? undefined : readPem(file), name };
+}
+
+function readPem(file: string): string {
+  let text: string;
+  try {
+    text = readFileSync(file, "utf8");
+  } catch (error) {
+    throw new UsageError(`--tls-ca: ${(error as Error).message}: give a PEM file`);
+  }
+  if (!text.includes("-----BEGIN CERTIFICATE-----"))
+    throw new UsageError(`--tls-ca: ${file} holds no certificate (PEM)`);
+  return text;
 }
 
 function parse(args: string[]) {
@@ -50,7 +71,13 @@ function parse(args: string[]) {
     return parseArgs({
       args,
       allowPositionals: true,
-      options: { help: { type: "boolean", short: "h" }, version: { type: "boolean", short: "v" } },
+      options: {
+        tls: { type: "boolean" },
+        "tls-ca": { type: "string" },
+        "tls-name": { type: "string" },
+        help: { type: "boolean", short: "h" },
+        version: { type: "boolean", short: "v" },
+      },
     });
   } catch (error) {
     const [line] = (error as Error).message.split(/\. |\n/);

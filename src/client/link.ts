@@ -1,6 +1,7 @@
 // One connection to a server: frames out, messages in, and its end in good order. Knows nothing of what messages mean.
 // node:net rather than Bun.connect: a connect under way can be given up, so that it keeps no process alive.
-import { connect, type Socket } from "node:net";
+import { connect, isIP, type Socket } from "node:net";
+import { connect as connectTls } from "node:tls";
 import { Decoder, encode, Fault } from "../net/codec.ts";
 import { MAX_FRAME_BYTES, type Message } from "../protocol.ts";
 import { ClientError } from "./events.ts";
@@ -8,6 +9,15 @@ import { ClientError } from "./events.ts";
 export interface Address {
   host: string;
   port: number;
+  /** The server is behind TLS; else undefined. */
+  tls?: TlsOptions | undefined;
+}
+
+export interface TlsOptions {
+  /** PEM of the authority to trust in place of the public ones. */
+  ca?: string | undefined;
+  /** Whom the certificate must name, where that is not `host`. */
+  name?: string | undefined;
 }
 
 export interface LinkEvents {
@@ -54,15 +64,15 @@ export class Link {
 
   /** Connects, within `timeoutMs` and until `signal` says to give up. Throws ClientError "unreachable". */
   static async open(address: Address, timeoutMs: number, signal: AbortSignal, events: LinkEvents): Promise<Link> {
-    const { host, port } = address;
-    const socket = connect({ host, port });
+    const { host, port, tls } = address;
+    const socket = tls === undefined ? connect({ host, port }) : connectTls({ host, port, ...secure(host, tls) });
     const connected = Promise.withResolvers<void>();
     const giveUp = (reason: string) =>
       connected.reject(new ClientError("unreachable", `${host} port ${port} cannot be reached: ${reason}`));
     const late = setTimeout(() => giveUp(`no answer within ${timeoutMs / 1000} s`), timeoutMs);
     const abort = () => giveUp("given up");
     signal.addEventListener("abort", abort);
-    socket.on("connect", () => connected.resolve());
+    socket.on(tls === undefined ? "connect" : "secureConnect", () => connected.resolve());
     // The close that follows an error tells it; without a listener it would end the process.
     socket.on("error", (error: NodeJS.ErrnoException) => giveUp(explain(error)));
     try {
@@ -132,9 +142,18 @@ export class Link {
   }
 }
 
+/** The name is asked for (SNI, which knows no addresses) and checked; without one, the certificate must name the address. */
+const secure = (host: string, { ca, name = host }: TlsOptions) => ({
+  ca,
+  servername: isIP(name) === 0 ? name : undefined,
+});
+
 function explain({ code, message }: NodeJS.ErrnoException): string {
   if (code === "ECONNREFUSED") return "nothing listens there";
   if (code === "ENOTFOUND" || code === "EAI_AGAIN") return "there is no such host";
   if (code === "EHOSTUNREACH" || code === "ENETUNREACH") return "there is no way to that network";
+  if (code === "ERR_SSL_WRONG_VERSION_NUMBER") return "it does not speak TLS";
+  if (code === "ERR_TLS_CERT_ALTNAME_INVALID") return "its certificate names another server";
+  if (code !== undefined && /CERT|ISSUER|CA_/.test(code)) return `its certificate is not trusted: ${message}`;
   return message;
 }

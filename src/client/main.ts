@@ -22,7 +22,8 @@ async function main(): Promise<void> {
   try {
     await client.connect();
   } catch (error) {
-    throw new StartError(`${(error as Error).message}: start the server, or give another HOST PORT`);
+    const remedy = options.tls === undefined ? "start the server, or give another HOST PORT" : "see --tls in --help";
+    throw new StartError(`${(error as Error).message}: ${remedy}`);
   }
   if (process.stdin.isTTY && process.stdout.isTTY) runTerminal(options, client, show);
   else await runPipe(client, show);

@@ -1,12 +1,14 @@
 // TLS: the same protocol behind it, answers after a half-close, large backlogs, and a certificate that is renewed.
 // The keys beside this file are made for these tests.
 import { afterAll, expect, test } from "bun:test";
-import { copyFileSync, utimesSync } from "node:fs";
+import { copyFileSync, readFileSync, utimesSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type ConnectionOptions, connect, type TLSSocket } from "node:tls";
+import { ChatClient } from "../../src/client/client.ts";
 import { Decoder, encode, Fault } from "../../src/net/codec.ts";
 import { type JsonObject, type Message, MsgId } from "../../src/protocol.ts";
-import { CHAT_SERVER, CHEAP_PASSWORDS, startServer, temporaryFolder, until } from "../harness.ts";
+import { startForwarder } from "../forwarder.ts";
+import { CHAT_CLIENT, CHAT_SERVER, CHEAP_PASSWORDS, startServer, temporaryFolder, until } from "../harness.ts";
 
 const KEYS = resolve(import.meta.dir, "tls");
 const folder = temporaryFolder();
@@ -93,6 +95,52 @@ test("a backlog of megabytes arrives whole and in order, and requests before a h
   await dan.peer.ask({ msgId: MsgId.login, id: dan.id, password: "secret1" });
   await until(() => dan.peer.received.filter((each) => each.msgId === MsgId.chat).length === 200, "the backlog");
   expect(dan.peer.received.filter((each) => each.msgId === MsgId.chat).map((each) => each.msg)).toEqual(texts);
+});
+
+/** ./ChatClient with one request on a pipe. */
+async function runClient(args: string[]): Promise<{ out: string; err: string; code: number }> {
+  const client = Bun.spawn([CHAT_CLIENT, "127.0.0.1", ...args], {
+    stdin: new Blob(['{"msgId":1012}\n']),
+    stdout: "pipe",
+    stderr: "pipe",
+  });
+  const [out, err, code] = await Promise.all([client.stdout.text(), client.stderr.text(), client.exited]);
+  return { out, err, code };
+}
+
+test("ChatClient checks who answers", async () => {
+  const port = String(server.port);
+  const [ca, name] = [
+    ["--tls-ca", join(KEYS, "first.pem")],
+    ["--tls-name", "first.chatserver.test"],
+  ];
+  expect(await runClient([port, ...ca, ...name])).toMatchObject({ out: expect.stringContaining('"errno":0'), code: 0 });
+  for (const [args, code, reason] of [
+    [[port, "--tls"], 1, "its certificate is not trusted"],
+    [[port, ...ca], 1, "its certificate names another server"],
+    [[port, "--tls-ca", join(KEYS, "renewed.pem"), ...name], 1, "its certificate is not trusted"],
+    [[port, "--tls-ca", join(KEYS, "none.pem")], 2, "--tls-ca"],
+    [[port, "--tls-ca", join(KEYS, "first.key.pem")], 2, "--tls-ca"],
+  ] as const) {
+    const got = await runClient([...args]);
+    expect([args, got.out, got.code]).toEqual([args, "", code]);
+    expect(got.err).toMatch(/^ChatClient: [^\n]+\n$/);
+    expect(got.err).toContain(reason);
+  }
+});
+
+test("the SDK stays logged in over TLS when its connection breaks", async () => {
+  const tls = { ca: readFileSync(join(KEYS, "first.pem"), "utf8"), name: "first.chatserver.test" };
+  const link = await startForwarder(server.port);
+  const { id } = await user("sue");
+  const client = new ChatClient({ host: "127.0.0.1", port: link.port, tls, retryMinMs: 10 });
+  await client.login({ id, password: "secret1" });
+  const back = new Promise((resolve) => client.on("online", resolve));
+  link.cut();
+  await back;
+  expect((await client.send(id, "a note to myself")).seq).toBe(1);
+  await client.close();
+  link.stop();
 });
 
 test("a plain connection to the TLS port is closed, and others go on", async () => {

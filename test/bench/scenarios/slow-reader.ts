@@ -17,6 +17,11 @@ const FLOODS = [
 const HIGH_WATER_KIB = 1_024;
 const WATCH_EVERY_MS = 20;
 
+interface Beside extends Measured {
+  /** The most memory that the server has had. */
+  mib: number;
+}
+
 const mean = (all: Measured[], metric: "p50" | "p99" | "p999"): number =>
   all.reduce((sum, each) => sum + each[metric], 0) / all.length;
 
@@ -30,8 +35,8 @@ export const slowReader: Scenario = {
         const others = await enterPairs(server, pairs, textBytes);
         const [flooded] = (await enterPairs(server, 1, flood.textBytes)) as [Pair];
         const load = { seconds, warmUpSeconds };
-        /** The others' latencies, and the most memory that the server has had. */
-        const beside = async (isStopped: boolean): Promise<Measured & { mib: number }> => {
+        /** The others' latencies. */
+        const beside = async (isStopped: boolean): Promise<Beside> => {
           const { socket } = flooded.receiver!;
           if (isStopped) socket.pause();
           const flooding = driveRate([flooded], flood.rate, { ...load, meter: new Meter([]) });
@@ -50,10 +55,10 @@ export const slowReader: Scenario = {
         };
         // What is new to the server costs it more.
         await beside(false);
-        const [reads, stopped]: Awaited<ReturnType<typeof beside>>[][] = [[], []];
+        const [reads, stopped]: [Beside[], Beside[]] = [[], []];
         // Both ways round, again and again: what the database grows by and what the machine does meanwhile count for both.
         for (const isStopped of [false, true, true, false, false, true, true, false])
-          (isStopped ? stopped : reads)!.push(await beside(isStopped));
+          (isStopped ? stopped : reads).push(await beside(isStopped));
         await leavePairs([...others, flooded]);
         const p99 = mean(reads, "p99");
         const stoppedP99 = mean(stopped, "p99");
