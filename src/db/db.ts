@@ -25,11 +25,11 @@ export interface Tx {
   /** Rows of one statement. `IN (?)` takes an array. */
   all<Row>(sql: string, params?: (Value | Value[])[]): Promise<Row[]>;
   /** Changed rows, and the id that an INSERT was given. */
-  run(sql: string, params?: Value[]): Promise<{ changes: number; id: number }>;
+  run(sql: string, params?: (Value | Value[])[]): Promise<{ changes: number; id: number }>;
   /** Rows whose `by` columns equal one of `keys`, in any order. */
   find<Row>(table: string, columns: string[], by: string[], keys: Value[][]): Promise<Row[]>;
-  /** As `find`; nobody else changes these rows before the transaction has ended. */
-  lock<Row>(table: string, columns: string[], by: string[], keys: Value[][]): Promise<Row[]>;
+  /** As `find`; nobody else changes these rows before the transaction has ended. With `skip`, those that another holds lack. */
+  lock<Row>(table: string, columns: string[], by: string[], keys: Value[][], onLocked?: "skip"): Promise<Row[]>;
   /** Inserts `rows`; with `ignore`, passes over those whose key exists. */
   insert(table: string, columns: string[], rows: Value[][], onConflict?: "ignore"): Promise<void>;
   /** Inserts rows of (key columns…, number), or raises the number of the row that exists; never lowers it. */
@@ -161,8 +161,24 @@ export interface BatchPlan<Batch, Result, Row, Outcome> {
   refuse(row: Row, errno: number, errmsg: string): Outcome;
 }
 
-/** Which operations append to logs: the batches, and those that append one event at a time. */
+/** A call of an operation. */
+export type Call = [name: string, args: unknown[]];
+
+/** The outcome of a call that cannot be done together with others. */
+export const ALONE = Symbol("alone");
+
+/** Operations that many ask for at the same time, as in a storm of log-ins: what has gathered is done in one transaction. */
+export interface Together {
+  operations: string[];
+  /** Transactions at the same time: who reads much must not hold up all others, who writes only meets the others' locks. */
+  atOnce: number;
+  /** By call: its result, its ChatError, or ALONE. */
+  run(tx: Tx, calls: Call[]): Promise<unknown[]>;
+}
+
+/** Which operations append to logs: the batches, and those that append one event at a time. And which are done together. */
 export interface Writers<Batches> {
   batches: Batches;
   events: string[];
+  together: Together[];
 }

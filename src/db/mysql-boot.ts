@@ -8,6 +8,7 @@ import { Fenced, Lane } from "./mysql-lane.ts";
 import { registerLink } from "./mysql-links.ts";
 import type { LogIds } from "./mysql-log.ts";
 import { type Connector, Pool } from "./mysql-pool.ts";
+import { Gathering } from "./mysql-together.ts";
 import { type Frame, MysqlTx } from "./mysql-tx.ts";
 
 /** The others count a boot as alive for this long after it has renewed its lease. */
@@ -34,6 +35,8 @@ export class Boot {
   readonly pool: Pool;
   readonly lanes: Lane[] = [];
   private readonly batchLanes: BatchLane<unknown, unknown>[] = [];
+  /** By operation. */
+  private readonly gatherings = new Map<string, Gathering>();
   private events: Promise<unknown> = Promise.resolve();
   private readonly gate: Frame;
 
@@ -47,6 +50,14 @@ export class Boot {
     const append = operations[batches.operation]!;
     for (const lane of this.lanes.slice(1))
       this.batchLanes.push(new BatchLane(lane, batches, (tx, batch) => append(tx, batch), onLate));
+    for (const together of writers.together) {
+      const gathering = new Gathering(
+        (calls) => this.transact((tx) => together.run(tx, calls), this.deadline()),
+        ([name, args]) => this.transact((tx) => operations[name]!(tx, ...args), this.deadline()),
+        together.atOnce,
+      );
+      for (const name of together.operations) this.gatherings.set(name, gathering);
+    }
     this.gate = {
       opening: `SELECT 1 FROM lane WHERE boot = ${literal(this.name)} AND lane = ${GATE} AND fenced = 0 LOCK IN SHARE MODE`,
       check: ({ rows }: Result) => {
@@ -110,9 +121,10 @@ export class Boot {
   run(name: string, args: unknown[]): Promise<unknown> {
     const { operations, writers, storeTimeoutMs } = this.options;
     if (name === writers.batches.operation) return this.append(args[0]);
-    const operation = operations[name]!;
-    const work = (tx: MysqlTx) => operation(tx, ...args);
-    const deadline = performance.now() + storeTimeoutMs;
+    const gathering = this.gatherings.get(name);
+    if (gathering !== undefined) return gathering.add([name, args]);
+    const work = (tx: MysqlTx) => operations[name]!(tx, ...args);
+    const deadline = this.deadline();
     if (!writers.events.includes(name)) return this.transact(work, deadline);
     const done = this.events.then(() => {
       if (performance.now() >= deadline) throw new StoreError(`not done within ${storeTimeoutMs} ms`);
@@ -176,6 +188,10 @@ export class Boot {
         await Bun.sleep(pauseMs(error));
       }
     }
+  }
+
+  private deadline(): number {
+    return performance.now() + this.options.storeTimeoutMs;
   }
 
   /** Enters a connection, so that whoever finds this boot dead can end it. */

@@ -51,7 +51,7 @@ export class MysqlTx implements Tx {
     return toObjects(await this.read(statement(sql, params)));
   }
 
-  async run(sql: string, params: Value[] = []): Promise<{ changes: number; id: number }> {
+  async run(sql: string, params: (Value | Value[])[] = []): Promise<{ changes: number; id: number }> {
     const { changes, id } = await this.write(statement(sql, params));
     return { changes, id };
   }
@@ -61,10 +61,11 @@ export class MysqlTx implements Tx {
     return (await Promise.all(found)).flatMap((result) => toObjects<Row>(result));
   }
 
-  async lock<Row>(table: string, columns: string[], by: string[], keys: Value[][]): Promise<Row[]> {
+  async lock<Row>(table: string, columns: string[], by: string[], keys: Value[][], onLocked?: "skip"): Promise<Row[]> {
+    const mode = onLocked === "skip" ? "FOR UPDATE SKIP LOCKED" : "FOR UPDATE";
     const inOrder = [...keys].sort(compareKeys);
     const found = selects(quoted(table), columns, by, inOrder).map((sql) =>
-      this.inside(`${sql} ORDER BY ${columnList(by)} FOR UPDATE`),
+      this.inside(`${sql} ORDER BY ${columnList(by)} ${mode}`),
     );
     return (await Promise.all(found)).flatMap((result) => toObjects<Row>(result));
   }

@@ -9,6 +9,8 @@ const ROWS_PER_INSERT = 16;
 
 export class SqliteTx implements Tx {
   private readonly statements = new Map<string, Statement>();
+  private readonly ofOne = new Map<string, Statement>();
+  private readonly ofMany = new Map<string, Statement>();
   private readonly finders = new Map<string, Statement>();
 
   readonly log = new SqliteLog(this);
@@ -17,14 +19,21 @@ export class SqliteTx implements Tx {
   constructor(private readonly db: Database) {}
 
   async all<Row>(sql: string, params: (Value | Value[])[] = []): Promise<Row[]> {
-    const lists = params.some(Array.isArray);
-    const statement = this.prepare(lists ? sql.replaceAll("IN (?)", "IN (SELECT value FROM json_each(?))") : sql);
-    return statement.all(...params.map((p) => (Array.isArray(p) ? JSON.stringify(p) : p))) as Row[];
+    return this.bind(sql, params, (statement, values) => statement.all(...values) as Row[]);
   }
 
-  async run(sql: string, params: Value[] = []): Promise<{ changes: number; id: number }> {
-    const { changes, lastInsertRowid } = this.prepare(sql).run(...params);
+  async run(sql: string, params: (Value | Value[])[] = []): Promise<{ changes: number; id: number }> {
+    const { changes, lastInsertRowid } = this.bind(sql, params, (statement, values) => statement.run(...values));
     return { changes, id: Number(lastInsertRowid) };
+  }
+
+  private bind<T>(sql: string, params: (Value | Value[])[], use: (statement: Statement, values: Value[]) => T): T {
+    if (!params.some(Array.isArray)) return use(this.prepare(sql), params as Value[]);
+    // Lists of one, which are the rule, are looked up as what they are.
+    if (params.every((param) => !Array.isArray(param) || param.length === 1))
+      return use(this.prepare(sql, this.ofOne, "= ?"), params.flat());
+    const values = params.map((param) => (Array.isArray(param) ? JSON.stringify(param) : param));
+    return use(this.prepare(sql, this.ofMany, "IN (SELECT value FROM json_each(?))"), values);
   }
 
   async find<Row>(table: string, columns: string[], by: string[], keys: Value[][]): Promise<Row[]> {
@@ -96,12 +105,12 @@ export class SqliteTx implements Tx {
     return changes;
   }
 
-  /** Statements are few and written in the source, so each is prepared once and kept. */
-  prepare(sql: string): Statement {
-    let statement = this.statements.get(sql);
+  /** Statements are few and written in the source, so each is prepared once and kept: by its text, with `list` for "IN (?)". */
+  prepare(sql: string, kept = this.statements, list = "IN (?)"): Statement {
+    let statement = kept.get(sql);
     if (statement === undefined) {
-      statement = this.db.prepare(sql);
-      this.statements.set(sql, statement);
+      statement = this.db.prepare(sql.replaceAll("IN (?)", list));
+      kept.set(sql, statement);
     }
     return statement;
   }

@@ -50,14 +50,16 @@ export async function groupLog(tx: Tx, groupId: number): Promise<number> {
 
 const noGroup = (groupId: number) => new ChatError(Errno.notFound, `groupid: there is no group ${groupId}`);
 
-/** Everything that is written to a user: their direct conversations and their groups, with the user's join there. */
-export async function conversationsOf(tx: Tx, userId: number): Promise<(Conversation & { join_seq: number })[]> {
-  const columns = COLUMNS.map((column) => `c.${column}`).join(", ");
-  const rows = await tx.all<Conversation & { join_seq: number }>(
-    `SELECT ${columns}, 0 AS join_seq FROM conversation c WHERE kind = 0 AND lo = ?
-     UNION ALL SELECT ${columns}, 0 FROM conversation c WHERE kind = 0 AND hi = ? AND lo <> hi
-     UNION ALL SELECT ${columns}, m.join_seq FROM member m JOIN conversation c ON c.id = m.conversation WHERE m.user_id = ?`,
-    [userId, userId, userId],
-  );
-  return tx.log.current(rows);
+/** A conversation that is written to `user`, and where they joined it. */
+export type Received = Conversation & { user: number; join_seq: number };
+
+const QUALIFIED = COLUMNS.map((column) => `c.${column}`).join(", ");
+const RECEIVED = `SELECT ${QUALIFIED}, c.lo AS user, 0 AS join_seq FROM conversation c WHERE kind = 0 AND lo IN (?)
+  UNION ALL SELECT ${QUALIFIED}, c.hi, 0 FROM conversation c WHERE kind = 0 AND hi IN (?) AND lo <> hi
+  UNION ALL SELECT ${QUALIFIED}, m.user_id, m.join_seq FROM member m JOIN conversation c ON c.id = m.conversation
+    WHERE m.user_id IN (?)`;
+
+/** Everything that is written to these users: their direct conversations and their groups. */
+export async function conversationsOf(tx: Tx, userIds: number[]): Promise<Received[]> {
+  return tx.log.current(await tx.all<Received>(RECEIVED, [userIds, userIds, userIds]));
 }

@@ -1,17 +1,10 @@
-// Devices: who owns a session, and up to where each conversation has been delivered.
+// Devices: up to where each conversation has been delivered.
 import type { Conversation, LogRow, Tx } from "../db/db.ts";
-import { ChatError, Errno, parseConv } from "../protocol.ts";
-import { conversationsOf, convName, keyOf } from "./conversation.ts";
+import { parseConv } from "../protocol.ts";
+import { conversationsOf, convName, keyOf, type Received } from "./conversation.ts";
 
 /** A conversation with rows that a device has not been delivered. */
 export type Behind = [conversation: number, conv: string, delivered: number, head: number];
-
-export interface OpenedDevice {
-  id: number;
-  epoch: number;
-  /** The other boot, still alive, that the device was online at: its session is to be ended. "" where there is none. */
-  from: string;
-}
 
 export interface Missing {
   /** Oldest next row first. */
@@ -40,69 +33,36 @@ const EXACT_COUNT_LIMIT = 10_000;
 /** Conversations read for one page of backlog. The others wait, their oldest rows being younger. */
 const PAGE_CONVERSATIONS = 32;
 
-/**
- * Claims (user, device) for a login at `boot`: the higher epoch owns. A device's first login makes it, with the cursors
- * of the user's most advanced device, so that what nobody has received arrives and what is older does not. Throws errno
- * 2 where the device is online at another boot, unless `takeover` is set. `isWanted` (given where the store is in the
- * caller's thread) is asked last: a log-in that the store was slow with, and whose client has gone elsewhere meanwhile, must
- * not be committed after the newer one. What is committed then came before: it holds the row.
- */
-export async function openDevice(
-  tx: Tx,
-  userId: number,
-  name: string,
-  boot: string,
-  takeover = true,
-  isWanted: () => boolean = () => true,
-): Promise<OpenedDevice> {
-  const columns = ["id", "epoch", "boot"];
-  const [known] = await tx.lock<{ id: number; epoch: number; boot: string }>(
-    "device",
-    columns,
-    ["user_id", "name"],
-    [[userId, name]],
-  );
-  if (known === undefined) {
-    const id = await createDevice(tx, userId, name, boot);
-    refuseUnwanted(isWanted);
-    return { id, epoch: 1, from: "" };
-  }
-  const others = known.boot === "" || known.boot === boot ? [] : [known.boot];
-  const from = (await tx.alive(others)).has(known.boot) ? known.boot : "";
-  if (from !== "" && !takeover)
-    throw new ChatError(
-      Errno.alreadyOnline,
-      "you are online on this device already: log in with takeover to end that session",
-    );
-  const { id } = known;
-  const epoch = known.epoch + 1;
-  await tx.run("UPDATE device SET epoch = ?, boot = ? WHERE id = ?", [epoch, boot, id]);
-  refuseUnwanted(isWanted);
-  return { id, epoch, from };
-}
-
-function refuseUnwanted(isWanted: () => boolean): void {
-  if (!isWanted()) throw new ChatError(Errno.unavailable, "nobody waits for this log-in any more");
-}
-
-async function createDevice(tx: Tx, userId: number, name: string, boot: string): Promise<number> {
-  const { id } = await tx.run("INSERT INTO device (user_id, name, epoch, boot) VALUES (?, ?, 1, ?)", [
-    userId,
-    name,
-    boot,
-  ]);
-  await tx.run(
-    "INSERT INTO `cursor` (device, conversation, seq) " +
-      "SELECT ?, c.conversation, max(c.seq) FROM device d JOIN `cursor` c ON c.device = d.id WHERE d.user_id = ? " +
-      "GROUP BY c.conversation",
-    [id, userId],
-  );
-  return id;
-}
-
 /** What is stored for a device that it has not been delivered. */
 export async function missingOf(tx: Tx, userId: number, device: number): Promise<Missing> {
-  const [cursors, logs] = await Promise.all([cursorsOf(tx, device), conversationsOf(tx, userId)]);
+  return (await missingOfEach(tx, [[userId, device]]))[0]!;
+}
+
+export async function missingOfEach(tx: Tx, calls: [userId: number, device: number][]): Promise<Missing[]> {
+  const [cursors, logs] = await Promise.all([
+    tx.find<Cursor>(
+      "cursor",
+      ["device", "conversation", "seq"],
+      ["device"],
+      calls.map(([, device]) => [device]),
+    ),
+    conversationsOf(tx, [...new Set(calls.map(([userId]) => userId))]),
+  ]);
+  const cursorsOf = Map.groupBy(cursors, (cursor) => cursor.device);
+  const logsOf = Map.groupBy(logs, (log) => log.user);
+  return Promise.all(
+    calls.map(([userId, device]) => missing(tx, device, cursorsOf.get(device) ?? [], logsOf.get(userId) ?? [])),
+  );
+}
+
+interface Cursor {
+  device: number;
+  conversation: number;
+  seq: number;
+}
+
+async function missing(tx: Tx, device: number, saved: Cursor[], logs: Received[]): Promise<Missing> {
+  const cursors = new Map(saved.map(({ conversation, seq }) => [conversation, seq]));
   const behind: Behind[] = [];
   let offline = 0;
   for (const log of logs) {
@@ -119,16 +79,6 @@ export async function missingOf(tx: Tx, userId: number, device: number): Promise
   }
   const found = behind.map((at, i) => ({ at, nextTs: firsts[i]![0]![6] }));
   return { behind: found.sort((a, b) => a.nextTs - b.nextTs).map(({ at }) => at), offline };
-}
-
-async function cursorsOf(tx: Tx, device: number): Promise<Map<number, number>> {
-  const rows = await tx.find<{ conversation: number; seq: number }>(
-    "cursor",
-    ["conversation", "seq"],
-    ["device"],
-    [[device]],
-  );
-  return new Map(rows.map(({ conversation, seq }) => [conversation, seq]));
 }
 
 /** A cursor from before the user left and joined again does not reach back before the join. */

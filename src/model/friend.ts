@@ -26,15 +26,27 @@ export async function addFriend(
 }
 
 export async function friendsOf(tx: Tx, userId: number): Promise<Named[]> {
-  const rows = await tx.all<{ id: number; name: string }>(
-    "SELECT u.id, u.name FROM friend f JOIN user u ON u.id = f.friend_id WHERE f.user_id = ? ORDER BY u.id",
-    [userId],
+  return (await friendsOfEach(tx, [[userId]]))[0]!;
+}
+
+export async function friendsOfEach(tx: Tx, calls: [userId: number][]): Promise<Named[][]> {
+  const rows = await tx.all<{ owner: number; id: number; name: string }>(
+    `SELECT f.user_id AS owner, u.id, u.name FROM friend f JOIN user u ON u.id = f.friend_id
+     WHERE f.user_id IN (?) ORDER BY u.id`,
+    [calls.flat()],
   );
-  return rows.map(({ id, name }) => [id, name]);
+  const lists = Map.groupBy(rows, ({ owner }) => owner);
+  return calls.map(([userId]) => (lists.get(userId) ?? []).map(({ id, name }) => [id, name]));
 }
 
 /** The users whose list holds `userId`. */
 export async function listedBy(tx: Tx, userId: number): Promise<number[]> {
-  const rows = await tx.find<{ user_id: number }>("friend", ["user_id"], ["friend_id"], [[userId]]);
-  return rows.map((row) => row.user_id);
+  return (await listedByEach(tx, [[userId]]))[0]!;
+}
+
+export async function listedByEach(tx: Tx, calls: [userId: number][]): Promise<number[][]> {
+  const columns = ["user_id", "friend_id"];
+  const rows = await tx.find<{ user_id: number; friend_id: number }>("friend", columns, ["friend_id"], calls);
+  const lists = Map.groupBy(rows, (row) => row.friend_id);
+  return calls.map(([userId]) => (lists.get(userId) ?? []).map((row) => row.user_id));
 }

@@ -44,13 +44,32 @@ export async function joinGroup(
 }
 
 export async function groupsOf(tx: Tx, userId: number): Promise<Group[]> {
-  const groups = await tx.all<{ id: number; groupId: number }>(
-    `SELECT c.id, c.lo AS groupId FROM member m JOIN conversation c ON c.id = m.conversation
-     WHERE m.user_id = ? ORDER BY c.lo`,
-    [userId],
+  return (await groupsOfEach(tx, [[userId]]))[0]!;
+}
+
+export async function groupsOfEach(tx: Tx, calls: [userId: number][]): Promise<Group[][]> {
+  const rows = await tx.all<{ userId: number; id: number; groupId: number }>(
+    `SELECT m.user_id AS userId, c.id, c.lo AS groupId FROM member m JOIN conversation c ON c.id = m.conversation
+     WHERE m.user_id IN (?) ORDER BY c.lo`,
+    [calls.flat()],
   );
-  const shown = Math.min(GROUP_MEMBERS_SHOWN, Math.ceil(MEMBERS_PER_ANSWER / groups.length));
-  return Promise.all(groups.map(({ id, groupId }) => describe(tx, id, groupId, shown)));
+  const lists = Map.groupBy(rows, ({ userId }) => userId);
+  // Those who log in together are often in the same groups.
+  const described = new Map<string, Promise<Group>>();
+  return Promise.all(
+    calls.map(([userId]) => {
+      const groups = lists.get(userId) ?? [];
+      const shown = Math.min(GROUP_MEMBERS_SHOWN, Math.ceil(MEMBERS_PER_ANSWER / groups.length));
+      return Promise.all(
+        groups.map(({ id, groupId }) => {
+          const key = `${id}/${shown}`;
+          const known = described.get(key) ?? describe(tx, id, groupId, shown);
+          described.set(key, known);
+          return known;
+        }),
+      );
+    }),
+  );
 }
 
 async function describe(tx: Tx, conversation: number, id: number, shown: number): Promise<Group> {

@@ -15,15 +15,25 @@ export async function devicesOf(
   boot: string,
   mourned: string[] = [],
 ): Promise<OnlineDevice[]> {
+  return (await devicesOfEach(tx, [[userIds, boot, mourned]]))[0]!;
+}
+
+export async function devicesOfEach(
+  tx: Tx,
+  calls: [userIds: number[], boot: string, mourned?: string[]][],
+): Promise<OnlineDevice[][]> {
   const columns = ["user_id AS userId", "name AS device", "epoch", "boot"];
-  const ids = [...new Set(userIds)].map((id) => [id]);
+  const ids = [...new Set(calls.flatMap(([userIds]) => userIds))].map((id) => [id]);
   const devices = await tx.find<OnlineDevice>("device", columns, ["user_id"], ids);
   const others = new Set(devices.map((device) => device.boot));
   others.delete("");
-  others.delete(boot);
+  for (const [, boot] of calls) others.delete(boot);
   const alive = others.size > 0 ? await tx.alive([...others]) : others;
-  const counted = new Set([...alive, ...mourned, boot]);
-  return devices.filter((device) => counted.has(device.boot));
+  const byUser = Map.groupBy(devices, ({ userId }) => userId);
+  return calls.map(([userIds, boot, mourned = []]) => {
+    const counted = new Set([...alive, ...mourned, boot]);
+    return [...new Set(userIds)].flatMap((id) => (byUser.get(id) ?? []).filter((each) => counted.has(each.boot)));
+  });
 }
 
 /** The devices that are, or were at their end, online at these boots. */
@@ -34,14 +44,6 @@ export async function devicesAt(tx: Tx, boots: string[]): Promise<(OnlineDevice 
     columns,
     ["boot"],
     boots.map((boot) => [boot]),
-  );
-}
-
-/** Devices whose sessions have ended, except those that a later login owns. */
-export async function closeDevices(tx: Tx, closed: [device: number, epoch: number][]): Promise<void> {
-  const inOrder = [...closed].sort((a, b) => a[0] - b[0]);
-  await Promise.all(
-    inOrder.map((key) => tx.run("UPDATE device SET boot = '' WHERE id = ? AND epoch = ? AND boot <> ''", key)),
   );
 }
 

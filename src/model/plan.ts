@@ -1,6 +1,12 @@
-// What a store that divides its writers among lanes must know of the operations.
-import type { BatchPlan, Writers } from "../db/db.ts";
+// What a store that is far away, and divides its writers among lanes, must know of the operations.
+import type { BatchPlan, Call, Tx, Writers } from "../db/db.ts";
+import { missingOfEach } from "./device.ts";
+import { friendsOfEach, listedByEach } from "./friend.ts";
+import { groupsOfEach } from "./group.ts";
 import type { Appended, Drafts } from "./message.ts";
+import { devicesOfEach } from "./online.ts";
+import { turnDevices } from "./owner.ts";
+import { credentialsEach } from "./user.ts";
 
 interface Draft {
   conv: string;
@@ -86,4 +92,36 @@ const appends: BatchPlan<Drafts, Appended, Draft, Outcome> = {
   }),
 };
 
-export const writers: Writers<typeof appends> = { batches: appends, events: ["addFriend", "joinGroup"] };
+/** What a log-in reads. */
+const reads = {
+  credentials: credentialsEach,
+  devicesOf: devicesOfEach,
+  friendsOf: friendsOfEach,
+  groupsOf: groupsOfEach,
+  listedBy: listedByEach,
+  missingOf: missingOfEach,
+};
+
+async function readAll(tx: Tx, calls: Call[]): Promise<unknown[]> {
+  const outcomes: unknown[] = Array(calls.length);
+  const indexes = Map.groupBy(calls.keys(), (i) => calls[i]![0] as keyof typeof reads);
+  const each = [...indexes].map(async ([name, at]) => {
+    const read = reads[name] as (tx: Tx, calls: unknown[][]) => Promise<unknown[]>;
+    const results = await read(
+      tx,
+      at.map((i) => calls[i]![1]),
+    );
+    for (const [k, i] of at.entries()) outcomes[i] = results[k];
+  });
+  await Promise.all(each);
+  return outcomes;
+}
+
+export const writers: Writers<typeof appends> = {
+  batches: appends,
+  events: ["addFriend", "joinGroup"],
+  together: [
+    { operations: Object.keys(reads), atOnce: 4, run: readAll },
+    { operations: ["openDevice", "closeDevices"], atOnce: 1, run: turnDevices },
+  ],
+};

@@ -1,10 +1,11 @@
 // Everything the server asks of its store: each operation is one transaction. The SQL is in the files beside this one.
 import type { Store as StoreOf } from "../db/db.ts";
-import { backlog, deliveredOf, missingOf, openDevice, saveCursors } from "./device.ts";
+import { backlog, deliveredOf, missingOf, saveCursors } from "./device.ts";
 import { addFriend, friendsOf, listedBy } from "./friend.ts";
 import { createGroup, groupsOf, joinGroup, memberIds, membersPage } from "./group.ts";
 import { append } from "./message.ts";
-import { closeDevices, devicesAt, devicesOf, headsOf, replacedAmong } from "./online.ts";
+import { devicesAt, devicesOf, headsOf, replacedAmong } from "./online.ts";
+import { closeDevices, openDevice } from "./owner.ts";
 import { createUser, credentials, rehash, revokeTokens, setting } from "./user.ts";
 
 export const operations = {

@@ -19,8 +19,24 @@ export async function createUser(tx: Tx, name: string, password: string): Promis
 
 /** What a login is checked against; null for an unknown user. */
 export async function credentials(tx: Tx, by: "id" | "name", value: number | string): Promise<Credentials | null> {
+  return (await credentialsEach(tx, [[by, value]]))[0]!;
+}
+
+export async function credentialsEach(
+  tx: Tx,
+  calls: [by: "id" | "name", value: number | string][],
+): Promise<(Credentials | null)[]> {
   const columns = ["id", "name", "password", "token_epoch AS tokenEpoch"];
-  return (await tx.find<Credentials>("user", columns, [by], [[value]]))[0] ?? null;
+  const find = (by: "id" | "name") => {
+    const keys = calls.filter((call) => call[0] === by).map(([, value]) => [value]);
+    return tx.find<Credentials>("user", columns, [by], keys);
+  };
+  const [byId, byName] = await Promise.all([find("id"), find("name")]);
+  const found = {
+    id: new Map<number | string, Credentials>(byId.map((user) => [user.id, user])),
+    name: new Map<number | string, Credentials>(byName.map((user) => [user.name, user])),
+  };
+  return calls.map(([by, value]) => found[by].get(value) ?? null);
 }
 
 /** Replaces a password's hash by a newer one of the same password. */

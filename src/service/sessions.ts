@@ -1,5 +1,5 @@
 // The life of a session: begun by a log-in (register, claim, then read what is stored), ended, replaced.
-import type { OpenedDevice } from "../model/device.ts";
+import type { OpenedDevice } from "../model/owner.ts";
 import type { Store } from "../model/store.ts";
 import type { Connection } from "../net/connection.ts";
 import { ChatError, Errno } from "../protocol.ts";

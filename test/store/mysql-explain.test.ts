@@ -84,6 +84,19 @@ test("no statement of a loaded server scans a table", async () => {
     other.boot,
   );
   await store.closeDevices([[opened.id, opened.epoch]]);
+  // A storm of log-ins.
+  const storm = Array.from({ length: 100 }, (_, i) => 20 + i);
+  const entered = await Promise.all(storm.map((id) => store.openDevice(id, "phone", store.boot, true)));
+  await Promise.all(
+    storm.flatMap((id, i) => [
+      store.credentials("id", id),
+      store.friendsOf(id),
+      store.listedBy(id),
+      store.groupsOf(id),
+      store.missingOf(id, entered[i]!.id),
+    ]),
+  );
+  await store.closeDevices(entered.map(({ id, epoch }) => [id, epoch]));
   await store.replacedAmong(Array.from({ length: 100 }, (_, i) => [i + 1, 1]));
   await store.headsOf(conversations);
   await store.devicesAt([other.boot, "gone"]);

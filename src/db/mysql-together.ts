@@ -1,0 +1,56 @@
+// Calls of operations that many ask for at once: those that have gathered while earlier ones were done are one transaction.
+import { ChatError } from "../protocol.ts";
+import { ALONE, type Call, StoreError } from "./db.ts";
+
+/** Calls of one transaction: bounds what it reads. */
+const MOST = 200;
+const MAX_WAITING = 100_000;
+
+interface Waiting {
+  call: Call;
+  resolve(result: unknown): void;
+  reject(error: unknown): void;
+}
+
+export class Gathering {
+  private waiting: Waiting[] = [];
+  private working = 0;
+
+  constructor(
+    /** See Together. */
+    private readonly runAll: (calls: Call[]) => Promise<unknown[]>,
+    private readonly runAlone: (call: Call) => Promise<unknown>,
+    /** Transactions at the same time. */
+    private readonly atOnce: number,
+  ) {}
+
+  add(call: Call): Promise<unknown> {
+    if (this.waiting.length >= MAX_WAITING) throw new StoreError("too many requests wait for the database");
+    const { promise, resolve, reject } = Promise.withResolvers<unknown>();
+    this.waiting.push({ call, resolve, reject });
+    if (this.working < this.atOnce) this.work();
+    return promise;
+  }
+
+  private async work(): Promise<void> {
+    this.working++;
+    // What this turn of the loop brings belongs together.
+    await Promise.resolve();
+    while (this.waiting.length > 0) await this.run(this.waiting.splice(0, MOST));
+    this.working--;
+  }
+
+  private async run(some: Waiting[]): Promise<void> {
+    try {
+      const outcomes = await this.runAll(some.map(({ call }) => call));
+      for (const [i, { call, resolve, reject }] of some.entries()) {
+        const outcome = outcomes[i];
+        if (outcome instanceof ChatError) reject(outcome);
+        // The others do not wait for it.
+        else resolve(outcome === ALONE ? this.runAlone(call) : outcome);
+      }
+    } catch (error) {
+      for (const { reject } of some) reject(error);
+    }
+  }
+}
