@@ -1,19 +1,31 @@
-// What Redis does with users' hashes, in which each device has its owner as boot:epoch. In Lua.
+// What Redis does with users' hashes, in which each device has its owner as boot:epoch. In Lua; each script does it for
+// several users, because one command costs a third of the pipeline that asks for each.
 
-/** Sets the device's owner unless a newer one is set, and returns what was there. */
+/** ARGV: boot, seconds; by user: device, epoch. Sets the device's owner unless a newer one is set; by user: who it was. */
 export const CLAIM = `
-local was = redis.call('HGET', KEYS[1], ARGV[1])
-if was and tonumber(string.match(was, ':(%d+)$')) > tonumber(ARGV[3]) then return was end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. ':' .. ARGV[3])
-redis.call('EXPIRE', KEYS[1], ARGV[4])
-return was`;
+local found = {}
+for i, key in ipairs(KEYS) do
+  local device, epoch = ARGV[2 * i + 1], ARGV[2 * i + 2]
+  local was = redis.call('HGET', key, device)
+  if not was or tonumber(string.match(was, ':(%d+)$')) <= tonumber(epoch) then
+    redis.call('HSET', key, device, ARGV[1] .. ':' .. epoch)
+    redis.call('EXPIRE', key, ARGV[2])
+  end
+  found[i] = was or ''
+end
+return found`;
 
-/** Removes the device's owner, where it is this one. */
+/** ARGV by user: device, owner. Removes the device's owner, where it is this one; by user: how many it removed. */
 export const RELEASE = `
-if redis.call('HGET', KEYS[1], ARGV[1]) == ARGV[2] then return redis.call('HDEL', KEYS[1], ARGV[1]) end
-return 0`;
+local found = {}
+for i, key in ipairs(KEYS) do
+  local device, owner = ARGV[2 * i - 1], ARGV[2 * i]
+  found[i] = 0
+  if redis.call('HGET', key, device) == owner then found[i] = redis.call('HDEL', key, device) end
+end
+return found`;
 
-/** What several users' hashes hold: one command costs a third of the pipeline that asks for each. */
+/** By user: what the hash holds. */
 export const LOCATE = `
 local found = {}
 for i, key in ipairs(KEYS) do found[i] = redis.call('HVALS', key) end

@@ -1,7 +1,7 @@
-// Redis as the fast path between instances: a hash per user says where its devices are, and a channel per boot carries
+// Redis as the fast path between instances: it says where users' devices are (see Registry), and a channel per boot carries
 // what the others tell it. It holds nothing that cannot be lost: what goes missing here is found by the commit log.
 import { type Client, connect, isRefusal } from "./redis-client.ts";
-import { CLAIM, LOCATE, RELEASE } from "./redis-scripts.ts";
+import { Registry } from "./redis-registry.ts";
 import type { RedisTarget } from "./redis-url.ts";
 import type { Addressed, Hint, Owner, Router, RouterEvents } from "./router.ts";
 
@@ -13,20 +13,11 @@ export interface RedisRouterOptions {
   log: { warn(line: string): void; info(line: string): void };
 }
 
-/** Log-ins that could not be taken out, kept to be taken out later. */
-const MAX_UNRELEASED = 100_000;
 const PROBE_EVERY_MS = 1_000;
 /** An instance that has not heard its own probe for this long is deaf: a subscription can be lost without an error. */
 const DEAF_MS = 2_000;
-/** Users of one shard lie on one node of a Redis Cluster, so that a batch is one pipeline a shard. */
-const SHARDS = 16;
-/** Users of one look-up, during which Redis does nothing else. */
-const LOCATED_AT_ONCE = 1_000;
 /** Hints for more receivers than this go to every boot, without a look-up. */
 const MAX_LOOKUP = 200;
-/** Entries that nobody removes, as of a store that is gone, go by themselves. */
-const ENTRY_TTL_S = 7 * 86_400;
-
 /** Of one publish: an array of these. */
 type Envelope =
   | { kind: "hint"; hint: Hint }
@@ -51,7 +42,7 @@ export class RedisRouter implements Router {
   private complained = "";
   /** Before the first contact nothing is logged: `ready` rejects with it. */
   private reached = false;
-  private readonly unreleased = new Map<string, { owner: Owner; boot: string }>();
+  private readonly registry: Registry;
   private kicks = new Map<number, () => void>();
   private lastKick = 0;
 
@@ -60,7 +51,9 @@ export class RedisRouter implements Router {
     private readonly options: RedisRouterOptions,
     private readonly events: RouterEvents,
   ) {
-    this.all = `${options.prefix}all`;
+    const { prefix, boot, target } = options;
+    this.all = `${prefix}all`;
+    this.registry = new Registry({ prefix, boot, sharded: target.kind === "cluster" }, (work) => this.try(work));
     this.commands = connect(options.target);
     this.subscriber = connect(options.target);
     for (const client of [this.commands, this.subscriber])
@@ -99,21 +92,12 @@ export class RedisRouter implements Router {
     throw new Error(last);
   }
 
-  async claim({ userId, device, epoch }: Owner): Promise<string | null> {
-    const { boot } = this.options;
-    const was = await this.try((redis) =>
-      redis.eval(CLAIM, 1, this.userKey(userId), device, boot, String(epoch), String(ENTRY_TTL_S)),
-    );
-    const holder = typeof was === "string" ? was.slice(0, was.lastIndexOf(":")) : null;
-    return holder === boot ? null : holder;
+  claim(owner: Owner): Promise<string | null> {
+    return this.registry.claim(owner);
   }
 
-  async release(owner: Owner, boot = this.options.boot): Promise<void> {
-    const { userId, device, epoch } = owner;
-    const entry = `${boot}:${epoch}`;
-    const done = await this.try((redis) => redis.eval(RELEASE, 1, this.userKey(userId), device, entry));
-    if (done === null && this.unreleased.size < MAX_UNRELEASED)
-      this.unreleased.set(`${userId}/${device}/${entry}`, { owner, boot });
+  release(owner: Owner, boot?: string): Promise<void> {
+    return this.registry.release(owner, boot);
   }
 
   kick(boot: string, owner: Owner, ms: number): Promise<void> {
@@ -130,25 +114,8 @@ export class RedisRouter implements Router {
     });
   }
 
-  async locate(userIds: number[]): Promise<Map<number, string[]> | null> {
-    const cluster = this.options.target.kind === "cluster";
-    const shards = Map.groupBy(userIds, (id) => (cluster ? id % SHARDS : 0));
-    const found = new Map<number, string[]>();
-    const portions: number[][] = [];
-    for (const ids of shards.values())
-      for (let at = 0; at < ids.length; at += LOCATED_AT_ONCE) portions.push(ids.slice(at, at + LOCATED_AT_ONCE));
-    const looked = portions.map((ids) =>
-      this.try(async (redis) => {
-        const keys = ids.map((id) => this.userKey(id));
-        for (const [i, values] of ((await redis.eval(LOCATE, keys.length, ...keys)) as string[][]).entries()) {
-          const boots = new Set(values.map((value) => value.slice(0, value.lastIndexOf(":"))));
-          boots.delete(this.options.boot);
-          if (boots.size > 0) found.set(ids[i]!, [...boots]);
-        }
-        return true;
-      }),
-    );
-    return (await Promise.all(looked)).every((done) => done === true) ? found : null;
+  locate(userIds: number[]): Promise<Map<number, string[]> | null> {
+    return this.registry.locate(userIds);
   }
 
   async forward(hints: Addressed[]): Promise<void> {
@@ -182,14 +149,11 @@ export class RedisRouter implements Router {
 
   async close(): Promise<void> {
     clearInterval(this.probe);
+    this.registry.flush();
     this.flush();
     await this.try((redis) => redis.ping());
     this.commands.disconnect();
     this.subscriber.disconnect();
-  }
-
-  private userKey(userId: number): string {
-    return `${this.options.prefix}{s${userId % SHARDS}}:user:${userId}`;
   }
 
   private channel(boot: string): string {
@@ -276,9 +240,7 @@ export class RedisRouter implements Router {
     this.generation = generation;
     if (emptied) this.options.log.warn("Redis has been emptied: all sessions are entered again");
     if (emptied || wasAway) this.events.onReset();
-    const unreleased = [...this.unreleased.values()];
-    this.unreleased.clear();
-    for (const { owner, boot } of unreleased) this.release(owner, boot);
+    this.registry.retry();
   }
 
   /** The command's result; null where Redis did not do it. */

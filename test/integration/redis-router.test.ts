@@ -87,6 +87,24 @@ test("the higher epoch owns a device, in whatever order the claims arrive", asyn
   expect(await a.router.locate([2])).toEqual(new Map());
 });
 
+test("log-ins and ends of a turn leave together, what ends after what is entered", async () => {
+  const [a, b] = await pair();
+  const calls = async () => Number(/cmdstat_eval:calls=(\d+)/.exec(await admin.info("commandstats"))?.[1] ?? 0);
+  const before = await calls();
+  const owners = Array.from({ length: 50 }, (_, i): Owner => ({ userId: i, device: `phone-${i}`, epoch: 1 }));
+  const left = owners.slice(0, 10).map((owner) => a.router.release(owner));
+  expect(await Promise.all(owners.map((owner) => a.router.claim(owner)))).toEqual(owners.map(() => null));
+  await Promise.all(left);
+  expect((await calls()) - before).toBe(2);
+  const ids = owners.map(({ userId }) => userId);
+  expect(await b.router.locate(ids)).toEqual(new Map(ids.slice(10).map((id) => [id, ["a"]])));
+  const newer = owners.map((owner) => ({ ...owner, epoch: owner.userId % 2 ? 2 : 0 }));
+  const holders = await Promise.all(newer.map((owner) => b.router.claim(owner)));
+  expect(holders).toEqual(ids.map((id) => (id < 10 ? null : "a")));
+  expect((await a.router.locate(ids))!.get(11)).toEqual(["b"]);
+  expect((await b.router.locate(ids))!.get(12)).toEqual(["a"]);
+});
+
 test("hints go where their receivers are, in one message a boot, and nowhere else", async () => {
   const [a, b] = await pair();
   const c = join(`test${prefixes}:`, "c");
