@@ -113,7 +113,7 @@ async function transact(requests: Request[], first: number, most: number, replie
     tx.log.undo(0);
     rollBack();
     at = Math.max(at, first + 1);
-    if (at === first + 1) replies.push([requests[first]![0], null, failure(error)]);
+    if (at === first + 1) replies.push([null, failure(error)]);
     else for (let next = first; next < at; next++) await transact(requests, next, 1, replies);
   }
   return at;
@@ -155,20 +155,20 @@ function foldPortion(): boolean {
 }
 
 /** One operation, undone alone where it fails. */
-async function attempt([id, name, args]: Request): Promise<Reply> {
+async function attempt([name, args]: Request): Promise<Reply> {
   tx.prepare("SAVEPOINT operation").run();
   const mark = tx.log.mark();
   try {
     const value = await operations[name]!(tx, ...args);
     tx.prepare("RELEASE operation").run();
-    return [id, value ?? null, null];
+    return [value ?? null, null];
   } catch (error) {
     // A full disk or an I/O error has ended the whole transaction already.
     if (!db.inTransaction) throw error;
     tx.log.undo(mark);
     tx.prepare("ROLLBACK TO operation").run();
     tx.prepare("RELEASE operation").run();
-    return [id, null, failure(error)];
+    return [null, failure(error)];
   }
 }
 

@@ -6,9 +6,9 @@ import { StartError } from "../start-error.ts";
 import { type Operations, type Store, StoreError } from "./db.ts";
 import { lockDatabase } from "./lock.ts";
 
-export type Request = [id: number, operation: string, args: unknown[]];
+export type Request = [operation: string, args: unknown[]];
 export type Failure = { errno: number | null; message: string; extra: JsonObject };
-export type Reply = [id: number, value: unknown, failure: Failure | null];
+export type Reply = [value: unknown, failure: Failure | null];
 export type StartReply = { error: string | null };
 
 interface Pending {
@@ -55,13 +55,16 @@ export async function openSqliteStore<O extends Operations>(
     throw error;
   }
 
-  const pending = new Map<number, Pending>();
+  /**
+   * In the order of the requests, which is that of the replies. Not a Map: where entries come and go, its outgrown tables
+   * keep each other alive, with what they held, until the next full garbage collection.
+   */
+  const pending: Pending[] = [];
   let outbox: Request[] = [];
-  let lastId = 0;
   worker.onmessage = ({ data }: MessageEvent<string>) => {
-    for (const [id, value, failure] of JSON.parse(data) as Reply[]) {
-      const { resolve, reject } = pending.get(id)!;
-      pending.delete(id);
+    const replies = JSON.parse(data) as Reply[];
+    for (const [i, { resolve, reject }] of pending.splice(0, replies.length).entries()) {
+      const [value, failure] = replies[i]!;
       if (failure === null) resolve(value);
       else if (failure.errno === null) reject(new StoreError(failure.message));
       else reject(new ChatError(failure.errno, failure.message, failure.extra));
@@ -72,8 +75,7 @@ export async function openSqliteStore<O extends Operations>(
   const die = (why: string) => {
     const isNews = gone === null;
     gone = new StoreError(`the store's thread has ended: ${why}`);
-    for (const { reject } of pending.values()) reject(gone);
-    pending.clear();
+    for (const { reject } of pending.splice(0)) reject(gone);
     if (isNews) onDead(why);
   };
   worker.onerror = ({ message }) => die(causeOf(message));
@@ -87,8 +89,8 @@ export async function openSqliteStore<O extends Operations>(
   const call = (operation: string, args: unknown[]) =>
     new Promise((resolve, reject) => {
       if (gone !== null) return reject(gone);
-      pending.set(++lastId, { resolve, reject });
-      if (outbox.push([lastId, operation, args]) === 1) queueMicrotask(post);
+      pending.push({ resolve, reject });
+      if (outbox.push([operation, args]) === 1) queueMicrotask(post);
     });
 
   const store = Object.fromEntries(
@@ -98,7 +100,7 @@ export async function openSqliteStore<O extends Operations>(
     if (gone !== null) return;
     gone = new StoreError("the store is closed");
     post();
-    while (pending.size > 0) await Bun.sleep(1);
+    while (pending.length > 0) await Bun.sleep(1);
     worker.postMessage({ close: true });
     await Promise.race([answer().catch(() => undefined), ended]);
     worker.terminate();

@@ -52,7 +52,8 @@ export class Committer {
   private first = 0;
   private queueText = 0;
   private scheduled = false;
-  private readonly inFlight = new Set<Batch>();
+  /** A few, and no Set: see `pending` of the embedded store, of what those keep. */
+  private inFlight: Batch[] = [];
   private readonly shedder = new Shedder();
   private readonly timer = setInterval(() => this.tick(), TICK_MS);
 
@@ -82,7 +83,7 @@ export class Committer {
 
   /** At the end of the loop's turn, so that what one turn has read is one batch. */
   private schedule(): void {
-    if (this.scheduled || this.inFlight.size >= BATCHES_IN_FLIGHT || this.first === this.queue.length) return;
+    if (this.scheduled || this.inFlight.length >= BATCHES_IN_FLIGHT || this.first === this.queue.length) return;
     this.scheduled = true;
     setImmediate(() => {
       this.scheduled = false;
@@ -115,13 +116,13 @@ export class Committer {
       texts: requests.map((request) => request.text),
     };
     const batch: Batch = { requests, drafts, answered: false };
-    this.inFlight.add(batch);
+    this.inFlight.push(batch);
     try {
       const appended = await this.store.append(drafts);
-      this.inFlight.delete(batch);
+      this.inFlight = this.inFlight.filter((each) => each !== batch);
       this.acknowledge(batch, appended);
     } catch (error) {
-      this.inFlight.delete(batch);
+      this.inFlight = this.inFlight.filter((each) => each !== batch);
       this.log.error(`${requests.length} messages were not stored: ${(error as Error).message}`);
       this.refuseAll(batch);
     }
