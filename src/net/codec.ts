@@ -79,7 +79,10 @@ export class Decoder {
   next(): Message | Fault | null {
     if (this.ended) return null;
     if (this.held !== null && this.at < this.chunk.length) return this.releaseHeld();
-    if (this.at === this.chunk.length) return null;
+    if (this.at === this.chunk.length) {
+      this.keepRest();
+      return null;
+    }
     if (this.framing === "unknown") this.framing = this.chunk[this.at] === NUL ? "length" : "lf";
     const result = this.framing === "length" ? this.nextLength() : this.nextText();
     if (result === null) this.keepRest();

@@ -37,53 +37,51 @@ function encodeSome(texts: string[], from: number, framing: Framing): number {
   return to;
 }
 
+/** Texts that are not encoded yet, each with its mark and seq. */
+class Waiting {
+  readonly texts: string[] = [];
+  readonly marks: (Mark | null)[] = [];
+  readonly seqs: number[] = [];
+}
+
+/** Encoded, but not taken by the kernel. */
+interface Unsent {
+  bytes: Buffer;
+  /** Of messages in it, and how many of its bytes go before each is accepted. */
+  marks: { end: number; mark: Mark; seq: number }[];
+}
+
 export class Output {
   framing: Framing = "lf";
   /** When the kernel last took something, or had nothing to take: performance.now(), milliseconds. */
   progressAt = performance.now();
 
-  private texts: string[] = [];
-  private marks: (Mark | null)[] = [];
-  private seqs: number[] = [];
+  /** Null where there is nothing, as these are: most connections have nothing to send, and empty lists take memory too. */
+  private waiting: Waiting | null = null;
   private textLength = 0;
-  /** Encoded, but not taken by the kernel. */
-  private unsent: Buffer | null = null;
-  /** Marks of messages in `unsent`, and the bytes of it that go before they are accepted. */
-  private unsentMarks: { end: number; mark: Mark; seq: number }[] = [];
-
-  private flushWaiters: ((accepted: boolean) => void)[] = [];
+  private unsent: Unsent | null = null;
+  private flushed: PromiseWithResolvers<boolean> | null = null;
 
   constructor(private readonly sink: Sink) {}
 
   /** About how many bytes wait. */
   get pendingBytes(): number {
-    return this.textLength + (this.unsent?.length ?? 0);
+    return this.textLength + (this.unsent?.bytes.length ?? 0);
   }
 
   add(text: string, mark: Mark | null, seq: number): void {
     if (this.pendingBytes === 0) this.progressAt = performance.now();
-    this.texts.push(text);
-    this.marks.push(mark);
-    this.seqs.push(seq);
+    this.waiting ??= new Waiting();
+    this.waiting.texts.push(text);
+    this.waiting.marks.push(mark);
+    this.waiting.seqs.push(seq);
     this.textLength += text.length;
   }
 
   /** Writes until everything is out or the kernel takes no more; true where everything is out. */
   flush(): boolean {
-    if (this.unsent !== null && !this.writeUnsent()) return false;
-    let from = 0;
-    while (from < this.texts.length && this.unsent === null) from = this.writeSome(from);
-    if (from === this.texts.length) {
-      this.texts = [];
-      this.marks = [];
-      this.seqs = [];
-      this.textLength = 0;
-    } else {
-      for (let i = 0; i < from; i++) this.textLength -= this.texts[i]!.length;
-      this.texts.splice(0, from);
-      this.marks.splice(0, from);
-      this.seqs.splice(0, from);
-    }
+    if (this.unsent !== null && !this.writeUnsent(this.unsent)) return false;
+    if (this.waiting !== null) this.writeWaiting(this.waiting);
     if (this.unsent !== null) return false;
     this.settle(true);
     return true;
@@ -92,61 +90,73 @@ export class Output {
   /** Settles with true when the kernel has accepted everything added so far, with false when it never will. */
   whenFlushed(): Promise<boolean> {
     if (this.pendingBytes === 0) return Promise.resolve(true);
-    return new Promise((resolve) => this.flushWaiters.push(resolve));
+    this.flushed ??= Promise.withResolvers();
+    return this.flushed.promise;
   }
 
   /** Forgets what waits: for a connection that is gone. */
   discard(): void {
-    this.texts = [];
-    this.marks = [];
-    this.seqs = [];
+    this.waiting = null;
     this.textLength = 0;
     this.unsent = null;
-    this.unsentMarks = [];
     this.settle(false);
   }
 
   private settle(accepted: boolean): void {
-    const waiters = this.flushWaiters;
-    if (waiters.length === 0) return;
-    this.flushWaiters = [];
-    for (const resolve of waiters) resolve(accepted);
+    this.flushed?.resolve(accepted);
+    this.flushed = null;
+  }
+
+  private writeWaiting(waiting: Waiting): void {
+    const { texts, marks, seqs } = waiting;
+    let from = 0;
+    while (from < texts.length && this.unsent === null) from = this.writeSome(waiting, from);
+    if (from === texts.length) {
+      this.waiting = null;
+      this.textLength = 0;
+      return;
+    }
+    for (let i = 0; i < from; i++) this.textLength -= texts[i]!.length;
+    texts.splice(0, from);
+    marks.splice(0, from);
+    seqs.splice(0, from);
   }
 
   /** Encodes and writes messages from `from` on, as many as one buffer holds; returns where the rest starts. */
-  private writeSome(from: number): number {
-    const room = roomFor(this.texts[from]!);
+  private writeSome({ texts, marks, seqs }: Waiting, from: number): number {
+    const room = roomFor(texts[from]!);
     const alone = room > scratch.length ? Buffer.allocUnsafe(room) : null;
     const out = alone ?? scratch;
-    const to = alone === null ? encodeSome(this.texts, from, this.framing) : from + 1;
-    const ends = alone === null ? heldEnds : [encode(this.texts[from]!, this.framing, alone, 0)];
+    const to = alone === null ? encodeSome(texts, from, this.framing) : from + 1;
+    const ends = alone === null ? heldEnds : [encode(texts[from]!, this.framing, alone, 0)];
     const end = ends.at(-1)!;
     const accepted = Math.max(0, this.sink.write(out.subarray(0, end)));
     if (accepted > 0) this.progressAt = performance.now();
+    if (accepted < end) this.unsent = { bytes: Buffer.from(out.subarray(accepted, end)), marks: [] };
     for (let i = from; i < to; i++) {
-      const mark = this.marks[i]!;
+      const mark = marks[i]!;
       if (mark === null) continue;
-      if (ends[i - from]! <= accepted) mark.accepted(this.seqs[i]!);
-      else this.unsentMarks.push({ end: ends[i - from]! - accepted, mark, seq: this.seqs[i]! });
+      if (ends[i - from]! <= accepted) mark.accepted(seqs[i]!);
+      else this.unsent!.marks.push({ end: ends[i - from]! - accepted, mark, seq: seqs[i]! });
     }
-    if (accepted < end) this.unsent = Buffer.from(out.subarray(accepted, end));
     return to;
   }
 
-  private writeUnsent(): boolean {
-    const unsent = this.unsent!;
-    const accepted = Math.max(0, this.sink.write(unsent));
+  private writeUnsent(unsent: Unsent): boolean {
+    const { bytes, marks } = unsent;
+    const accepted = Math.max(0, this.sink.write(bytes));
     if (accepted > 0) this.progressAt = performance.now();
-    this.unsent = accepted < unsent.length ? unsent.subarray(accepted) : null;
     let reached = 0;
-    for (const waiting of this.unsentMarks) {
+    for (const waiting of marks) {
       waiting.end -= accepted;
       if (waiting.end <= 0) {
         waiting.mark.accepted(waiting.seq);
         reached++;
       }
     }
-    this.unsentMarks.splice(0, reached);
+    marks.splice(0, reached);
+    if (accepted < bytes.length) unsent.bytes = bytes.subarray(accepted);
+    else this.unsent = null;
     return this.unsent === null;
   }
 }
