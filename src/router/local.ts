@@ -5,42 +5,34 @@ export interface Located {
   readonly device: string;
 }
 
-export class LocalRouter<Session extends Located> {
-  private readonly byUser = new Map<number, Map<string, Session>>();
-  private sessions = 0;
+const NONE: readonly never[] = [];
 
-  get size(): number {
-    return this.sessions;
-  }
+export class LocalRouter<Session extends Located> {
+  /** Lists, being short, take less memory than maps; they are replaced, not changed: who walks over one may end its sessions. */
+  private readonly byUser = new Map<number, readonly Session[]>();
 
   get(userId: number, device: string): Session | undefined {
-    return this.byUser.get(userId)?.get(device);
+    return this.of(userId).find((session) => session.device === device);
   }
 
   /** The user's sessions, on all devices. */
-  of(userId: number): Iterable<Session> {
-    return this.byUser.get(userId)?.values() ?? [];
+  of(userId: number): readonly Session[] {
+    return this.byUser.get(userId) ?? NONE;
   }
 
   /** Registers a session in place of the one that its device may have. */
   add(session: Session): void {
-    let devices = this.byUser.get(session.userId);
-    if (devices === undefined) {
-      devices = new Map();
-      this.byUser.set(session.userId, devices);
-    }
-    if (!devices.has(session.device)) this.sessions++;
-    devices.set(session.device, session);
+    const others = this.of(session.userId).filter(({ device }) => device !== session.device);
+    this.byUser.set(session.userId, [...others, session]);
   }
 
   /** Removes a session, unless another one took its place; true where it was the user's last. */
   remove(session: Session): boolean {
-    const devices = this.byUser.get(session.userId);
-    if (devices?.get(session.device) !== session) return false;
-    devices.delete(session.device);
-    this.sessions--;
-    if (devices.size > 0) return false;
-    this.byUser.delete(session.userId);
-    return true;
+    const all = this.of(session.userId);
+    const left = all.filter((each) => each !== session);
+    if (left.length === all.length) return false;
+    if (left.length > 0) this.byUser.set(session.userId, left);
+    else this.byUser.delete(session.userId);
+    return left.length === 0;
   }
 }

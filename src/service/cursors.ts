@@ -65,11 +65,10 @@ export class Cursors {
     for (const session of sessions) {
       if (session.moved.size === 0 || session.deviceId === 0 || session.disowned) continue;
       const cursors: CursorOf[] = [];
-      for (const position of session.moved) {
+      for (const position of session.takeMoved()) {
         cursors.push([position.conversation, position.delivered]);
         saved.push({ session, position, seq: position.delivered });
       }
-      session.moved.clear();
       saves.push([session.deviceId, session.epoch, cursors, session.ended]);
     }
     this.ended.clear();
@@ -91,7 +90,7 @@ export class Cursors {
 
   /** For the next save. */
   private keep(session: Session, position: Position): void {
-    session.moved.add(position);
+    session.move(position);
     if (session.ended) this.ended.add(session);
   }
 }

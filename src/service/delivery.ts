@@ -100,7 +100,7 @@ export class Delivery {
     const position = session.position(conversation, conv);
     if (head > position.head) position.head = head;
     if (position.at !== null && head <= position.at) return;
-    session.behind.add(position);
+    session.lack(position);
     this.wake(session);
   }
 
@@ -207,7 +207,7 @@ export class Delivery {
       const hint = { row, conv: position.conv, key: position.key, name: names.get(row[3])!, memberVersion: 0 };
       this.push(session, position, row, new Push(hint));
     }
-    for (const position of session.behind) if (position.at! >= position.head) session.behind.delete(position);
+    session.catchUp();
     if (rows.length === 0 && wanted.every((position) => session.behind.has(position)))
       throw new Error("rows that were announced are not there");
   }

@@ -58,7 +58,7 @@ async function takeOffline(delivery: Delivery, session: Session) {
       position.pass(seq);
       touched.add(position);
     }
-    for (const position of session.behind) if (position.at! >= position.head) session.behind.delete(position);
+    session.catchUp();
     if (rows.length === 0) break;
   }
   return { messages, events, touched };

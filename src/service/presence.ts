@@ -118,14 +118,13 @@ export class Presence {
   /** What changed while the session could not be told. */
   async catchUp(session: Session): Promise<void> {
     if (session.missedPresence.size === 0 || session.ended) return;
-    const missed = [...session.missedPresence];
-    session.missedPresence.clear();
+    const missed = session.takeMissedPresence();
     try {
       const stateOf = await this.look(missed);
       for (const userId of missed) this.tell(session, userId, stateOf(userId));
     } catch (error) {
       this.log.warn(`presence not told to user ${session.userId} yet: ${(error as Error).message}`);
-      for (const userId of missed) session.missedPresence.add(userId);
+      for (const userId of missed) session.missPresence(userId);
       setTimeout(() => this.catchUp(session), RETRY_MS);
     }
   }
@@ -133,6 +132,6 @@ export class Presence {
   private tell(session: Session, userId: number, state: State): void {
     if (session.ended) return;
     if (session.pushable) session.connection.push(presence(userId, state));
-    else if (session.missedPresence.size < MAX_MISSED) session.missedPresence.add(userId);
+    else if (session.missedPresence.size < MAX_MISSED) session.missPresence(userId);
   }
 }

@@ -46,7 +46,7 @@ export class Position implements Mark {
     const delivered = seq >= this.pushed ? this.at! : seq;
     if (delivered <= this.delivered) return;
     this.delivered = delivered;
-    this.session.moved.add(this);
+    this.session.move(this);
   }
 
   accepted(seq: number): void {
@@ -54,15 +54,22 @@ export class Position implements Mark {
   }
 }
 
+/** In place of a session's empty sets: nearly all are, and each would take memory. */
+const NONE: ReadonlySet<never> = new Set();
+
+/** Adds to a session's set; returns the set that has taken its place. */
+const added = <T>(set: ReadonlySet<T>, value: T): ReadonlySet<T> =>
+  set === NONE ? new Set([value]) : (set as Set<T>).add(value);
+
 export class Session {
   readonly positions = new Map<number, Position>();
   readonly byConv = new Map<string, Position>();
   /** Positions with rows to be read from the store. */
-  readonly behind = new Set<Position>();
+  behind: ReadonlySet<Position> = NONE;
   /** Positions to be saved. */
-  readonly moved = new Set<Position>();
+  moved: ReadonlySet<Position> = NONE;
   /** Users whose presence changed while nothing could be pushed. */
-  readonly missedPresence = new Set<number>();
+  missedPresence: ReadonlySet<number> = NONE;
   /** The answer to the log-in is written: pushes may follow. */
   ready = false;
   /** Logged out, replaced or disconnected: nothing more is pushed. */
@@ -109,6 +116,40 @@ export class Session {
       if (this.positions.size > this.positionLimit) this.forgetSaved();
     }
     return position;
+  }
+
+  /** `position` has rows to be read from the store. */
+  lack(position: Position): void {
+    this.behind = added(this.behind, position);
+  }
+
+  /** Rows have been pushed: positions that lack no more are not behind any longer. */
+  catchUp(): void {
+    for (const position of this.behind)
+      if (position.at! >= position.head) (this.behind as Set<Position>).delete(position);
+    if (this.behind.size === 0) this.behind = NONE;
+  }
+
+  /** `position` is to be saved. */
+  move(position: Position): void {
+    this.moved = added(this.moved, position);
+  }
+
+  /** What is to be saved, and is not any more. */
+  takeMoved(): ReadonlySet<Position> {
+    const { moved } = this;
+    this.moved = NONE;
+    return moved;
+  }
+
+  missPresence(userId: number): void {
+    this.missedPresence = added(this.missedPresence, userId);
+  }
+
+  takeMissedPresence(): number[] {
+    const missed = [...this.missedPresence];
+    this.missedPresence = NONE;
+    return missed;
   }
 
   /** Drops positions that their saved cursors can bring back. Seldom, because it walks over all of them. */

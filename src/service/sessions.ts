@@ -158,7 +158,7 @@ export class Sessions {
       const position = session.position(conversation, conv);
       if (position.at === null) position.start(delivered);
       position.head = Math.max(position.head, head);
-      if (position.head > position.at!) session.behind.add(position);
+      if (position.head > position.at!) session.lack(position);
     }
     return offline;
   }
