@@ -11,6 +11,13 @@ import { type Build, during, startOn } from "../target.ts";
 
 /** Connections before those that are measured: what the first ones cost the runtime is no connection's. */
 const FIRST = 1_000;
+/** The runtime looks through all of its memory once ten seconds were quiet: what log-ins leave behind is no session's. */
+const QUIET_MS = 12_000;
+
+async function idleMiB(pid: number): Promise<number> {
+  await Bun.sleep(QUIET_MS);
+  return settledMiB(pid);
+}
 
 /** All of them at once; milliseconds until the last is open, and until all are served. */
 async function open(port: number, count: number): Promise<{ peers: Peer[]; openedMs: number; servedMs: number }> {
@@ -28,11 +35,11 @@ async function measure(build: Build, count: number): Promise<Sample> {
   return during(startOn(build, file), async (server) => {
     const first = await connectAll(server.port, FIRST);
     await forEach(FIRST, async (index) => void (await logIn(first[index]!, users[index]!)));
-    const before = await settledMiB(server.pid);
+    const before = await idleMiB(server.pid);
     const { peers, openedMs, servedMs } = await open(server.port, count);
-    const connected = await settledMiB(server.pid);
+    const connected = await idleMiB(server.pid);
     await forEach(count, async (index) => void (await logIn(peers[index]!, users[FIRST + index]!)));
-    const loggedIn = await settledMiB(server.pid);
+    const loggedIn = await idleMiB(server.pid);
     const bytes = (mib: number) => ((mib - before) * 2 ** 20) / count;
     const sample = { openedMs, servedMs, connected: bytes(connected), loggedIn: bytes(loggedIn), mib: loggedIn };
     await leave([...first, ...peers]);
