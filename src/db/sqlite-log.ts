@@ -8,11 +8,12 @@ import type { SqliteTx } from "./sqlite-tx.ts";
 const COLUMNS = ["id", "kind", "lo", "hi", "last_seq", "member_ver"];
 const KEY = ["kind", "lo", "hi"];
 
-/** Runs read at once. */
-const RUNS_PER_READ = 8;
+/** What the runs kept in memory may weigh: enough for those who read backlogs of many conversations at once. */
+const MAX_RUNS_SIZE = 32_768;
 
 /** What a row weighs, in rows: long texts cost memory and pages. */
 export const weight = (row: LogRow): number => 1 + (row[7].length >> 9);
+const weightOf = (rows: LogRow[]): number => rows.reduce((sum, row) => sum + weight(row), 0);
 
 export class SqliteLog implements Log {
   /** Rows that are in the journal alone, by conversation: each list ascending without gaps, and not empty. */
@@ -20,6 +21,9 @@ export class SqliteLog implements Log {
   /** What the rows in `tails` weigh. */
   size = 0;
   readonly mids: SqliteMids;
+  /** The run that was read last of a conversation: who reads on begins in it. What is in the tables never changes. */
+  private readonly runs = new Map<number, LogRow[]>();
+  private runsSize = 0;
   /** Rows of the transaction under way, in order. */
   private fresh: LogRow[] = [];
 
@@ -176,17 +180,36 @@ export class SqliteLog implements Log {
   }
 
   private *folded(conversation: number, after: number): Generator<LogRow> {
-    const stored = this.sql.prepare(
-      `SELECT rows FROM run WHERE place > (?1 << 32 | ?2) AND place < (?1 + 1 << 32) ORDER BY place LIMIT ${RUNS_PER_READ}`,
-    );
     for (let at = after; ; ) {
-      const got = stored.all(conversation, at) as { rows: string }[];
-      for (const { rows } of got)
-        for (const row of JSON.parse(rows) as LogRow[]) {
-          at = row[1];
-          if (at > after) yield row;
-        }
-      if (got.length < RUNS_PER_READ) return;
+      const run = this.runAfter(conversation, at);
+      if (run === null) return;
+      for (let i = at + 1 - run[0]![1]; i < run.length; i++) yield run[i]!;
+      at = run.at(-1)![1];
     }
+  }
+
+  /** The run with the row after a seq; null where none is folded. */
+  private runAfter(conversation: number, after: number): LogRow[] | null {
+    const known = this.runs.get(conversation);
+    if (known !== undefined && known[0]![1] <= after + 1 && known.at(-1)![1] > after) return known;
+    const stored = this.sql
+      .prepare(
+        "SELECT rows FROM run WHERE place > (?1 << 32 | ?2) AND place < (?1 + 1 << 32) ORDER BY place LIMIT 1",
+      )
+      .get(conversation, after) as { rows: string } | null;
+    if (stored === null) return null;
+    const run = JSON.parse(stored.rows) as LogRow[];
+    this.forgetRun(conversation);
+    this.runs.set(conversation, run);
+    this.runsSize += weightOf(run);
+    while (this.runsSize > MAX_RUNS_SIZE) this.forgetRun(this.runs.keys().next().value!);
+    return run;
+  }
+
+  private forgetRun(conversation: number): void {
+    const run = this.runs.get(conversation);
+    if (run === undefined) return;
+    this.runs.delete(conversation);
+    this.runsSize -= weightOf(run);
   }
 }

@@ -199,3 +199,47 @@ test("a fold that is rolled back is done again by the next one", async () => {
   expect((await log.page(1, 98, 2, 1_000)).map((each) => each[1])).toEqual([99, 100]);
   expect(await log.countOf(0, 1, 90)).toBe(11);
 });
+
+/** Appends `each` rows to every one of `conversations` conversations. */
+async function fill(tx: SqliteTx, conversations: number, each: number): Promise<void> {
+  const logs = Array.from({ length: conversations }, (_, i) => i + 1);
+  const next = tx.log.current(logs.map((id) => ({ id, last_seq: 0 })));
+  for (let i = 1; i <= each; i++)
+    await tx.log.append(next.map(({ id, last_seq }) => [id, last_seq + i, MsgId.chat, 1, 1, null, i, "text"]));
+  tx.log.record();
+  tx.log.committed();
+}
+
+test("a run is read from the tables once, however small the pages are and however many conversations are read in turn", async () => {
+  const tx = new SqliteTx(openDatabase(join(temporaryFolder(), "chat.db")));
+  const all = Array.from({ length: 50 }, (_, i) => i + 1);
+  const foldAll = () => {
+    tx.folder.fold(Number.POSITIVE_INFINITY);
+    tx.folder.committed();
+  };
+  await fill(tx, all.length, 40);
+  foldAll();
+  await tx.log.append(all.map((id) => [id, 41, MsgId.chat, 1, 1, null, 41, "text"]));
+  let reads = 0;
+  const prepare = tx.prepare.bind(tx);
+  tx.prepare = (sql) => {
+    if (sql.includes("FROM run")) reads++;
+    return prepare(sql);
+  };
+  const readOn = async (from: number, to: number) => {
+    for (let after = from - 1; after < to; after++)
+      for (const conversation of all)
+        expect((await tx.log.page(conversation, after, 1, 1)).map(([id, seq]) => [id, seq])).toEqual([
+          [conversation, after + 1],
+        ]);
+  };
+  await readOn(1, 41);
+  // Of 32 rows and of 8.
+  expect(reads).toBe(2 * all.length);
+  // What is folded behind a run that is held follows it, and what was read before is found again.
+  foldAll();
+  await readOn(30, 41);
+  expect((await tx.log.page(1, 0, 100, 100_000)).map(([, seq]) => seq)).toEqual(
+    Array.from({ length: 41 }, (_, i) => i + 1),
+  );
+});
