@@ -6,6 +6,8 @@ import type { SqliteTx } from "./sqlite-tx.ts";
 
 /** What may be in the journal alone before folding begins, in rows by weight: the more, the more of a conversation goes at once. */
 const KEEP_ROWS = 8_192;
+/** What may be there while a conversation has fewer rows than a run, on the average: each one folded costs pages of its own. */
+const KEEP_MOST = 16_384;
 /** Rows in one run: what is read and parsed to get at one of them. */
 const RUN_ROWS = 32;
 /** Text in one run, in characters; a longer message has a run of its own. */
@@ -36,7 +38,12 @@ export class Folder {
 
   /** Whether so much has gathered that folding pays. */
   get due(): boolean {
-    return (this.cycle !== null || this.log.size >= KEEP_ROWS) && performance.now() >= this.pausedUntil;
+    return (this.cycle !== null || this.isEnough) && performance.now() >= this.pausedUntil;
+  }
+
+  private get isEnough(): boolean {
+    const { size, tails } = this.log;
+    return size >= KEEP_ROWS && (size >= KEEP_MOST || size >= tails.size * RUN_ROWS);
   }
 
   /** Folds about `rows` rows (by weight) inside the transaction under way. */

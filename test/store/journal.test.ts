@@ -243,3 +243,13 @@ test("a run is read from the tables once, however small the pages are and howeve
     Array.from({ length: 41 }, (_, i) => i + 1),
   );
 });
+
+test("few rows each of many conversations are gathered for longer than many rows each of a few", async () => {
+  const [few, many] = [20, 5_000].map(() => new SqliteTx(openDatabase(join(temporaryFolder(), "chat.db"))));
+  await fill(few!, 20, 500);
+  expect(few!.folder.due).toBe(true);
+  await fill(many!, 5_000, 2);
+  expect(many!.folder.due).toBe(false);
+  await fill(many!, 5_000, 2);
+  expect(many!.folder.due).toBe(true);
+});
