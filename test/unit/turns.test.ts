@@ -10,19 +10,20 @@ import { Session } from "../../src/service/session.ts";
 import { until } from "../harness.ts";
 
 const READERS = 100;
-const PAGES = 10;
+const PAGES = 40;
+const PAGE_ROWS = 16;
 
 /** A store whose users lack `PAGES` pages each, one user's being conversation and id at once; `pages` were read of it. */
 class Stored {
   pages = 0;
 
-  async backlog(_device: [number, number], wants: Want[], maxRows: number): Promise<Backlog> {
+  async backlog(_device: [number, number], wants: Want[]): Promise<Backlog> {
     this.pages++;
     const [[conversation, delivered]] = wants as [Want];
     const from = delivered ?? 0;
-    const head = conversation === 1 ? 1 : PAGES * maxRows;
+    const head = conversation === 1 ? 1 : PAGES * PAGE_ROWS;
     const rows: LogRow[] = [];
-    for (let seq = from + 1; seq <= Math.min(head, from + maxRows); seq++)
+    for (let seq = from + 1; seq <= Math.min(head, from + PAGE_ROWS); seq++)
       rows.push([conversation, seq, MsgId.chat, 1_000_000, 1, null, 0, "hello"]);
     return { rows, names: [[1_000_000, "Ann"]], found: [[from, head, convOf(conversation)]] };
   }
@@ -43,7 +44,7 @@ test("who lacks one message gets it between the pages of those who lack many", a
   const delivery = new Delivery(store as unknown as Store, new LocalRouter(), log);
   for (let user = 2; user < 2 + READERS; user++) {
     const session = sessionOf(user, () => undefined);
-    delivery.lack(session, user, convOf(user), PAGES * 256);
+    delivery.lack(session, user, convOf(user), PAGES * PAGE_ROWS);
   }
   let pagesBefore = Number.POSITIVE_INFINITY;
   delivery.lack(
