@@ -2,7 +2,7 @@
 import { parseArgs } from "node:util";
 import { type EmbeddedOptions, type EmbeddedOutcome, runEmbedded } from "./embedded.ts";
 import type { Samples } from "./recovery.ts";
-import { badLines, messageLines, number, row } from "./report.ts";
+import { badLines, cells, messageLines, number, row } from "./report.ts";
 
 const USAGE = `npm run soak -- --embedded [--kills 200] [--seed N] [--rate 1500] [--settle 150] [--faults NAME,…]
 --rate: messages a second. --settle: seconds under load in the end, without a kill, for the memory's sake.
@@ -89,7 +89,4 @@ export function embeddedReport(options: EmbeddedOptions, outcome: EmbeddedOutcom
   ];
 }
 
-function waitRow(name: string, samples: Samples): string {
-  const cells = [samples.count, ...[0.5, 0.99, 1].map((share) => samples.quantile(share))];
-  return `  ${name.padEnd(52)}${cells.map((value) => number(value).padStart(8)).join("")}`;
-}
+const waitRow = (name: string, samples: Samples): string => `  ${name.padEnd(52)}${cells(samples)}`;

@@ -10,7 +10,7 @@ const CALM_MS = 1_000;
 /** For so long after Redis's return it is watched whether messages are live. */
 const WATCH_MS = 6_000;
 /** What another fault has left behind may take so long: half-open connections to the database, twice --store-timeout. */
-const AFTERMATH_MS = 10_000;
+export const AFTERMATH_MS = 10_000;
 /** Faults that may be at work, or were a moment ago: the last ones. */
 const LATELY = 12;
 
@@ -34,9 +34,10 @@ export class Samples {
     return this.values.length;
   }
 
-  quantile(share: number): number {
+  /** Null where there is no sample. */
+  quantile(share: number): number | null {
     const sorted = this.values.toSorted((a, b) => a - b);
-    return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? 0;
+    return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] ?? null;
   }
 }
 

@@ -3,15 +3,15 @@ import type { Fault, World } from "./fault.ts";
 import type { Findings } from "./ledger.ts";
 import type { Protocol } from "./protocol.ts";
 import type { Random } from "./random.ts";
-import type { Activity, Recovery } from "./recovery.ts";
+import { type Activity, AFTERMATH_MS, type Recovery } from "./recovery.ts";
 import type { Cluster } from "./world.ts";
 
 /** Faults at once. */
 const TOGETHER = 3;
 const PAUSE_MS = [200, 4_000] as const;
 /** Before a fault that comes alone, for the aftermath of others, and after it, for its own. */
-const QUIET_MS = 5_500;
-const ALONE_MS = 6_500;
+const QUIET_MS = AFTERMATH_MS + 500;
+const ALONE_MS = QUIET_MS + 1_000;
 /** Phases of faults alone and of faults together take turns. */
 const ALONE_COUNT = 3;
 const TOGETHER_MS = [20_000, 60_000] as const;
