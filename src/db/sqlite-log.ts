@@ -193,9 +193,7 @@ export class SqliteLog implements Log {
     const known = this.runs.get(conversation);
     if (known !== undefined && known[0]![1] <= after + 1 && known.at(-1)![1] > after) return known;
     const stored = this.sql
-      .prepare(
-        "SELECT rows FROM run WHERE place > (?1 << 32 | ?2) AND place < (?1 + 1 << 32) ORDER BY place LIMIT 1",
-      )
+      .prepare("SELECT rows FROM run WHERE place > (?1 << 32 | ?2) AND place < (?1 + 1 << 32) ORDER BY place LIMIT 1")
       .get(conversation, after) as { rows: string } | null;
     if (stored === null) return null;
     const run = JSON.parse(stored.rows) as LogRow[];
