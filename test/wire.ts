@@ -1,6 +1,8 @@
 // A client on the wire for tests: raw bytes out, messages in, on the real codec. Length-prefixed unless said otherwise.
 import type { Socket } from "bun";
-import { Decoder, encode, Fault, type Framing } from "../src/net/codec.ts";
+import { Decoder, type Framing } from "../src/net/codec.ts";
+import { encode } from "../src/net/encode.ts";
+import { Fault } from "../src/net/json.ts";
 import { type JsonObject, type Message, MsgId } from "../src/protocol.ts";
 import { until } from "./harness.ts";
 

@@ -2,7 +2,9 @@
 // node:net rather than Bun.connect: a connect under way can be given up, so that it keeps no process alive.
 import { connect, isIP, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
-import { Decoder, encode, Fault } from "../net/codec.ts";
+import { Decoder } from "../net/codec.ts";
+import { encode } from "../net/encode.ts";
+import { Fault } from "../net/json.ts";
 import { MAX_FRAME_BYTES, type Message } from "../protocol.ts";
 import { ClientError } from "./events.ts";
 

@@ -1,43 +1,58 @@
 // Answers leave in the order of their requests, whenever each of them is ready.
+import type { Outgoing } from "./encode.ts";
+
 export interface AnswerSink {
-  writeAnswer(text: string): void;
+  writeAnswer(message: Outgoing): void;
 }
+
+/** Those that have left are taken out of the list when there are so many, and half of it: moving the rest costs its length. */
+const MANY_DONE = 64;
 
 export class Answers {
   /** By slot, from `first` on; null while the request is under way, "" where it gets no answer. No list: none waits. */
-  private texts: (string | null)[] | null = null;
+  private list: (Outgoing | null)[] | null = null;
   private first = 0;
+  /** How many at the list's beginning have left. */
+  private done = 0;
 
   /** Requests that are not answered, or whose answers wait for earlier ones. */
   get size(): number {
-    return this.texts?.length ?? 0;
+    return this.list === null ? 0 : this.list.length - this.done;
   }
 
   /** The place of the next request's answer. */
   reserve(): number {
-    if (this.texts === null) this.texts = [null];
-    else this.texts.push(null);
-    return this.first + this.texts.length - 1;
+    if (this.list === null) this.list = [null];
+    else this.list.push(null);
+    return this.first + this.list.length - 1;
   }
 
   /** Fills a slot, and hands what can leave now to `sink`; false where nothing can. */
-  fill(slot: number, text: string, sink: AnswerSink): boolean {
-    const { texts } = this;
-    if (texts === null) return false;
-    texts[slot - this.first] = text;
-    let done = 0;
-    while (done < texts.length && texts[done] !== null) {
-      const ready = texts[done++]!;
+  fill(slot: number, answer: Outgoing, sink: AnswerSink): boolean {
+    const { list, done } = this;
+    if (list === null) return false;
+    list[slot - this.first] = answer;
+    while (this.done < list.length && list[this.done] !== null) {
+      const ready = list[this.done]!;
+      list[this.done++] = null;
       if (ready !== "") sink.writeAnswer(ready);
     }
-    if (done === 0) return false;
-    if (done === texts.length) this.texts = null;
-    else texts.splice(0, done);
-    this.first += done;
+    if (this.done === done) return false;
+    this.shorten(list);
     return true;
   }
 
   clear(): void {
-    this.texts = null;
+    this.list = null;
+    this.done = 0;
+  }
+
+  private shorten(list: (Outgoing | null)[]): void {
+    const { done } = this;
+    if (done < list.length && (done < MANY_DONE || done < list.length / 2)) return;
+    if (done === list.length) this.list = null;
+    else list.splice(0, done);
+    this.first += done;
+    this.done = 0;
   }
 }

@@ -1,7 +1,7 @@
 // What the network part calls, and the limits it keeps: to be read first.
 import type { Message } from "../protocol.ts";
-import type { Fault } from "./codec.ts";
 import type { Connection } from "./connection.ts";
+import type { Fault } from "./json.ts";
 import type { Networks } from "./networks.ts";
 
 /** What connections do with what arrives: the service, as far as the network part sees it. */

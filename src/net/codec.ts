@@ -1,22 +1,13 @@
-// Bytes <-> messages, in the three framings that the first byte tells apart (PROTOCOL.md, section 1).
+// Bytes -> messages, in the three framings that the first byte tells apart (PROTOCOL.md, section 1).
 // Pure: knows no socket. Pull-based, so that what its reader does not take yet stays bytes.
-import { Errno, type JsonObject, type Message, reqId } from "../protocol.ts";
+import { Errno, type Message } from "../protocol.ts";
+import { Fault, parseMessage, parseTogether } from "./json.ts";
 import { PartialFrame } from "./partial-frame.ts";
-
-/** What a peer sent instead of a message. Errno 15 is the end of the stream; after errno 18 the next message follows. */
-export class Fault {
-  constructor(
-    readonly errno: 15 | 18,
-    readonly errmsg: string,
-    /** Not even JSON, so that in text framing the rest of its line goes with it. */
-    readonly malformed = false,
-    readonly reqId?: string | number,
-  ) {}
-}
 
 /** How the peer frames, and so how it is answered. `nul` and `lf` are text, by the terminator the peer used last. */
 export type Framing = "unknown" | "length" | "lf" | "nul";
 
+const HEADER_BYTES = 4;
 const NUL = 0x00;
 const LF = 0x0a;
 const CR = 0x0d;
@@ -27,10 +18,21 @@ const BACKSLASH = 0x5c;
 const [OPEN_LIST, CLOSE_LIST, OPEN_OBJECT, CLOSE_OBJECT] = [0x5b, 0x5d, 0x7b, 0x7d];
 const BOM = [0xef, 0xbb, 0xbf];
 
-const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
+/** Frames parsed at once: bounds what is parsed before its reader wants it. */
+const MOST_TOGETHER = 64;
 const EMPTY = Buffer.alloc(0);
 /** In place of a list that may have grown large. Never added to: an object begins with a list of its own. */
 const NO_CLOSERS: number[] = [];
+
+/** Messages that have been parsed together. */
+interface Ahead {
+  messages: Message[];
+  /** Where each one's frame ended in its chunk. */
+  ends: number[];
+  next: number;
+  /** Of the frames of those that are left. */
+  bytes: number;
+}
 
 /** Where the text scanner stands. */
 type Scan = "between" | "object" | "string" | "escape" | "discard";
@@ -47,6 +49,10 @@ export class Decoder {
   /** Length framing: bytes of the header seen (0 to 4) and its value so far. */
   private headerSeen = 0;
   private need = 0;
+  /** Length framing: messages parsed and not yet returned. */
+  private ahead: Ahead | null = null;
+  /** Length framing: frames that could not be parsed together. */
+  private singles = 0;
   private scan: Scan = "between";
   /** The closing brackets that the object being scanned still lacks, innermost last. */
   private closers = NO_CLOSERS;
@@ -64,7 +70,7 @@ export class Decoder {
 
   /** Bytes received and not yet returned as messages. */
   get bufferedBytes(): number {
-    return this.partial.length + this.chunk.length - this.at;
+    return this.partial.length + this.chunk.length - this.at + (this.ahead?.bytes ?? 0);
   }
 
   /** Takes the next bytes of the stream. The chunk is kept until it is consumed and must not change. */
@@ -78,6 +84,7 @@ export class Decoder {
   /** The next message or fault in order; null when more bytes are needed. After errno 15 always null. */
   next(): Message | Fault | null {
     if (this.ended) return null;
+    if (this.ahead !== null) return this.takeAhead(this.ahead);
     if (this.held !== null && this.at < this.chunk.length) return this.releaseHeld();
     if (this.at === this.chunk.length) {
       this.keepRest();
@@ -105,13 +112,17 @@ export class Decoder {
     this.ended = true;
     this.held = null;
     this.holding = false;
+    this.ahead = null;
     this.chunk = EMPTY;
     this.at = 0;
     this.partial.drop();
   }
 
   private nextLength(): Message | Fault | null {
-    while (this.headerSeen < 4) {
+    if (this.singles > 0) this.singles--;
+    else if (this.headerSeen === 0) this.parseAhead();
+    if (this.ahead !== null) return this.takeAhead(this.ahead);
+    while (this.headerSeen < HEADER_BYTES) {
       if (this.at >= this.chunk.length) return null;
       this.need = this.need * 256 + this.chunk[this.at++]!;
       this.headerSeen++;
@@ -124,6 +135,42 @@ export class Decoder {
     this.need = 0;
     if (length === 0) return new Fault(Errno.badJson, "empty frame: a JSON object was expected");
     return this.parse(this.at + length - this.partial.length);
+  }
+
+  /** Parses the frames that have come whole, where there are several. */
+  private parseAhead(): void {
+    const { chunk, at } = this;
+    const ends = this.wholeFrames();
+    if (ends.length < 2) return;
+    const messages = parseTogether(chunk, at, ends);
+    if (messages === null) this.singles = ends.length - 1;
+    else {
+      this.at = ends.at(-1)!;
+      this.ahead = { messages, ends, next: 0, bytes: this.at - at };
+    }
+  }
+
+  /** Where the next frames end, as far as they have come whole and look like objects. */
+  private wholeFrames(): number[] {
+    const { chunk, maxFrameBytes } = this;
+    const ends: number[] = [];
+    for (let at = this.at; ends.length < MOST_TOGETHER && at + HEADER_BYTES < chunk.length; ) {
+      const length = chunk.readUInt32BE(at);
+      const end = at + HEADER_BYTES + length;
+      if (length > maxFrameBytes || end > chunk.length) break;
+      if (chunk[at + HEADER_BYTES] !== OPEN_OBJECT || chunk[end - 1] !== CLOSE_OBJECT) break;
+      ends.push(end);
+      at = end;
+    }
+    return ends;
+  }
+
+  private takeAhead(ahead: Ahead): Message {
+    const { messages, ends } = ahead;
+    const message = messages[ahead.next++]!;
+    if (ahead.next === messages.length) this.ahead = null;
+    else ahead.bytes = ends.at(-1)! - ends[ahead.next - 1]!;
+    return message;
   }
 
   private nextText(): Message | Fault | null {
@@ -241,59 +288,4 @@ export class Decoder {
     const bytes = this.partial.take();
     return parseMessage(bytes, 0, bytes.length);
   }
-}
-
-/** One JSON object with an integer `msgId`; a fault with `malformed` where it is not even JSON. */
-function parseMessage(bytes: Buffer, start: number, end: number): Message | Fault {
-  let text = bytes.toString("utf8", start, end);
-  let value: unknown;
-  try {
-    // toString puts U+FFFD for what is not UTF-8; only a strict decoder tells that from a real U+FFFD.
-    if (text.includes("\uFFFD")) text = strictUtf8.decode(bytes.subarray(start, end));
-    if (text.charCodeAt(0) === 0xfeff) text = text.slice(1);
-    value = JSON.parse(text);
-  } catch {
-    return new Fault(Errno.badJson, "not a message: malformed JSON or invalid UTF-8", true);
-  }
-  if (typeof value !== "object" || value === null || Array.isArray(value))
-    return new Fault(Errno.badJson, "not a message: a JSON object was expected");
-  const message = value as Message;
-  if (/\\u[dD][89a-fA-F]/.test(text) && hasLoneSurrogate(text))
-    return new Fault(Errno.badJson, "not a message: a lone surrogate in a string");
-  if (!Number.isSafeInteger(message.msgId))
-    return new Fault(Errno.badJson, "msgId: an integer is required", false, echoedReqId(message));
-  return message;
-}
-
-/** By its escapes, in text that is well-formed otherwise. Not by a walk over the value, which may be nested deeply. */
-function hasLoneSurrogate(text: string): boolean {
-  /** Where the low surrogate that belongs to the last high one must follow. */
-  let wanted = -1;
-  for (const { 1: digits, index } of text.matchAll(/\\(?:u([0-9a-fA-F]{4})|[^u])/g)) {
-    const code = digits === undefined ? 0 : Number.parseInt(digits, 16);
-    const isLow = code >= 0xdc00 && code <= 0xdfff;
-    if (isLow ? wanted !== index : wanted >= 0) return true;
-    wanted = code >= 0xd800 && code <= 0xdbff ? index + 6 : -1;
-  }
-  return wanted >= 0;
-}
-
-function echoedReqId(message: JsonObject): string | number | undefined {
-  try {
-    return reqId(message);
-  } catch {
-    return undefined;
-  }
-}
-
-/** Writes `text` framed into `out` from `at` on; returns the end. Needs room for 3 bytes a character and 4 more. */
-export function encode(text: string, framing: Framing, out: Buffer, at: number): number {
-  if (framing === "length") {
-    const bytes = out.write(text, at + 4, "utf8");
-    out.writeUInt32BE(bytes, at);
-    return at + 4 + bytes;
-  }
-  const end = at + out.write(text, at, "utf8");
-  out[end] = framing === "nul" ? NUL : LF;
-  return end + 1;
 }

@@ -4,7 +4,9 @@ import type { Socket } from "bun";
 import { Errno, MAX_PROTOCOL_ERRORS, type Message } from "../protocol.ts";
 import { type AnswerSink, Answers } from "./answers.ts";
 import type { ConnectionEvents, ConnectionLimits } from "./callbacks.ts";
-import { Decoder, Fault, type Framing } from "./codec.ts";
+import { Decoder, type Framing } from "./codec.ts";
+import type { Outgoing } from "./encode.ts";
+import { Fault } from "./json.ts";
 import { type Mark, Output } from "./output.ts";
 import { ProxyFault, ProxyHeader } from "./proxy.ts";
 
@@ -97,17 +99,17 @@ export class Connection implements AnswerSink {
   }
 
   /** Sends an unasked message. `mark` is told when the kernel has accepted it. */
-  push(text: string, mark: Mark | null = null, seq = 0): void {
-    if (this.state === "open") this.write(text, mark, seq);
+  push(message: Outgoing, mark: Mark | null = null, seq = 0): void {
+    if (this.state === "open") this.write(message, mark, seq);
   }
 
   /**
    * Gives the request in `slot` its answer ("": none); it leaves when all earlier requests have theirs. `afterwards`
    * (of a barrier) runs behind it, before the next request is taken.
    */
-  answer(slot: number, text: string, afterwards?: () => void): void {
+  answer(slot: number, message: Outgoing, afterwards?: () => void): void {
     if (this.state !== "open") return;
-    if (!this.answers.fill(slot, text, this)) return;
+    if (!this.answers.fill(slot, message, this)) return;
     if (this.answers.size === 0) this.blocked = false;
     afterwards?.();
     // Once for all answers of this turn, not for each: what follows is taken together, and so stored together.
@@ -226,13 +228,13 @@ export class Connection implements AnswerSink {
   }
 
   /** For `answers`: the next one's turn has come. */
-  writeAnswer(text: string): void {
-    this.write(text, null, 0);
+  writeAnswer(message: Outgoing): void {
+    this.write(message, null, 0);
   }
 
-  private write(text: string, mark: Mark | null, seq: number): void {
+  private write(message: Outgoing, mark: Mark | null, seq: number): void {
     this.output.framing = this.decoder.framing;
-    this.output.add(text, mark, seq);
+    this.output.add(message, mark, seq);
     if (this.output.pendingBytes > this.limits.highWaterBytes) this.congested = true;
     this.markDirty();
   }

@@ -1,6 +1,7 @@
-// A connection's way out: texts wait until the turn of the loop ends, then leave framed and in one write; what the
+// A connection's way out: messages wait until the turn of the loop ends, then leave framed and in one write; what the
 // kernel does not take yet waits for `drain`. Tells each push's mark when the kernel has accepted it.
-import { encode, type Framing } from "./codec.ts";
+import type { Framing } from "./codec.ts";
+import { encode, type Outgoing, roomFor } from "./encode.ts";
 
 /** Told that everything up to and including the message `seq` has been accepted by the kernel. */
 export interface Mark {
@@ -14,32 +15,31 @@ interface Sink {
 
 /** Encoded per write; a longer message gets a buffer of its own. Shared by all connections of this thread. */
 const scratch = Buffer.allocUnsafeSlow(256 * 1024);
-const roomFor = (text: string): number => text.length * 3 + 4;
 
-/** The texts that `scratch` holds, and where each ends. The members of a group are sent the same ones, encoded once. */
-const held: string[] = [];
+/** The messages that `scratch` holds, and where each ends. The members of a group are sent the same ones, encoded once. */
+const held: Outgoing[] = [];
 const heldEnds: number[] = [];
 let heldFraming: Framing = "lf";
 
-/** Encodes texts from `from` on, as many as `scratch` holds; returns the index behind the last of them. */
-function encodeSome(texts: string[], from: number, framing: Framing): number {
+/** Encodes messages from `from` on, as many as `scratch` holds; returns the index behind the last of them. */
+function encodeSome(messages: Outgoing[], from: number, framing: Framing): number {
   let same = 0;
-  if (framing === heldFraming) while (same < held.length && held[same] === texts[from + same]) same++;
+  if (framing === heldFraming) while (same < held.length && held[same] === messages[from + same]) same++;
   heldFraming = framing;
   held.length = heldEnds.length = same;
   let end = same === 0 ? 0 : heldEnds[same - 1]!;
   let to = from + same;
-  for (; to < texts.length && end + roomFor(texts[to]!) <= scratch.length; to++) {
-    end = encode(texts[to]!, framing, scratch, end);
-    held.push(texts[to]!);
+  for (; to < messages.length && end + roomFor(messages[to]!) <= scratch.length; to++) {
+    end = encode(messages[to]!, framing, scratch, end);
+    held.push(messages[to]!);
     heldEnds.push(end);
   }
   return to;
 }
 
-/** Texts that are not encoded yet, each with its mark and seq. */
+/** Messages that are not encoded yet, each with its mark and seq. */
 class Waiting {
-  readonly texts: string[] = [];
+  readonly messages: Outgoing[] = [];
   readonly marks: (Mark | null)[] = [];
   readonly seqs: number[] = [];
 }
@@ -69,13 +69,13 @@ export class Output {
     return this.textLength + (this.unsent?.bytes.length ?? 0);
   }
 
-  add(text: string, mark: Mark | null, seq: number): void {
+  add(message: Outgoing, mark: Mark | null, seq: number): void {
     if (this.pendingBytes === 0) this.progressAt = performance.now();
     this.waiting ??= new Waiting();
-    this.waiting.texts.push(text);
+    this.waiting.messages.push(message);
     this.waiting.marks.push(mark);
     this.waiting.seqs.push(seq);
-    this.textLength += text.length;
+    this.textLength += message.length;
   }
 
   /** Writes until everything is out or the kernel takes no more; true where everything is out. */
@@ -108,27 +108,27 @@ export class Output {
   }
 
   private writeWaiting(waiting: Waiting): void {
-    const { texts, marks, seqs } = waiting;
+    const { messages, marks, seqs } = waiting;
     let from = 0;
-    while (from < texts.length && this.unsent === null) from = this.writeSome(waiting, from);
-    if (from === texts.length) {
+    while (from < messages.length && this.unsent === null) from = this.writeSome(waiting, from);
+    if (from === messages.length) {
       this.waiting = null;
       this.textLength = 0;
       return;
     }
-    for (let i = 0; i < from; i++) this.textLength -= texts[i]!.length;
-    texts.splice(0, from);
+    for (let i = 0; i < from; i++) this.textLength -= messages[i]!.length;
+    messages.splice(0, from);
     marks.splice(0, from);
     seqs.splice(0, from);
   }
 
   /** Encodes and writes messages from `from` on, as many as one buffer holds; returns where the rest starts. */
-  private writeSome({ texts, marks, seqs }: Waiting, from: number): number {
-    const room = roomFor(texts[from]!);
+  private writeSome({ messages, marks, seqs }: Waiting, from: number): number {
+    const room = roomFor(messages[from]!);
     const alone = room > scratch.length ? Buffer.allocUnsafe(room) : null;
     const out = alone ?? scratch;
-    const to = alone === null ? encodeSome(texts, from, this.framing) : from + 1;
-    const ends = alone === null ? heldEnds : [encode(texts[from]!, this.framing, alone, 0)];
+    const to = alone === null ? encodeSome(messages, from, this.framing) : from + 1;
+    const ends = alone === null ? heldEnds : [encode(messages[from]!, this.framing, alone, 0)];
     const end = ends.at(-1)!;
     const accepted = Math.max(0, this.sink.write(out.subarray(0, end)));
     if (accepted > 0) this.progressAt = performance.now();
@@ -136,6 +136,8 @@ export class Output {
     for (let i = from; i < to; i++) {
       const mark = marks[i]!;
       if (mark === null) continue;
+      // Once for what has been accepted together.
+      if (i + 1 < to && marks[i + 1] === mark && ends[i + 1 - from]! <= accepted) continue;
       if (ends[i - from]! <= accepted) mark.accepted(seqs[i]!);
       else this.unsent!.marks.push({ end: ends[i - from]! - accepted, mark, seq: seqs[i]! });
     }

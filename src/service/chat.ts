@@ -1,6 +1,6 @@
 // Messages and their confirmation.
 import * as field from "../protocol.ts";
-import { ChatError, directConv, Errno, groupConv, invalid, MAX_FRAME_BYTES } from "../protocol.ts";
+import { ChatError, Errno, groupConv, invalid, MAX_FRAME_BYTES } from "../protocol.ts";
 import type { Context, Reply, Request } from "./handler.ts";
 import type { Session } from "./session.ts";
 
@@ -14,9 +14,8 @@ const PUSH_FIELDS = 2_048;
 export function chat({ committer }: Context, request: Request, session: Session): null {
   const { message } = request;
   field.ownId(message, "fromid", session.userId);
-  const toid = field.id(message, "toid");
-  const key = { kind: "u", lo: Math.min(toid, session.userId), hi: Math.max(toid, session.userId) } as const;
-  send(committer, request, session, directConv(toid, session.userId), key);
+  const { conv, key } = session.targetOf(field.id(message, "toid"));
+  send(committer, request, session, conv, key);
   return null;
 }
 

@@ -5,9 +5,10 @@ import type { Appended, Drafts } from "../model/message.ts";
 import type { Store } from "../model/store.ts";
 import type { Connection } from "../net/connection.ts";
 import { ChatError, type ConvKey, Errno, type JsonObject } from "../protocol.ts";
+import { Ack } from "./composed.ts";
 import type { Delivery } from "./delivery.ts";
 import type { Log } from "./log.ts";
-import { ackOf, answer } from "./render.ts";
+import { answer } from "./render.ts";
 import type { Session } from "./session.ts";
 import { Shedder } from "./shedder.ts";
 
@@ -207,7 +208,7 @@ export class Committer {
 function acknowledge({ connection, slot, msgId, reqId, mid, conv }: ChatRequest, seq: number, ts: number): void {
   // First-generation clients send neither, and do not expect an answer.
   if (reqId === undefined && mid === null) return connection.answer(slot, "");
-  connection.answer(slot, ackOf(msgId, reqId, mid, conv, seq, ts));
+  connection.answer(slot, new Ack(msgId, reqId, mid, conv, seq, ts));
 }
 
 function fail(

@@ -4,6 +4,7 @@
 import type { Head, LogRow } from "../db/db.ts";
 import type { Want } from "../model/device.ts";
 import type { Store } from "../model/store.ts";
+import type { Outgoing } from "../net/encode.ts";
 import { type ConvKey, parseConv } from "../protocol.ts";
 import type { LocalRouter } from "../router/local.ts";
 import type { Hint as RoutedHint } from "../router/router.ts";
@@ -45,7 +46,7 @@ export class Delivery {
   private readonly members = new Map<number, Members>();
   /** Groups whose members are being loaded, and the rows that wait for them. */
   private readonly loading = new Map<number, Hint[]>();
-  private readonly reorder = new Reorder<Offer>((offer) => this.offer(offer));
+  private readonly reorder = new Reorder<Offer>(({ users, hint }) => this.offer(users, hint));
   private reads = 0;
   private readonly readQueue: Session[] = [];
   private stopped = false;
@@ -114,13 +115,12 @@ export class Delivery {
 
   private deliverTo(users: number[], hint: Hint): void {
     if (!hint.routed) this.forward?.(hint, users);
-    const offer = { users, hint };
     // Where nobody else writes to the store, rows come in order.
-    if (this.forward === null) this.offer(offer);
-    else this.reorder.take(hint.row[0], hint.row[1], offer);
+    if (this.forward === null) this.offer(users, hint);
+    else this.reorder.take(hint.row[0], hint.row[1], { users, hint });
   }
 
-  private offer({ users, hint }: Offer): void {
+  private offer(users: number[], hint: Hint): void {
     const push = new Push(hint);
     const { pushing } = this;
     for (const id of users) this.offerTo(id, push, pushing);
@@ -166,7 +166,7 @@ export class Delivery {
     const seq = row[1];
     if (row[4] === session.deviceId) return position.skip(seq);
     position.pass(seq);
-    session.connection.push(push.text, session.confirms ? null : position, seq);
+    session.connection.push(push.message, session.confirms ? null : position, seq);
   }
 
   private async catchUp(session: Session): Promise<void> {
@@ -235,13 +235,13 @@ export class Delivery {
   }
 }
 
-/** A row on its way to several sessions: its text is made once, and only if somebody is sent it. */
+/** A row on its way to several sessions: its message is made once, and only if somebody is sent it. */
 class Push {
-  private made: string | null = null;
+  private made: Outgoing | null = null;
 
   constructor(readonly hint: Hint) {}
 
-  get text(): string {
+  get message(): Outgoing {
     const { row, conv, key, name } = this.hint;
     this.made ??= pushOf(row, conv, key, name);
     return this.made;

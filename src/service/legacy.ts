@@ -2,7 +2,7 @@
 // object, and the first stored messages inside the answer.
 import { type Json, type JsonObject, LEGACY_OFFLINE_MESSAGES, MsgId } from "../protocol.ts";
 import type { Delivery } from "./delivery.ts";
-import { pushOf } from "./render.ts";
+import { pushText } from "./render.ts";
 import type { Position, Session } from "./session.ts";
 
 /**
@@ -50,7 +50,7 @@ async function takeOffline(delivery: Delivery, session: Session) {
         position.skip(seq);
         continue;
       }
-      const text = pushOf(row, position.conv, position.key, names.get(sender)!);
+      const text = pushText(row, position.conv, position.key, names.get(sender)!);
       full = messages.length >= LEGACY_OFFLINE_MESSAGES || text.length > room;
       if (full) break;
       (kind === MsgId.chat || kind === MsgId.groupChat ? messages : events).push(text);

@@ -2,13 +2,26 @@
 import type { LogRow } from "../db/db.ts";
 import type { Named } from "../model/friend.ts";
 import type { Group, Member } from "../model/group.ts";
+import type { Outgoing } from "../net/encode.ts";
 import { type ConvKey, clock, type Errno, type JsonObject, MsgId } from "../protocol.ts";
+import { ChatPush } from "./composed.ts";
+
+/** A longer text is not composed: as JSON it is known to the byte, and others need not be given room for escapes. */
+const MAX_COMPOSED = 4_096;
 
 export type State = "online" | "offline";
 export type StateOf = (userId: number) => State;
 
-/** The push of a log's row, a message or an event, as text. Every message passes here, so it is one literal a kind. */
-export function pushOf(
+/** The push of a log's row, a message or an event. Every message passes here. */
+export function pushOf(row: LogRow, conv: string, key: ConvKey, name: string): Outgoing {
+  const [, , kind, , , , , body] = row;
+  if ((kind === MsgId.chat || kind === MsgId.groupChat) && body.length <= MAX_COMPOSED)
+    return new ChatPush(row, conv, key, name);
+  return pushText(row, conv, key, name);
+}
+
+/** The same as text, in one literal a kind. */
+export function pushText(
   [, seq, kind, sender, , stored, ts, body]: LogRow,
   conv: string,
   key: ConvKey,
@@ -60,17 +73,6 @@ export function pushOf(
       });
   }
 }
-
-/** The answer to a stored 1004 or 1008. */
-export const ackOf = (
-  ack: number,
-  reqId: string | number | undefined,
-  mid: string | null,
-  conv: string,
-  seq: number,
-  ts: number,
-): string =>
-  JSON.stringify({ msgId: MsgId.answer, ack, reqId, errno: 0, mid: mid ?? undefined, conv, seq, time: clock(ts), ts });
 
 export const friend = ([id, name]: Named, stateOf: StateOf): JsonObject => ({ id, name, state: stateOf(id) });
 

@@ -3,8 +3,8 @@
 import { type Shared, type Store, StoreError } from "../db/db.ts";
 import type { operations } from "../model/store.ts";
 import type { ConnectionEvents } from "../net/callbacks.ts";
-import type { Fault } from "../net/codec.ts";
 import type { Connection } from "../net/connection.ts";
+import type { Fault } from "../net/json.ts";
 import * as field from "../protocol.ts";
 import { ChatError, Errno, type JsonObject, MAX_FRAME_BYTES, type Message, MsgId } from "../protocol.ts";
 import { Cluster, type OpenRouter } from "./cluster.ts";

@@ -1,7 +1,7 @@
 // A logged-in device and its position in each conversation it has touched.
 import type { Connection } from "../net/connection.ts";
 import type { Mark } from "../net/output.ts";
-import { type ConvKey, parseConv } from "../protocol.ts";
+import { type ConvKey, directConv, parseConv } from "../protocol.ts";
 
 /** A device's position in one conversation. All seqs. */
 export class Position implements Mark {
@@ -54,6 +54,13 @@ export class Position implements Mark {
   }
 }
 
+/** A direct conversation that a session writes to. */
+export interface Target {
+  toid: number;
+  conv: string;
+  key: ConvKey;
+}
+
 /** In place of a session's empty sets: nearly all are, and each would take memory. */
 const NONE: ReadonlySet<never> = new Set();
 
@@ -89,6 +96,8 @@ export class Session {
   disowned = false;
   /** Taken out of where the others look, or about to be. */
   left = false;
+  /** The direct conversation written to last: as a rule it is the next one too. */
+  private target: Target | null = null;
   /** Above this many positions, some are dropped. */
   private positionLimit = MAX_POSITIONS;
 
@@ -105,6 +114,14 @@ export class Session {
 
   get pushable(): boolean {
     return this.ready && !this.ended && this.connection.writable;
+  }
+
+  targetOf(toid: number): Target {
+    if (this.target?.toid === toid) return this.target;
+    const { userId } = this;
+    const key: ConvKey = { kind: "u", lo: Math.min(toid, userId), hi: Math.max(toid, userId) };
+    this.target = { toid, conv: directConv(toid, userId), key };
+    return this.target;
   }
 
   position(conversation: number, conv: string): Position {

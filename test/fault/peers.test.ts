@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 import { setUserTimeout } from "../../src/libc.ts";
-import { encode } from "../../src/net/codec.ts";
+import { encode } from "../../src/net/encode.ts";
 import { type JsonObject, MsgId } from "../../src/protocol.ts";
 import { CHEAP_PASSWORDS, startServer, temporaryFolder, until } from "../harness.ts";
 import { login, register, Wire } from "../wire.ts";

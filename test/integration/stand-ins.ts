@@ -2,7 +2,9 @@
 import { type AddressInfo, connect, createServer, type Server, type Socket } from "node:net";
 import { ChatClient, type ClientOptions } from "../../src/client/client.ts";
 import type { Events } from "../../src/client/events.ts";
-import { Decoder, encode, Fault } from "../../src/net/codec.ts";
+import { Decoder } from "../../src/net/codec.ts";
+import { encode } from "../../src/net/encode.ts";
+import { Fault } from "../../src/net/json.ts";
 import type { JsonObject, Message } from "../../src/protocol.ts";
 
 /** All that were made, to be closed at the end. */

@@ -1,7 +1,8 @@
 // Plays the examples of PROTOCOL.md against a real server and compares what comes with what is shown.
 import { expect } from "bun:test";
 import { join } from "node:path";
-import { encode, type Framing } from "../../src/net/codec.ts";
+import type { Framing } from "../../src/net/codec.ts";
+import { encode } from "../../src/net/encode.ts";
 import { type Json, type JsonObject, MsgId } from "../../src/protocol.ts";
 import { CHEAP_PASSWORDS, type RunningServer, startServer, temporaryFolder, until } from "../harness.ts";
 import { Wire } from "../wire.ts";

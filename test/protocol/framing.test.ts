@@ -1,6 +1,7 @@
 // The three framings: told apart by the first byte, answered in kind, whatever the pieces that the bytes come in.
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { encode, type Framing } from "../../src/net/codec.ts";
+import type { Framing } from "../../src/net/codec.ts";
+import { encode } from "../../src/net/encode.ts";
 import type { JsonObject } from "../../src/protocol.ts";
 import { type RunningServer, startServer, temporaryFolder, until } from "../harness.ts";
 import { login, register, type User, Wire } from "../wire.ts";

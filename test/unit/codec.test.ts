@@ -1,6 +1,8 @@
 // The codec on streams that are well-formed: the three framings, every cut, the terminator, and what it writes.
 import { describe, expect, test } from "bun:test";
-import { Decoder, encode, type Fault, type Framing } from "../../src/net/codec.ts";
+import { Decoder, type Framing } from "../../src/net/codec.ts";
+import { encode } from "../../src/net/encode.ts";
+import type { Fault } from "../../src/net/json.ts";
 import { PartialFrame } from "../../src/net/partial-frame.ts";
 import type { Message } from "../../src/protocol.ts";
 import { byteByByte, bytes, cutAt, decode, decodeEveryWay, frame, objectOf, words } from "./streams.ts";

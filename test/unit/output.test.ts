@@ -20,8 +20,8 @@ class Kernel {
   }
 
   send(...texts: string[]): void {
-    const mark = { accepted: (seq: number) => this.accepted.push(seq) };
-    for (const [i, text] of texts.entries()) this.output.add(text, mark, i);
+    const marks = texts.map(() => ({ accepted: (seq: number) => this.accepted.push(seq) }));
+    for (const [i, text] of texts.entries()) this.output.add(text, marks[i]!, i);
     while (!this.output.flush());
   }
 
@@ -87,4 +87,18 @@ test("texts longer than the shared buffer, between shorter ones", () => {
     expect(kernel.bytes.toString()).toBe(inLines(all));
     expect(kernel.accepted).toEqual([0, 1, 2]);
   }
+});
+
+test("a mark is told once of what is accepted together, and never of what is not", () => {
+  const kernel = new Kernel("lf");
+  const accepted: number[] = [];
+  const mark = { accepted: (seq: number) => accepted.push(seq) };
+  const all = texts(10, 10, 10, 10);
+  kernel.room = 2 * Buffer.byteLength(`${all[0]}\n`) + 1;
+  for (const [i, text] of all.entries()) kernel.output.add(text, mark, i);
+  kernel.output.flush();
+  expect(accepted).toEqual([1]);
+  kernel.output.flush();
+  expect(accepted.at(-1)).toBe(3);
+  expect(kernel.bytes.toString()).toBe(inLines(all));
 });

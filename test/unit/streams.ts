@@ -1,6 +1,7 @@
 // Streams of bytes for the codec's tests: frames, cuts, and what a decoder makes of them.
 import { expect } from "bun:test";
-import { Decoder, Fault, type Framing } from "../../src/net/codec.ts";
+import { Decoder, type Framing } from "../../src/net/codec.ts";
+import { Fault } from "../../src/net/json.ts";
 import type { Message } from "../../src/protocol.ts";
 
 /** A result, with the framing in which it would be answered. */

@@ -1,0 +1,34 @@
+// Messages -> bytes, in the three framings.
+import type { Framing } from "./codec.ts";
+import type { Bytes } from "./json.ts";
+
+const HEADER_BYTES = 4;
+const [NUL, LF] = [0x00, 0x0a];
+
+/** What writes its bytes by itself, when it leaves: for what is sent most, in place of a text. */
+export interface Composed {
+  /** About how many characters. */
+  readonly length: number;
+  /** Writes valid UTF-8 into `out` from `at` on, at most 6 bytes for each of `length`; returns the end. */
+  compose(out: Bytes, at: number): number;
+}
+
+/** A message on its way out: JSON. */
+export type Outgoing = string | Composed;
+
+/** Bytes that `encode` may need. */
+export const roomFor = (message: Outgoing): number =>
+  message.length * (typeof message === "string" ? 3 : 6) + HEADER_BYTES;
+
+/** Writes `message` framed into `out` from `at` on, where there must be `roomFor` it; returns the end. */
+export function encode(message: Outgoing, framing: Framing, out: Buffer, at: number): number {
+  const bytes = out as Bytes;
+  const start = framing === "length" ? at + HEADER_BYTES : at;
+  const end = typeof message === "string" ? start + bytes.utf8Write(message, start) : message.compose(bytes, start);
+  if (framing === "length") {
+    out.writeUInt32BE(end - start, at);
+    return end;
+  }
+  out[end] = framing === "nul" ? NUL : LF;
+  return end + 1;
+}
