@@ -1,19 +1,15 @@
-// One socket: the order of its requests and answers, backpressure in both directions, and its orderly end.
-// Knows nothing of users or of what messages mean.
+// One socket, from its accept to its orderly end: requests come in by `intake`, answers leave in their order, and pushes
+// between them, by `output`; backpressure goes in both directions. Knows nothing of users or of what messages mean.
 import type { Socket } from "bun";
-import { Errno, MAX_PROTOCOL_ERRORS, type Message } from "../protocol.ts";
 import { type AnswerSink, Answers } from "./answers.ts";
 import type { ConnectionEvents, ConnectionLimits } from "./callbacks.ts";
-import { Decoder, type Framing } from "./codec.ts";
+import type { Framing } from "./codec.ts";
 import type { Outgoing } from "./encode.ts";
-import { Fault } from "./json.ts";
+import { Intake } from "./intake.ts";
 import { type Mark, Output } from "./output.ts";
-import { ProxyFault, ProxyHeader } from "./proxy.ts";
 
 /** Output above the high-water mark by this much (answers to what was read before): the connection is closed. */
 const HARD_LIMIT_BYTES = 17 * 1024 * 1024;
-/** How long a first object that might get a terminator is waited for. */
-const TERMINATOR_WAIT_MS = 50;
 /** How long the rest of a peer's input is discarded before the close; closing with unread input would reset it. */
 const LINGER_MS = 1_000;
 
@@ -38,59 +34,50 @@ export class Connection implements AnswerSink {
   /** Set by the owner: silence ends the connection after the idle timeout. */
   heartbeats = false;
 
-  /** Comes before the first message; null: none does, or it has come. */
-  private proxyHeader: ProxyHeader | null;
-  /** As the proxy says; "" where it is the socket's. */
-  private clientAddress = "";
-  private readonly decoder: Decoder;
-  private readonly output: Output;
   private readonly answers = new Answers();
-  /** A barrier request that waits for the answers before it. */
-  private waiting: Message | null = null;
-  /** A barrier request is under way. */
-  private blocked = false;
-  private paused = false;
-  private pumping = false;
+  private readonly intake: Intake;
+  private readonly output: Output;
   /** Answers of this turn may have made room for requests. */
   private pumpDue = false;
   private isDirty = false;
   private congested = false;
-  /** When the peer's FIN came, by performance.now(); null before. */
-  peerEndedAt: number | null = null;
-  private halfCloseTold = false;
-  /** The last request (a fault that ends the connection) has been taken. */
-  private lastTaken = false;
-  /** To be sent behind the last answer. */
-  private lastText = "";
-  private protocolErrors = 0;
-  private timer: Timer | null = null;
+  private lingerTimer: Timer | null = null;
 
   constructor(
     private readonly socket: Socket<Connection>,
     private readonly events: ConnectionEvents,
     private readonly limits: ConnectionLimits,
   ) {
-    this.proxyHeader = limits.proxy === null ? null : new ProxyHeader();
-    this.decoder = new Decoder(limits.maxFrameBytes);
+    this.intake = new Intake(this, socket, this.answers, events, limits);
     this.output = new Output(socket);
   }
 
   get framing(): Framing {
-    return this.decoder.framing;
+    return this.intake.framing;
   }
 
   /** The client's, also behind a proxy. */
   get remoteAddress(): string {
-    return this.clientAddress || this.socket.remoteAddress;
+    return this.intake.clientAddress || this.socket.remoteAddress;
   }
 
   get awaitsProxyHeader(): boolean {
-    return this.proxyHeader !== null && this.state === "open";
+    return this.intake.awaitsProxyHeader && this.state === "open";
+  }
+
+  /** When the peer's FIN came, by performance.now(); null before. */
+  get peerEndedAt(): number | null {
+    return this.intake.peerEndedAt;
   }
 
   /** Whether a push would be taken now. */
   get writable(): boolean {
     return this.state === "open" && !this.congested;
+  }
+
+  /** Whether requests wait for their answers. */
+  get busy(): boolean {
+    return this.answers.size > 0;
   }
 
   /** Whether output has waited for a peer that takes nothing. */
@@ -110,7 +97,7 @@ export class Connection implements AnswerSink {
   answer(slot: number, message: Outgoing, afterwards?: () => void): void {
     if (this.state !== "open") return;
     if (!this.answers.fill(slot, message, this)) return;
-    if (this.answers.size === 0) this.blocked = false;
+    if (this.answers.size === 0) this.intake.unblock();
     afterwards?.();
     // Once for all answers of this turn, not for each: what follows is taken together, and so stored together.
     this.pumpDue = true;
@@ -125,10 +112,8 @@ export class Connection implements AnswerSink {
     if (this.state !== "open") return;
     if (lastText !== "") this.write(lastText, null, 0);
     this.state = "ending";
-    this.decoder.end();
-    this.waiting = null;
-    this.stopTimer();
-    this.resume();
+    this.intake.stop();
+    this.intake.resume();
     this.events.onClose(this);
     this.markDirty();
   }
@@ -142,18 +127,12 @@ export class Connection implements AnswerSink {
 
   /** Stops taking requests; those taken are answered. */
   stopReading(): void {
-    if (this.state !== "open") return;
-    this.decoder.end();
-    this.waiting = null;
-    this.stopTimer();
+    if (this.state === "open") this.intake.stop();
   }
 
   /** `finish`, after what was asked is answered. */
   retire(lastText: string): void {
-    this.stopReading();
-    this.lastTaken = true;
-    this.lastText = lastText;
-    this.pump();
+    if (this.state === "open") this.intake.retire(lastText);
   }
 
   /** Settles with true when the kernel has accepted everything written so far, with false when it never will. */
@@ -161,18 +140,10 @@ export class Connection implements AnswerSink {
     return this.output.whenFlushed();
   }
 
-  /** Whether requests wait for their answers. */
-  get busy(): boolean {
-    return this.answers.size > 0;
-  }
-
   handleData(chunk: Buffer): void {
     if (this.state !== "open") return;
     this.inputAt = performance.now();
-    const input = this.proxyHeader === null ? chunk : this.takeProxyHeader(this.proxyHeader, chunk);
-    if (input === null) return;
-    this.decoder.push(input);
-    this.pump();
+    this.intake.take(chunk);
   }
 
   /** Ends a connection of which nobody trusted says whose it is: at once, because no framing is known to answer in. */
@@ -183,13 +154,10 @@ export class Connection implements AnswerSink {
 
   /** FIN: the peer sends no more, and may still read. */
   handleEnd(): void {
-    this.peerEndedAt ??= performance.now();
+    this.intake.peerEndedAt ??= performance.now();
     if (this.state === "lingering") this.end();
-    else if (this.state === "open") {
-      if (this.awaitsProxyHeader) return this.refuseProxy("it ended before its PROXY header");
-      if (this.decoder.holding) this.releaseHeld();
-      this.pump();
-    }
+    else if (this.awaitsProxyHeader) this.refuseProxy("it ended before its PROXY header");
+    else if (this.state === "open") this.intake.takeEnd();
   }
 
   handleDrain(): void {
@@ -200,18 +168,20 @@ export class Connection implements AnswerSink {
     if (this.state === "closed") return;
     const wasOpen = this.state === "open";
     this.state = "closed";
-    this.stopTimer();
-    this.decoder.end();
+    if (this.lingerTimer !== null) clearTimeout(this.lingerTimer);
+    this.intake.stop();
     this.output.discard();
     this.answers.clear();
-    this.waiting = null;
     if (wasOpen) this.events.onClose(this);
   }
 
   /** Writes what waits to the socket. Called once at the end of a turn, and when the kernel has room again. */
   flush(): void {
     this.isDirty = false;
-    if (this.pumpDue) this.pump();
+    if (this.pumpDue) {
+      this.pumpDue = false;
+      this.intake.pump();
+    }
     if (this.state === "closed" || this.state === "lingering") return;
     const empty = this.output.flush();
     if (this.state === "ending") {
@@ -223,7 +193,7 @@ export class Connection implements AnswerSink {
     if (this.congested && pendingBytes <= this.limits.highWaterBytes / 2) {
       this.congested = false;
       this.events.onWritable(this);
-      this.pump();
+      this.intake.pump();
     }
   }
 
@@ -233,7 +203,7 @@ export class Connection implements AnswerSink {
   }
 
   private write(message: Outgoing, mark: Mark | null, seq: number): void {
-    this.output.framing = this.decoder.framing;
+    this.output.framing = this.intake.framing;
     this.output.add(message, mark, seq);
     if (this.output.pendingBytes > this.limits.highWaterBytes) this.congested = true;
     this.markDirty();
@@ -245,111 +215,16 @@ export class Connection implements AnswerSink {
     if (dirty.push(this) === 1) setImmediate(flushDirty);
   }
 
-  private get canTake(): boolean {
-    return (
-      this.state === "open" &&
-      !this.lastTaken &&
-      !this.blocked &&
-      !this.congested &&
-      this.waiting === null &&
-      this.answers.size < this.limits.maxInFlight
-    );
-  }
-
-  /** Takes as many requests as order and limits allow, and stops reading the socket while they allow none. */
-  private pump(): void {
-    if (this.pumping || this.state !== "open") return;
-    this.pumping = true;
-    this.pumpDue = false;
-    if (this.waiting !== null && this.answers.size === 0) {
-      const message = this.waiting;
-      this.waiting = null;
-      this.take(message);
-    }
-    while (this.canTake) {
-      const next = this.decoder.next();
-      if (next === null) break;
-      this.take(next);
-    }
-    this.pumping = false;
-    if (this.state !== "open") return;
-    if (this.lastTaken && !this.busy) return this.finish(this.lastText);
-    // Behind a barrier the socket is read until something comes: who hangs up meanwhile is noticed.
-    if (this.canTake || (this.blocked && !this.congested && this.decoder.bufferedBytes === 0)) this.resume();
-    else this.pause();
-    if (this.decoder.holding) this.timer ??= setTimeout(() => this.releaseHeld(), TERMINATOR_WAIT_MS);
-    else this.stopTimer();
-    if (this.peerEndedAt !== null && !this.halfCloseTold && this.canTake && !this.busy && !this.decoder.holding) {
-      this.halfCloseTold = true;
-      this.events.onHalfClose(this);
-    }
-  }
-
-  /** Null while the header is not complete, and where it is refused; else what follows it. */
-  private takeProxyHeader(header: ProxyHeader, chunk: Buffer): Buffer | null {
-    const result = header.push(chunk);
-    if (result instanceof ProxyFault) this.refuseProxy(result.reason);
-    if (result === null || result instanceof ProxyFault) return null;
-    this.proxyHeader = null;
-    this.clientAddress = result.address ?? "";
-    return result.rest;
-  }
-
-  private take(next: Message | Fault): void {
-    if (next instanceof Fault) return this.takeFault(next);
-    const barrier = this.events.isBarrier(next);
-    if (barrier && this.answers.size > 0) {
-      this.waiting = next;
-      return;
-    }
-    this.blocked = barrier;
-    this.events.onMessage(this, this.answers.reserve(), next);
-  }
-
-  private takeFault(fault: Fault): void {
-    const last = fault.errno === Errno.tooLarge || ++this.protocolErrors >= MAX_PROTOCOL_ERRORS;
-    this.events.onFault(this, this.answers.reserve(), fault);
-    // What was asked before is answered first.
-    if (last) {
-      this.decoder.end();
-      this.lastTaken = true;
-    }
-  }
-
-  private releaseHeld(): void {
-    this.stopTimer();
-    const held = this.decoder.releaseHeld();
-    if (held !== null && this.state === "open") this.take(held);
-    this.pump();
-  }
-
-  private pause(): void {
-    if (this.paused || this.peerEndedAt !== null) return;
-    this.paused = true;
-    this.socket.pause();
-  }
-
-  private resume(): void {
-    if (!this.paused) return;
-    this.paused = false;
-    this.socket.resume();
-  }
-
   private linger(): void {
     this.state = "lingering";
     this.output.discard();
     this.socket.shutdown();
     if (this.peerEndedAt !== null) this.end();
-    else this.timer = setTimeout(() => this.end(), LINGER_MS);
+    else this.lingerTimer = setTimeout(() => this.end(), LINGER_MS);
   }
 
   private end(): void {
     this.socket.end();
     this.handleClose();
-  }
-
-  private stopTimer(): void {
-    if (this.timer !== null) clearTimeout(this.timer);
-    this.timer = null;
   }
 }
