@@ -101,7 +101,7 @@ export const MUTANTS: Mutant[] = [
         file: "src/net/connection.ts",
         find: `    this.socket.shutdown();
     if (this.peerEndedAt !== null) this.end();
-    else this.timer = setTimeout(() => this.end(), LINGER_MS);`,
+    else this.lingerTimer = setTimeout(() => this.end(), LINGER_MS);`,
         replace: `    this.socket.terminate();
     this.handleClose();`,
       },
