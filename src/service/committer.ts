@@ -56,7 +56,8 @@ export class Committer {
   /** A few, and no Set: see `pending` of the embedded store, of what those keep. */
   private inFlight: Batch[] = [];
   private readonly shedder = new Shedder();
-  private readonly timer = setInterval(() => this.tick(), TICK_MS);
+  /** Runs while something waits or is being stored: a server that has nothing to do is not woken. */
+  private timer: Timer | null = null;
 
   constructor(
     private readonly store: Store,
@@ -75,11 +76,14 @@ export class Committer {
       });
     this.queue.push(request);
     this.queueText += request.text.length;
+    this.timer ??= setInterval(() => this.tick(), TICK_MS);
     this.schedule();
   }
 
+  /** Until the next message comes. */
   stop(): void {
-    clearInterval(this.timer);
+    if (this.timer !== null) clearInterval(this.timer);
+    this.timer = null;
   }
 
   /** At the end of the loop's turn, so that what one turn has read is one batch. */
@@ -177,6 +181,7 @@ export class Committer {
   private tick(): void {
     this.shedder.tick();
     this.giveUpLate();
+    if (this.first === this.queue.length && this.inFlight.length === 0) this.stop();
   }
 
   private giveUpLate(): void {
