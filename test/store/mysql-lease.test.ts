@@ -227,8 +227,16 @@ test("where the database does not end them, the survivor does: with MySQL, which
     if (data.includes("INSERT INTO message")) forwarder.swallow();
     return "pass";
   });
-  const stuck = a.append(messages([{ conv, sender: x, text: "never" }])).catch((error) => error);
-  await until(() => transactions().then((count) => count > 0), "the locks are held");
+  let state = "under way";
+  const stuck = a
+    .append(messages([{ conv, sender: x, text: "never" }]))
+    .catch((error) => error)
+    .finally(() => {
+      state = `over, the lease being ${a.leaseValid() ? "" : "in"}valid`;
+    });
+  await until(() => transactions().then((count) => count > 0), "the locks are held").catch((error) => {
+    throw new Error(`${error.message}; the append is ${state}`);
+  });
   const { boot } = a;
   const free = messages([{ conv, sender: y, text: "free again", mid: "free" }]);
   const startedAt = performance.now();
