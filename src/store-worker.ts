@@ -2,4 +2,4 @@
 import { serve } from "./db/sqlite-worker.ts";
 import { operations } from "./model/store.ts";
 
-serve(operations);
+serve(operations, new URL("./checkpoint-worker.ts", import.meta.url));

@@ -4,6 +4,7 @@ import type { Database } from "bun:sqlite";
 import { ChatError } from "../protocol.ts";
 import type { Operations } from "./db.ts";
 import type { Failure, Reply, Request, StartReply } from "./sqlite.ts";
+import { Checkpointer } from "./sqlite-checkpoint.ts";
 import { openDatabase, unusable } from "./sqlite-migrate.ts";
 import { SqliteTx } from "./sqlite-tx.ts";
 
@@ -21,13 +22,14 @@ const IDLE_MS = 250;
 let operations: Operations;
 let db: Database;
 let tx: SqliteTx;
+let checkpointer: Checkpointer;
 let inbox: Request[] = [];
 let running = false;
 /** Folds when nothing has been asked for a while. */
 let idle: Timer | undefined;
 
-/** Makes this thread the store's: it answers openSqliteStore until it is closed. */
-export function serve(served: Operations): void {
+/** Makes this thread the store's: it answers openSqliteStore until it is closed. `checkpoints` is to call serveCheckpoints. */
+export function serve(served: Operations, checkpoints: URL): void {
   operations = served;
   self.onmessage = ({ data }: MessageEvent<{ open: string } | { close: true } | string>) => {
     if (typeof data === "string") {
@@ -38,16 +40,17 @@ export function serve(served: Operations): void {
         clearTimeout(idle);
         setImmediate(work);
       }
-    } else if ("open" in data) self.postMessage(open(data.open));
-    else self.postMessage(close());
+    } else if ("open" in data) self.postMessage(open(data.open, checkpoints));
+    else close().then((reply) => self.postMessage(reply));
   };
 }
 
-function open(file: string): StartReply {
+function open(file: string, checkpoints: URL): StartReply {
   try {
     db = openDatabase(file);
     tx = new SqliteTx(db);
     tx.log.replay();
+    checkpointer = new Checkpointer(db, file, checkpoints);
     return { error: null };
   } catch (error) {
     return { error: unusable(file, error as Error).message };
@@ -55,9 +58,10 @@ function open(file: string): StartReply {
 }
 
 /** Everything asked for before has been done: messages are taken in order and `work` never leaves any behind. */
-function close(): StartReply {
+async function close(): Promise<StartReply> {
   clearTimeout(idle);
   while (foldPortion());
+  await checkpointer.close();
   try {
     db.run("PRAGMA wal_checkpoint(TRUNCATE)");
     db.close();
@@ -88,6 +92,7 @@ async function runInbox(): Promise<void> {
     const replies: Reply[] = [];
     at = await transact(requests, at, requests.length, replies);
     self.postMessage(JSON.stringify(replies));
+    checkpointer.look();
   }
 }
 
@@ -137,6 +142,7 @@ function foldIdle(): void {
  * later commit is, the journal still holds what it has moved.
  */
 function foldPortion(): boolean {
+  checkpointer.look();
   try {
     tx.prepare("PRAGMA synchronous = NORMAL").run();
     tx.prepare("BEGIN IMMEDIATE").run();

@@ -21,6 +21,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   service: ["protocol.ts", "db", "model", "net", "router"],
   client: ["protocol.ts", "net"],
   "store-worker.ts": ["db", "model"],
+  "checkpoint-worker.ts": ["db"],
   "open-store.ts": ["cli.ts", "db", "model", "service"],
   tools: ["cli.ts", "protocol.ts", "start-error.ts", "db", "model", "service"],
   "main.ts": [
