@@ -45,8 +45,8 @@ const PATIENCE_MS = 60_000;
 const CHECK_EVERY_KILLS = 25;
 const MEMORY_AFTER_MS = 60_000;
 const MEMORY_GROWTH = 1.2;
-/** Beside those of its connections, a server may open a file or two for good. */
-const DESCRIPTORS_MORE = 2;
+/** Beside those of its connections, a server may open a file or two for good, and its thread for checkpoints has four. */
+const DESCRIPTORS_MORE = 6;
 /** Of a store that can write nothing, in a second: its end and its start may tell one each. */
 const MOST_COMPLAINTS = 2;
 
