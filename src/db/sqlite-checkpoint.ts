@@ -46,10 +46,11 @@ export class Checkpointer {
       this.thread.postMessage(this.file);
       this.isCopying = true;
     } catch {
-      this.lookAt = now + PAUSE_MS;
+      this.pause();
     }
   }
 
+  /** Waits for a checkpoint under way, and ends the thread. */
   async close(): Promise<void> {
     const { thread } = this;
     if (thread === null) return;
@@ -62,11 +63,7 @@ export class Checkpointer {
 
   private start(): Worker {
     const thread = new Worker(this.program);
-    thread.onmessage = ({ data: isDone }: MessageEvent<boolean>) => {
-      this.isCopying = false;
-      if (isDone) this.restart();
-      else this.lookAt = performance.now() + PAUSE_MS;
-    };
+    thread.onmessage = ({ data: isDone }: MessageEvent<boolean>) => this.answered(isDone);
     // Its end follows.
     thread.onerror = () => undefined;
     thread.addEventListener("close", () => {
@@ -79,13 +76,22 @@ export class Checkpointer {
     return thread;
   }
 
-  /** A log that is copied to its end is written from its beginning by the next commit. */
-  private restart(): void {
+  /**
+   * A log that is copied to its end is written from its beginning by the next commit: of a long one the rest is copied
+   * here, and all of it where the thread cannot.
+   */
+  private answered(isDone: boolean): void {
+    this.isCopying = false;
+    if (!isDone) this.pause();
     try {
       if (checkpoint(this.db, "NOOP").log >= RESTART_PAGES) checkpoint(this.db, "PASSIVE");
     } catch {
-      this.lookAt = performance.now() + PAUSE_MS;
+      this.pause();
     }
+  }
+
+  private pause(): void {
+    this.lookAt = performance.now() + PAUSE_MS;
   }
 }
 
