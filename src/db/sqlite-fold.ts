@@ -2,16 +2,22 @@
 // which are neighbours there cost one page together: in transactions of its own, between the others.
 import type { LogRow } from "./db.ts";
 import { type SqliteLog, weight } from "./sqlite-log.ts";
+import { encodeRows } from "./sqlite-rows.ts";
 import type { SqliteTx } from "./sqlite-tx.ts";
 
 /** What may be in the journal alone before folding begins, in rows by weight: the more, the more of a conversation goes at once. */
 const KEEP_ROWS = 8_192;
 /** What may be there while a conversation has fewer rows than a run, on the average: each one folded costs pages of its own. */
 const KEEP_MOST = 16_384;
-/** Rows in one run: what is read and parsed to get at one of them. */
+/** About the rows of a run. */
 const RUN_ROWS = 32;
-/** Text in one run, in characters; a longer message has a run of its own. */
-const RUN_TEXT = 16 * 1024;
+/**
+ * A run's characters, about: a little more than a page, which SQLite packs densely. It is read and parsed to get at one of
+ * its rows; a longer message has a run of its own.
+ */
+const RUN_SIZE = 4_600;
+/** Of a row, beside its text and mid. */
+const ROW_SIZE = 16;
 /** What a conversation costs beside its rows, in rows. */
 const CONVERSATION_COST = 8;
 /** No folding for this long after it failed: a full disk must not be asked for more than is needed. */
@@ -90,10 +96,10 @@ export class Folder {
   private move(conversation: number, rows: LogRow[]): void {
     const insert = this.sql.prepare("INSERT INTO run (place, rows) VALUES (? << 32 | ?, ?)");
     for (let from = 0, to = 0; from < rows.length; from = to) {
-      for (let text = 0; to < rows.length && to - from < RUN_ROWS && text <= RUN_TEXT; to++)
-        text += rows[to]![7].length;
+      for (let size = 0; to < rows.length && size < RUN_SIZE; to++)
+        size += ROW_SIZE + rows[to]![7].length + (rows[to]![5]?.length ?? 0);
       const run = rows.slice(from, to);
-      insert.run(conversation, rows[to - 1]![1], JSON.stringify(run));
+      insert.run(conversation, rows[to - 1]![1], encodeRows(run));
       this.log.mids.fold(run);
     }
     this.sql.prepare("UPDATE conversation SET last_seq = ? WHERE id = ?").run(rows.at(-1)![1], conversation);

@@ -3,6 +3,7 @@
 // it is folded, in large sorted portions, into the tables that are read (`run`, `mid`; see sqlite-fold.ts).
 import type { Conversation, Log, LogKey, LogRow } from "./db.ts";
 import { type MidKey, SqliteMids } from "./sqlite-mids.ts";
+import { decodeRows, encodeRows } from "./sqlite-rows.ts";
 import type { SqliteTx } from "./sqlite-tx.ts";
 
 const COLUMNS = ["id", "kind", "lo", "hi", "last_seq", "member_ver"];
@@ -38,7 +39,7 @@ export class SqliteLog implements Log {
     for (const { rows } of this.sql.prepare("SELECT rows FROM journal ORDER BY id").iterate() as Iterable<{
       rows: string;
     }>)
-      for (const row of JSON.parse(rows) as LogRow[]) {
+      for (const row of decodeRows(rows)) {
         let last = folded.get(row[0]);
         if (last === undefined) {
           last = (lastSeq.get(row[0]) as { last_seq: number }).last_seq;
@@ -140,8 +141,7 @@ export class SqliteLog implements Log {
 
   /** Writes the transaction's rows to the journal. To be called right before its COMMIT. */
   record(): void {
-    if (this.fresh.length > 0)
-      this.sql.prepare("INSERT INTO journal (rows) VALUES (?)").run(JSON.stringify(this.fresh));
+    if (this.fresh.length > 0) this.sql.prepare("INSERT INTO journal (rows) VALUES (?)").run(encodeRows(this.fresh));
   }
 
   /** The transaction is committed. */
@@ -196,7 +196,7 @@ export class SqliteLog implements Log {
       .prepare("SELECT rows FROM run WHERE place > (?1 << 32 | ?2) AND place < (?1 + 1 << 32) ORDER BY place LIMIT 1")
       .get(conversation, after) as { rows: string } | null;
     if (stored === null) return null;
-    const run = JSON.parse(stored.rows) as LogRow[];
+    const run = decodeRows(stored.rows);
     this.forgetRun(conversation);
     this.runs.set(conversation, run);
     this.runsSize += weightOf(run);

@@ -2,6 +2,7 @@
 // above all that its sender used before in the conversation. Such a mid repeats none, so it is not looked up, and needs
 // no index row of its own: its run has one, from its lowest to its highest. Others have a row each, in `mid`.
 import type { LogRow, Value } from "./db.ts";
+import { decodeRows } from "./sqlite-rows.ts";
 import type { SqliteTx } from "./sqlite-tx.ts";
 
 export type MidKey = [conversation: number, sender: number, mid: string];
@@ -127,7 +128,7 @@ export class SqliteMids {
 
   private readRun(conversation: number, last: number): LogRow[] {
     const found = this.sql.prepare("SELECT rows FROM run WHERE place = (? << 32 | ?)").get(conversation, last);
-    return JSON.parse((found as { rows: string }).rows);
+    return decodeRows((found as { rows: string }).rows);
   }
 
   /** Those that are within the range of a run, and the run's last seq. */

@@ -31,12 +31,6 @@ export async function checkStore(place: Place, ledger: Ledger): Promise<StoreChe
   const db = new Database(file);
   try {
     const { integrity_check: verdict } = db.query("PRAGMA integrity_check").get() as { integrity_check: string };
-    const { journalled } = db
-      .query(
-        `SELECT count(*) AS journalled FROM journal, json_each(rows)
-         WHERE value ->> 1 > (SELECT last_seq FROM conversation WHERE id = value ->> 0)`,
-      )
-      .get() as { journalled: number };
     db.run("PRAGMA synchronous = OFF");
     db.run(READ_LOG);
     db.run("CREATE INDEX log_place ON log (conv, seq)");
@@ -44,7 +38,10 @@ export async function checkStore(place: Place, ledger: Ledger): Promise<StoreChe
       `SELECT conv, seq, mid, body FROM log WHERE conv = ? AND seq > ? ORDER BY seq LIMIT ${PAGE_ROWS}`,
     );
     const { rows } = await compareStore(ledger, async (conv, above) => page.all(conv, above));
-    return { rows, journalled, bytes, verdict };
+    const { folded } = db.query("SELECT ifnull(sum(last_seq), 0) AS folded FROM conversation").get() as {
+      folded: number;
+    };
+    return { rows, journalled: rows - folded, bytes, verdict };
   } finally {
     db.close();
     rmSync(folder, { recursive: true });

@@ -127,7 +127,9 @@ test("the mids of a sender who counts cost no row each", async () => {
   tx.folder.fold(count);
   db.run("COMMIT");
   expect(db.query("SELECT count(*) AS rows FROM mid").get()).toEqual({ rows: 0 });
-  expect(db.query("SELECT count(*) AS rows FROM mid_range").get()).toEqual({ rows: count / 32 });
+  const { runs } = db.query("SELECT count(*) AS runs FROM run").get() as { runs: number };
+  expect(runs).toBeLessThan(count / 32);
+  expect(db.query("SELECT count(*) AS rows FROM mid_range").get()).toEqual({ rows: runs });
   db.close();
 });
 

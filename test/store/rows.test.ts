@@ -1,0 +1,90 @@
+// Rows column by column, as JSON: they come back as they were, people see them in the view, and what an older version wrote
+// row by row is read as well.
+import { Database } from "bun:sqlite";
+import { expect, test } from "bun:test";
+import { join } from "node:path";
+import initial from "../../sql/sqlite/0001-initial.sql" with { type: "text" };
+import ranges from "../../sql/sqlite/0002-mid-ranges.sql" with { type: "text" };
+import type { LogRow } from "../../src/db/db.ts";
+import { APPLICATION_ID, openDatabase, SCHEMA_VERSION } from "../../src/db/sqlite-migrate.ts";
+import { decodeRows, encodeRows } from "../../src/db/sqlite-rows.ts";
+import { SqliteTx } from "../../src/db/sqlite-tx.ts";
+import { MsgId } from "../../src/protocol.ts";
+import { temporaryFolder } from "../harness.ts";
+
+const TS = 1_790_000_000_000;
+/** A conversation of two, with all that a row may hold: pauses of months, a clock set back, long ids, events, any text. */
+const chat: LogRow[] = [
+  [1, 1, MsgId.addFriend, 7, 900_000, null, TS, '{"userid":8}'],
+  [1, 2, MsgId.chat, 7, 900_000, "m1", TS, "hello"],
+  [1, 3, MsgId.chat, 8, 3, "550e8400-e29b-41d4-a716-446655440000", TS + 9_000_000_000, 'a "quoted"\n\\ line é 😀'],
+  [1, 4, MsgId.chat, 8, 3, null, TS - 5_000, ""],
+  [1, 5, MsgId.chat, 7, 9_007_199_254_740_991, "é", TS + 1, "\u0001 [8] \u2028"],
+];
+const others: LogRow[] = [
+  [2, 1, MsgId.chat, 7, 4, "m1", TS, "one"],
+  [3, 1, MsgId.chat, 7, 4, "m1", TS, "two"],
+  [2, 2, MsgId.chat, 7, 4, "m2", TS, "three"],
+];
+
+test("rows come back as they were", () => {
+  for (const rows of [chat, others, chat.slice(2, 3), [...others, ...chat], chat.toReversed()])
+    expect(decodeRows(encodeRows(rows))).toEqual(rows);
+});
+
+test("what all rows have in common takes the space of one", () => {
+  const rows = Array.from({ length: 50 }, (_, i): LogRow => [1, i + 1, MsgId.chat, 7, 4, null, TS, "text"]);
+  expect(encodeRows(rows).length).toBeLessThan(encodeRows(rows.slice(0, 1)).length + 50 * 16);
+});
+
+/** A file as the second schema left it: rows by row, some folded, some in the journal, and some of these in both. */
+function older(): string {
+  const file = join(temporaryFolder(), "chat.db");
+  const db = new Database(file, { create: true });
+  db.run(initial);
+  db.run(ranges);
+  db.run(`PRAGMA application_id = ${APPLICATION_ID}`);
+  db.run("PRAGMA user_version = 2");
+  db.run("INSERT INTO conversation (kind, lo, hi, last_seq) VALUES (0, 7, 8, 3), (0, 7, 9, 0), (0, 7, 10, 0)");
+  db.run("INSERT INTO run (place, rows) VALUES (1 << 32 | 3, ?)", [JSON.stringify(chat.slice(0, 3))]);
+  const uuid = `${String.fromCharCode(32 + 36)}${chat[2]![5]}`;
+  db.run("INSERT INTO mid_range (conversation, sender, top, low, seq) VALUES (1, 8, ?1, ?1, 3)", [uuid]);
+  for (const rows of [chat.slice(2, 4), [...chat.slice(4), ...others]])
+    db.run("INSERT INTO journal (rows) VALUES (?)", [JSON.stringify(rows)]);
+  db.close();
+  return file;
+}
+
+const inView = (db: Database) => db.query("SELECT * FROM message ORDER BY conversation, seq").values() as LogRow[];
+const sorted = (rows: LogRow[]) => rows.toSorted((a, b) => a[0] - b[0] || a[1] - b[1]);
+
+test("an older file's rows are read, and what follows is written column by column", async () => {
+  const file = older();
+  const db = openDatabase(file);
+  expect(db.query("PRAGMA user_version").values()).toEqual([[SCHEMA_VERSION]]);
+  expect(inView(db)).toEqual(sorted([...chat, ...others]));
+  const tx = new SqliteTx(db);
+  tx.log.replay();
+  const all = async () => [1, 2, 3].map((conversation) => tx.log.page(conversation, 0, 100, 100_000));
+  expect((await Promise.all(await all())).flat()).toEqual(sorted([...chat, ...others]));
+  const next: LogRow[] = [
+    [3, 2, MsgId.chat, 10, 5, "m1", TS + 2, "four"],
+    [1, 6, MsgId.chat, 8, 3, "m9", TS + 3, "five"],
+  ];
+  db.run("BEGIN");
+  expect(await tx.log.append(next)).toBe(true);
+  tx.log.record();
+  db.run("COMMIT");
+  tx.log.committed();
+  const expected = sorted([...chat, ...others, ...next]);
+  expect(inView(db)).toEqual(expected);
+  db.run("BEGIN");
+  tx.folder.fold(1_000);
+  db.run("COMMIT");
+  tx.folder.committed();
+  expect(db.query("SELECT count(*) FROM journal").values()).toEqual([[0]]);
+  expect(inView(db)).toEqual(expected);
+  expect((await Promise.all(await all())).flat()).toEqual(expected);
+  expect((await tx.log.byMid([[1, 8, chat[2]![5]!]])).map((row) => row[1])).toEqual([3]);
+  db.close();
+});
