@@ -1,12 +1,12 @@
 // One boot of this instance at the database: its connections, its lanes, and how its operations run on them.
 import { Errno } from "../protocol.ts";
 import { type BatchPlan, type Head, type Operations, StoreError, type Writers } from "./db.ts";
+import type { LogIds } from "./log-ids.ts";
 import { type AnyPlan, BatchLane } from "./mysql-batches.ts";
 import { type Connection, literal, type Result } from "./mysql-connection.ts";
 import { isPassing, isUndone, pauseMs, undo } from "./mysql-fate.ts";
 import { Fenced, Lane } from "./mysql-lane.ts";
 import { registerLink } from "./mysql-links.ts";
-import type { LogIds } from "./mysql-log.ts";
 import { type Connector, Pool } from "./mysql-pool.ts";
 import { Gathering } from "./mysql-together.ts";
 import { type Frame, MysqlTx } from "./mysql-tx.ts";

@@ -2,9 +2,9 @@
 // settles whether a transaction was committed whose answer was lost.
 import { ChatError } from "../protocol.ts";
 import { type Head, StoreError } from "./db.ts";
+import type { LogIds } from "./log-ids.ts";
 import { type Connection, ConnectionLost, DatabaseError, literal, type Result } from "./mysql-connection.ts";
 import { isPassing, isUndone, pauseMs, undo } from "./mysql-fate.ts";
-import type { LogIds } from "./mysql-log.ts";
 import type { Connector } from "./mysql-pool.ts";
 import { type Frame, MysqlTx } from "./mysql-tx.ts";
 

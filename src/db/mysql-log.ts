@@ -15,27 +15,6 @@ const PAGE = "FROM message WHERE conversation = ? AND seq > ? ORDER BY seq LIMIT
 const INSERT = "INSERT INTO message (conversation, seq, kind, sender, device, mid, ts, body, size) VALUES";
 /** Conversations moved on by one UPDATE: each row is compared with all of them. */
 const MOVED_AT_ONCE = 64;
-const MAX_CACHED = 200_000;
-
-const keyName = ([kind, lo, hi]: LogKey): string => `${kind}/${lo}/${hi}`;
-
-/** The ids of conversations, which never change. */
-export class LogIds {
-  private readonly known = new Map<string, number>();
-
-  get(key: LogKey): number | undefined {
-    return this.known.get(keyName(key));
-  }
-
-  add({ id, kind, lo, hi }: Conversation): void {
-    this.known.set(keyName([kind, lo, hi]), id);
-    if (this.known.size > MAX_CACHED) this.known.delete(this.known.keys().next().value!);
-  }
-
-  forget({ kind, lo, hi }: Conversation): void {
-    this.known.delete(keyName([kind, lo, hi]));
-  }
-}
 
 export class MysqlLog implements Log {
   private readonly locked = new Map<number, Conversation>();
@@ -49,16 +28,8 @@ export class MysqlLog implements Log {
 
   async named(keys: LogKey[]): Promise<Conversation[]> {
     const { ids } = this.tx.options;
-    const found: Conversation[] = [];
-    const unknown: LogKey[] = [];
-    for (const key of keys) {
-      const id = ids.get(key);
-      if (id === undefined) unknown.push(key);
-      else {
-        this.remembered.add(id);
-        found.push({ id, kind: key[0], lo: key[1], hi: key[2], last_seq: 0, member_ver: 0 });
-      }
-    }
+    const { found, unknown } = ids.find(keys);
+    for (const { id } of found) this.remembered.add(id);
     if (unknown.length === 0) return found;
     const read = await this.tx.find<Conversation>("conversation", LOCKED, KEY, unknown);
     for (const conversation of read) ids.add(conversation);

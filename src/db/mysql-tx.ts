@@ -1,8 +1,9 @@
 // The dialect of Tx for MySQL and MariaDB. Statements that are asked for in one turn travel as one packet; a transaction
 // begins with the first that writes or locks, so that what only reads needs none.
 import type { Head, Tx, Value } from "./db.ts";
+import type { LogIds } from "./log-ids.ts";
 import { type Connection, DatabaseError, type Result } from "./mysql-connection.ts";
-import { type LogIds, MysqlLog } from "./mysql-log.ts";
+import { MysqlLog } from "./mysql-log.ts";
 import { columnList, compareKeys, literals, quoted, selects, statement, toObjects } from "./mysql-sql.ts";
 
 /** How the transactions of one boot begin and end, so that those of a fenced boot change nothing. */

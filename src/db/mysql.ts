@@ -1,12 +1,12 @@
 // The store that several instances share, on MySQL or MariaDB. What all of them do at the same time is decided by the
 // database's row locks; what each of them may still do, by its lease.
 import { type Head, type Operations, type Shared, type Store, StoreError, type Writers } from "./db.ts";
+import { LogIds } from "./log-ids.ts";
 import type { AnyPlan } from "./mysql-batches.ts";
 import { Boot, type BootOptions } from "./mysql-boot.ts";
 import { CommitReader } from "./mysql-commits.ts";
 import { Connection, type Target } from "./mysql-connection.ts";
 import { Lease } from "./mysql-lease.ts";
-import { LogIds } from "./mysql-log.ts";
 import { migrate } from "./mysql-migrate.ts";
 import { Connector } from "./mysql-pool.ts";
 import { describe, explainStart, findUndurable, prepare, readTarget } from "./mysql-start.ts";

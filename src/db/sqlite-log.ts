@@ -2,6 +2,7 @@
 // appends its rows to the journal as one record and touches nothing else; what is there is kept in memory too, until
 // it is folded, in large sorted portions, into the tables that are read (`run`, `mid`; see sqlite-fold.ts).
 import type { Conversation, Log, LogKey, LogRow } from "./db.ts";
+import { LogIds } from "./log-ids.ts";
 import { type MidKey, SqliteMids } from "./sqlite-mids.ts";
 import { decodeRows, encodeRows } from "./sqlite-rows.ts";
 import type { SqliteTx } from "./sqlite-tx.ts";
@@ -27,6 +28,9 @@ export class SqliteLog implements Log {
   private runsSize = 0;
   /** Rows of the transaction under way, in order. */
   private fresh: LogRow[] = [];
+  private readonly ids = new LogIds();
+  /** The transaction under way has read some of them: where it is undone, so may be their conversations. */
+  private hasNewIds = false;
 
   constructor(private readonly sql: SqliteTx) {
     this.mids = new SqliteMids(sql, this.tails);
@@ -51,17 +55,27 @@ export class SqliteLog implements Log {
       }
   }
 
-  named(keys: LogKey[]): Promise<Conversation[]> {
-    return this.sql.find("conversation", COLUMNS, KEY, keys);
+  async named(keys: LogKey[]): Promise<Conversation[]> {
+    const { found, unknown } = this.ids.find(keys);
+    if (unknown.length === 0) return found;
+    const read = await this.sql.find<Conversation>("conversation", COLUMNS, KEY, unknown);
+    for (const conversation of read) this.ids.add(conversation);
+    if (read.length > 0) this.hasNewIds = true;
+    return found.concat(read);
   }
 
   create(keys: LogKey[]): Promise<void> {
     return this.sql.insert("conversation", KEY, keys, "ignore");
   }
 
-  /** What `named` read in this transaction is so still: nobody else writes to this database. */
+  /** Nobody else writes to this database. A direct one has no members to change: its tail, where it has one, tells all. */
   async lock(conversations: Conversation[]): Promise<Conversation[]> {
-    return this.current(conversations);
+    const told: Conversation[] = [];
+    const others: [number][] = [];
+    for (const conversation of conversations)
+      if (conversation.kind === 0 && this.tails.has(conversation.id)) told.push(conversation);
+      else others.push([conversation.id]);
+    return this.current(told.concat(await this.sql.find("conversation", COLUMNS, ["id"], others)));
   }
 
   async changeMembers(conversation: Conversation): Promise<void> {
@@ -136,6 +150,8 @@ export class SqliteLog implements Log {
       this.mids.undone(row);
       this.size -= weight(row);
     }
+    if (this.hasNewIds) this.ids.clear();
+    this.hasNewIds = false;
     return false;
   }
 
@@ -147,6 +163,7 @@ export class SqliteLog implements Log {
   /** The transaction is committed. */
   committed(): void {
     this.fresh = [];
+    this.hasNewIds = false;
   }
 
   /** The first `count` rows of a conversation's tail are in the tables now. */

@@ -174,6 +174,24 @@ test("an operation or a transaction that is undone leaves no row and no mid behi
   expect((await log.byMid([[1, 1, "m4"]])).map((each) => each[1])).toEqual([4]);
 });
 
+test("a conversation that was made in a transaction that is undone is not remembered", async () => {
+  const { db, log } = await byHand();
+  const make = async (lo: number, hi: number) => {
+    db.run("BEGIN");
+    await log.create([[0, lo, hi]]);
+    return log.named([[0, lo, hi]]);
+  };
+  const [undone] = await make(3, 4);
+  log.undo(0);
+  db.run("ROLLBACK");
+  const [made] = await make(5, 6);
+  db.run("COMMIT");
+  log.committed();
+  expect(made!.id).toBe(undone!.id);
+  expect(await log.named([[0, 3, 4]])).toEqual([]);
+  expect((await log.named([[0, 5, 6]])).map(({ id }) => id)).toEqual([made!.id]);
+});
+
 test("a fold that is rolled back is done again by the next one", async () => {
   const { db, log, folder, row, commit, seqs } = await byHand();
   await commit(...Array.from({ length: 100 }, (_, i) => row(i + 1)));
