@@ -9,7 +9,7 @@ import type { SqliteTx } from "./sqlite-tx.ts";
 const KEEP_ROWS = 8_192;
 /** What may be there while a conversation has fewer rows than a run, on the average: each one folded costs pages of its own. */
 const KEEP_MOST = 16_384;
-/** About the rows of a run. */
+/** So many rows of a conversation are worth a run of their own. */
 const RUN_ROWS = 32;
 /**
  * A run's characters, about: a little more than a page, which SQLite packs densely. It is read and parsed to get at one of
