@@ -54,13 +54,11 @@ export type LogRow = [
   body: string,
 ];
 
-/** What names a conversation; `lo` and `hi` are its two users, or the group and 0. */
-export type LogKey = [kind: number, lo: number, hi: number];
-
 export interface Conversation {
   id: number;
   /** 0: of two users. 1: of a group. */
   kind: number;
+  /** With `hi`: the two users, or the group and 0. */
   lo: number;
   hi: number;
   last_seq: number;
@@ -70,15 +68,15 @@ export interface Conversation {
 
 /** The conversations' rows. Apart from the tables, because their layout decides what a commit costs. */
 export interface Log {
-  /** The conversations that exist of these. Their `last_seq` and `member_ver` may be old: see `lock`. */
-  named(keys: LogKey[]): Promise<Conversation[]>;
+  /** The conversations that exist of these, by name ("u:1-2", "g:3"). Their `last_seq` and `member_ver` may be old: see `lock`. */
+  named(convs: string[]): Promise<Map<string, Conversation>>;
   /** Makes conversations, unless they exist. May commit them at once: to be called before the transaction writes. */
-  create(keys: LogKey[]): Promise<void>;
+  create(convs: string[]): Promise<void>;
   /**
    * What `named` gave, up to date, and those that are gone left out. Nobody else appends to them or changes their members
    * until the transaction has ended: writers decide after this. To be called once, before the transaction writes.
    */
-  lock(conversations: Conversation[]): Promise<Conversation[]>;
+  lock(named: Map<string, Conversation>): Promise<Map<string, Conversation>>;
   /** For readers: conversations as read from their table, with `last_seq` as it is: the table may be behind the log. */
   current<Row extends { id: number; last_seq: number }>(rows: Row[]): Row[];
   /** The members of a locked group change: raises `member_ver`, also in `conversation`. */

@@ -1,33 +1,46 @@
-// The ids of conversations by what names them: they never change, so that who knows one need not ask the database.
-import type { Conversation, LogKey } from "./db.ts";
+// The conversations' names, and the ids that these have in a database: they never change, so that who knows one need not
+// ask the database.
+import { directConv, groupConv, parseConv } from "../protocol.ts";
+import type { Conversation } from "./db.ts";
 
 const MAX_KNOWN = 200_000;
 
-const nameOf = (kind: number, lo: number, hi: number): string => `${kind}/${lo}/${hi}`;
+/** What a conversation is called in its table: columns, and their values. */
+export const LOG_KEY = ["kind", "lo", "hi"];
+export type LogKey = [kind: number, lo: number, hi: number];
+
+export function logKeyOf(conv: string): LogKey {
+  const { kind, lo, hi } = parseConv(conv)!;
+  return [kind === "u" ? 0 : 1, lo, hi];
+}
+
+export const convName = ({ kind, lo, hi }: Pick<Conversation, "kind" | "lo" | "hi">): string =>
+  kind === 0 ? directConv(lo, hi) : groupConv(lo);
+
+type Known = Pick<Conversation, "id" | "kind" | "lo" | "hi">;
 
 export class LogIds {
-  private readonly known = new Map<string, number>();
+  private readonly known = new Map<string, Known>();
 
-  /** The conversations whose ids are known, with nothing else that is theirs, and the keys of the others. */
-  find(keys: LogKey[]): { found: Conversation[]; unknown: LogKey[] } {
-    const found: Conversation[] = [];
-    const unknown: LogKey[] = [];
-    for (const key of keys) {
-      const [kind, lo, hi] = key;
-      const id = this.known.get(nameOf(kind, lo, hi));
-      if (id === undefined) unknown.push(key);
-      else found.push({ id, kind, lo, hi, last_seq: 0, member_ver: 0 });
+  /** The conversations whose ids are known, with nothing else that is theirs, by name; and the names of the others. */
+  find(convs: string[]): { found: Map<string, Conversation>; unknown: string[] } {
+    const found = new Map<string, Conversation>();
+    const unknown: string[] = [];
+    for (const conv of convs) {
+      const known = this.known.get(conv);
+      if (known === undefined) unknown.push(conv);
+      else found.set(conv, { id: known.id, kind: known.kind, lo: known.lo, hi: known.hi, last_seq: 0, member_ver: 0 });
     }
     return { found, unknown };
   }
 
-  add({ id, kind, lo, hi }: Conversation): void {
-    this.known.set(nameOf(kind, lo, hi), id);
+  add(conv: string, { id, kind, lo, hi }: Conversation): void {
+    this.known.set(conv, { id, kind, lo, hi });
     if (this.known.size > MAX_KNOWN) this.known.delete(this.known.keys().next().value!);
   }
 
-  forget({ kind, lo, hi }: Conversation): void {
-    this.known.delete(nameOf(kind, lo, hi));
+  forget(conv: string): void {
+    this.known.delete(conv);
   }
 
   clear(): void {

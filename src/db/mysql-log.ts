@@ -1,7 +1,7 @@
 // The conversations' log in MySQL: a row is a row. What a transaction appends is held back until its COMMIT, and leaves
 // with that in one packet.
-import { directConv, groupConv } from "../protocol.ts";
-import type { Conversation, Head, Log, LogKey, LogRow, Value } from "./db.ts";
+import type { Conversation, Head, Log, LogRow, Value } from "./db.ts";
+import { convName, LOG_KEY, logKeyOf } from "./log-ids.ts";
 import { Stale } from "./mysql-fate.ts";
 import { literals, selects, statement, toObjects } from "./mysql-sql.ts";
 import type { MysqlTx } from "./mysql-tx.ts";
@@ -10,7 +10,6 @@ type MidKey = [conversation: number, sender: number, mid: string];
 
 const ROW = ["conversation", "seq", "kind", "sender", "device", "mid", "ts", "body"];
 const LOCKED = ["id", "kind", "lo", "hi", "last_seq", "member_ver"];
-const KEY = ["kind", "lo", "hi"];
 const PAGE = "FROM message WHERE conversation = ? AND seq > ? ORDER BY seq LIMIT ?";
 const INSERT = "INSERT INTO message (conversation, seq, kind, sender, device, mid, ts, body, size) VALUES";
 /** Conversations moved on by one UPDATE: each row is compared with all of them. */
@@ -26,33 +25,37 @@ export class MysqlLog implements Log {
 
   constructor(private readonly tx: MysqlTx) {}
 
-  async named(keys: LogKey[]): Promise<Conversation[]> {
+  async named(convs: string[]): Promise<Map<string, Conversation>> {
     const { ids } = this.tx.options;
-    const { found, unknown } = ids.find(keys);
-    for (const { id } of found) this.remembered.add(id);
+    const { found, unknown } = ids.find(convs);
+    for (const { id } of found.values()) this.remembered.add(id);
     if (unknown.length === 0) return found;
-    const read = await this.tx.find<Conversation>("conversation", LOCKED, KEY, unknown);
-    for (const conversation of read) ids.add(conversation);
-    return found.concat(read);
+    const read = await this.tx.find<Conversation>("conversation", LOCKED, LOG_KEY, unknown.map(logKeyOf));
+    for (const conversation of read) {
+      const conv = convName(conversation);
+      ids.add(conv, conversation);
+      found.set(conv, conversation);
+    }
+    return found;
   }
 
   /** Outside the transaction, so that the locks of two that make the same ones do not meet in different orders. */
-  async create(keys: LogKey[]): Promise<void> {
+  async create(convs: string[]): Promise<void> {
     if (this.tx.begun) throw new Error("conversations are made before the transaction writes");
-    const inOrder = [...keys].sort((a, b) => a[0] - b[0] || a[1] - b[1] || a[2] - b[2]);
+    const inOrder = convs.map(logKeyOf).sort((a, b) => a[0] - b[0] || a[1] - b[1] || a[2] - b[2]);
     const made = this.tx.inserts("INSERT IGNORE INTO conversation (kind, lo, hi) VALUES", inOrder, "");
     await Promise.all(made.map((sql) => this.tx.read(sql)));
   }
 
-  async lock(conversations: Conversation[]): Promise<Conversation[]> {
-    const ids = conversations.map(({ id }) => [id]).sort((a, b) => a[0]! - b[0]!);
+  async lock(named: Map<string, Conversation>): Promise<Map<string, Conversation>> {
+    const ids = [...named.values()].map(({ id }) => [id]).sort((a, b) => a[0]! - b[0]!);
     const from = "conversation FORCE INDEX (PRIMARY)";
     const results = selects(from, LOCKED, ["id"], ids).map((sql) => this.tx.inside(`${sql} ORDER BY id FOR UPDATE`));
     const rows = (await Promise.all(results)).flatMap((result) => toObjects<Conversation>(result));
     for (const row of rows) this.locked.set(row.id, row);
-    const gone = conversations.filter(({ id }) => !this.locked.has(id) && this.remembered.has(id));
-    if (gone.length === 0) return rows;
-    for (const conversation of gone) this.tx.options.ids.forget(conversation);
+    const gone = [...named].filter(([, { id }]) => !this.locked.has(id) && this.remembered.has(id));
+    if (gone.length === 0) return new Map(rows.map((row) => [convName(row), row]));
+    for (const [conv] of gone) this.tx.options.ids.forget(conv);
     throw new Stale("conversations are gone");
   }
 
@@ -115,7 +118,7 @@ export class MysqlLog implements Log {
   heads(): Head[] {
     return [...this.moved].map(({ id, kind, lo, hi, last_seq, member_ver }) => [
       id,
-      kind === 0 ? directConv(lo, hi) : groupConv(lo),
+      convName({ kind, lo, hi }),
       last_seq,
       member_ver,
     ]);

@@ -1,14 +1,13 @@
 // The conversations' log in the embedded database, laid out for what a commit costs: the pages it touches. A commit
 // appends its rows to the journal as one record and touches nothing else; what is there is kept in memory too, until
 // it is folded, in large sorted portions, into the tables that are read (`run`, `mid`; see sqlite-fold.ts).
-import type { Conversation, Log, LogKey, LogRow } from "./db.ts";
-import { LogIds } from "./log-ids.ts";
+import type { Conversation, Log, LogRow } from "./db.ts";
+import { convName, LOG_KEY, LogIds, logKeyOf } from "./log-ids.ts";
 import { type MidKey, SqliteMids } from "./sqlite-mids.ts";
 import { decodeRows, encodeRows } from "./sqlite-rows.ts";
 import type { SqliteTx } from "./sqlite-tx.ts";
 
 const COLUMNS = ["id", "kind", "lo", "hi", "last_seq", "member_ver"];
-const KEY = ["kind", "lo", "hi"];
 
 /** What the runs kept in memory may weigh: enough for those who read backlogs of many conversations at once. */
 const MAX_RUNS_SIZE = 32_768;
@@ -55,27 +54,35 @@ export class SqliteLog implements Log {
       }
   }
 
-  async named(keys: LogKey[]): Promise<Conversation[]> {
-    const { found, unknown } = this.ids.find(keys);
+  async named(convs: string[]): Promise<Map<string, Conversation>> {
+    const { found, unknown } = this.ids.find(convs);
     if (unknown.length === 0) return found;
-    const read = await this.sql.find<Conversation>("conversation", COLUMNS, KEY, unknown);
-    for (const conversation of read) this.ids.add(conversation);
+    const read = await this.sql.find<Conversation>("conversation", COLUMNS, LOG_KEY, unknown.map(logKeyOf));
+    for (const conversation of read) {
+      const conv = convName(conversation);
+      this.ids.add(conv, conversation);
+      found.set(conv, conversation);
+    }
     if (read.length > 0) this.hasNewIds = true;
-    return found.concat(read);
+    return found;
   }
 
-  create(keys: LogKey[]): Promise<void> {
-    return this.sql.insert("conversation", KEY, keys, "ignore");
+  create(convs: string[]): Promise<void> {
+    return this.sql.insert("conversation", LOG_KEY, convs.map(logKeyOf), "ignore");
   }
 
   /** Nobody else writes to this database. A direct one has no members to change: its tail, where it has one, tells all. */
-  async lock(conversations: Conversation[]): Promise<Conversation[]> {
-    const told: Conversation[] = [];
+  async lock(named: Map<string, Conversation>): Promise<Map<string, Conversation>> {
     const others: [number][] = [];
-    for (const conversation of conversations)
-      if (conversation.kind === 0 && this.tails.has(conversation.id)) told.push(conversation);
-      else others.push([conversation.id]);
-    return this.current(told.concat(await this.sql.find("conversation", COLUMNS, ["id"], others)));
+    for (const [conv, { id, kind }] of named) {
+      if (kind === 0 && this.tails.has(id)) continue;
+      others.push([id]);
+      named.delete(conv);
+    }
+    const read = others.length === 0 ? [] : await this.sql.find<Conversation>("conversation", COLUMNS, ["id"], others);
+    for (const conversation of read) named.set(convName(conversation), conversation);
+    this.current([...named.values()]);
+    return named;
   }
 
   async changeMembers(conversation: Conversation): Promise<void> {

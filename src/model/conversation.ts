@@ -1,49 +1,48 @@
 // Conversations: the logs of two users or of a group, made when something is first written to them.
-import type { Conversation, LogKey, Tx } from "../db/db.ts";
-import { ChatError, type ConvKey, Errno } from "../protocol.ts";
+import type { Conversation, Tx } from "../db/db.ts";
+import { ChatError, type ConvKey, Errno, groupConv, parseConv } from "../protocol.ts";
 
 const COLUMNS = ["id", "kind", "lo", "hi", "last_seq", "member_ver"];
-const KINDS = { u: 0, g: 1 };
-
-export const convName = ({ kind, lo, hi }: { kind: number; lo: number; hi: number }): string =>
-  kind === KINDS.u ? `u:${lo}-${hi}` : `g:${lo}`;
-
-export const keyOf = ({ kind, lo, hi }: ConvKey): LogKey => [KINDS[kind], lo, hi];
 
 /**
- * The conversations that `keys` name, by name, locked for writing to them. Direct ones between existing users are made
+ * The conversations of these names (each once), locked for writing to them. Direct ones between existing users are made
  * where they are missing; what still lacks then (no such user, no such group) is absent from the result.
  */
-export async function openConversations(tx: Tx, keys: ConvKey[]): Promise<Map<string, Conversation>> {
-  let found = await tx.log.named(keys.map(keyOf));
-  if (found.length < keys.length) {
-    const names = new Set(found.map(convName));
-    const missing = keys.filter((key) => key.kind === "u" && !names.has(nameOfKey(key)));
-    if (missing.length > 0) found = found.concat(await createDirect(tx, missing));
+export async function openConversations(tx: Tx, convs: string[]): Promise<Map<string, Conversation>> {
+  const named = await tx.log.named(convs);
+  if (named.size < convs.length) {
+    const missing = convs.filter((conv) => !named.has(conv));
+    for (const [conv, made] of await createDirect(tx, missing)) named.set(conv, made);
   }
-  return new Map((await tx.log.lock(found)).map((row) => [convName(row), row]));
+  return tx.log.lock(named);
 }
 
-async function createDirect(tx: Tx, keys: ConvKey[]): Promise<Conversation[]> {
-  const ids = [...new Set(keys.flatMap(({ lo, hi }) => [lo, hi]))].map((id) => [id]);
+async function createDirect(tx: Tx, convs: string[]): Promise<Map<string, Conversation>> {
+  const direct = new Map<string, ConvKey>();
+  for (const conv of convs) {
+    const key = parseConv(conv)!;
+    if (key.kind === "u") direct.set(conv, key);
+  }
+  if (direct.size === 0) return new Map();
+  const ids = [...new Set([...direct.values()].flatMap(({ lo, hi }) => [lo, hi]))].map((id) => [id]);
   const users = new Set((await tx.find<{ id: number }>("user", ["id"], ["id"], ids)).map(({ id }) => id));
-  const possible = keys.filter(({ lo, hi }) => users.has(lo) && users.has(hi)).map(keyOf);
+  const possible = [...direct].filter(([, { lo, hi }]) => users.has(lo) && users.has(hi)).map(([conv]) => conv);
   await tx.log.create(possible);
   return tx.log.named(possible);
 }
 
-const nameOfKey = ({ kind, lo, hi }: ConvKey): string => convName({ kind: KINDS[kind], lo, hi });
-
 /** The log of a group, locked for writing to it. Throws errno 12 where there is no such group. */
 export async function lockGroup(tx: Tx, groupId: number): Promise<Conversation> {
-  const [row] = await tx.log.lock(await tx.log.named([[KINDS.g, groupId, 0]]));
+  const conv = groupConv(groupId);
+  const row = (await tx.log.lock(await tx.log.named([conv]))).get(conv);
   if (row === undefined) throw noGroup(groupId);
   return row;
 }
 
 /** The id of a group's log. Throws errno 12 where there is no such group. */
 export async function groupLog(tx: Tx, groupId: number): Promise<number> {
-  const [row] = await tx.log.named([[KINDS.g, groupId, 0]]);
+  const conv = groupConv(groupId);
+  const row = (await tx.log.named([conv])).get(conv);
   if (row === undefined) throw noGroup(groupId);
   return row.id;
 }

@@ -1,7 +1,7 @@
 // Devices: up to where each conversation has been delivered.
 import type { Conversation, LogRow, Tx } from "../db/db.ts";
-import { parseConv } from "../protocol.ts";
-import { conversationsOf, convName, keyOf, type Received } from "./conversation.ts";
+import { convName } from "../db/log-ids.ts";
+import { conversationsOf, type Received } from "./conversation.ts";
 
 /** A conversation with rows that a device has not been delivered. */
 export type Behind = [conversation: number, conv: string, delivered: number, head: number];
@@ -180,7 +180,7 @@ async function merge(
 
 /** Up to where the device has been delivered the conversation `conv`, as its cursor says; 0 where it takes no part. */
 export async function deliveredOf(tx: Tx, [userId, device]: [number, number], conv: string): Promise<number> {
-  const [log] = await tx.log.named([keyOf(parseConv(conv)!)]);
+  const log = (await tx.log.named([conv])).get(conv);
   if (log === undefined) return 0;
   const [[delivered]] = (await resolve(tx, userId, device, [[log.id, null]])) as [Backlog["found"][0]];
   return delivered;

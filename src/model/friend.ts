@@ -1,6 +1,6 @@
 // Friend lists: one-way, A's list holds B.
 import type { LogRow, Tx } from "../db/db.ts";
-import { ChatError, directConv, Errno, MsgId, parseConv } from "../protocol.ts";
+import { ChatError, directConv, Errno, MsgId } from "../protocol.ts";
 import { openConversations } from "./conversation.ts";
 import { nameOf } from "./user.ts";
 
@@ -17,7 +17,7 @@ export async function addFriend(
   if ((await tx.find("friend", ["user_id"], ["user_id", "friend_id"], [[userId, friendId]])).length > 0)
     throw new ChatError(Errno.alreadyDone, `friendId: ${friendId} is on your list already`);
   const conv = directConv(userId, friendId);
-  const { id, last_seq } = (await openConversations(tx, [parseConv(conv)!])).get(conv)!;
+  const { id, last_seq } = (await openConversations(tx, [conv])).get(conv)!;
   await tx.insert("friend", ["user_id", "friend_id"], [[userId, friendId]]);
   const seq = last_seq + 1;
   const row: LogRow = [id, seq, MsgId.addFriend, userId, device, null, ts, JSON.stringify({ msg })];

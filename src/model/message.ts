@@ -34,10 +34,7 @@ export interface Appended {
  * receivers are decided here, in the committing transaction; a repetition is answered before rights are asked.
  */
 export async function append(tx: Tx, drafts: Drafts): Promise<Appended> {
-  const logs = await openConversations(
-    tx,
-    [...new Set(drafts.convs)].map((conv) => parseConv(conv)!),
-  );
+  const logs = await openConversations(tx, [...new Set(drafts.convs)]);
   const members = await membersAmong(tx, drafts, logs);
   // Repetitions are rare, so they are looked for only where the append meets one or rights are missing.
   let { rows, result } = place(drafts, logs, members, null);

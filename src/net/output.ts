@@ -9,8 +9,8 @@ export interface Mark {
 }
 
 interface Sink {
-  /** Bytes accepted; negative after the close. */
-  write(bytes: Uint8Array): number;
+  /** Bytes accepted, of the `length` (all, where it is not given) from `offset` on; negative after the close. */
+  write(bytes: Uint8Array, offset?: number, length?: number): number;
 }
 
 /** Encoded per write; a longer message gets a buffer of its own. Shared by all connections of this thread. */
@@ -130,7 +130,8 @@ export class Output {
     const to = alone === null ? encodeSome(messages, from, this.framing) : from + 1;
     const ends = alone === null ? heldEnds : [encode(messages[from]!, this.framing, alone, 0)];
     const end = ends.at(-1)!;
-    const accepted = Math.max(0, this.sink.write(out.subarray(0, end)));
+    // Not by a view: one for each write is garbage to be collected.
+    const accepted = Math.max(0, this.sink.write(out, 0, end));
     if (accepted > 0) this.progressAt = performance.now();
     if (accepted < end) this.unsent = { bytes: Buffer.from(out.subarray(accepted, end)), marks: [] };
     for (let i = from; i < to; i++) {

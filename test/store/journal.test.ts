@@ -10,7 +10,7 @@ import { openSqliteStore } from "../../src/db/sqlite.ts";
 import { openDatabase } from "../../src/db/sqlite-migrate.ts";
 import { SqliteTx } from "../../src/db/sqlite-tx.ts";
 import { operations } from "../../src/model/store.ts";
-import { MsgId } from "../../src/protocol.ts";
+import { directConv, MsgId } from "../../src/protocol.ts";
 import { temporaryFolder, until } from "../harness.ts";
 import { batch } from "./numbered.ts";
 
@@ -178,18 +178,19 @@ test("a conversation that was made in a transaction that is undone is not rememb
   const { db, log } = await byHand();
   const make = async (lo: number, hi: number) => {
     db.run("BEGIN");
-    await log.create([[0, lo, hi]]);
-    return log.named([[0, lo, hi]]);
+    const conv = directConv(lo, hi);
+    await log.create([conv]);
+    return (await log.named([conv])).get(conv)!;
   };
-  const [undone] = await make(3, 4);
+  const undone = await make(3, 4);
   log.undo(0);
   db.run("ROLLBACK");
-  const [made] = await make(5, 6);
+  const made = await make(5, 6);
   db.run("COMMIT");
   log.committed();
-  expect(made!.id).toBe(undone!.id);
-  expect(await log.named([[0, 3, 4]])).toEqual([]);
-  expect((await log.named([[0, 5, 6]])).map(({ id }) => id)).toEqual([made!.id]);
+  expect(made.id).toBe(undone.id);
+  const known = await log.named(["u:3-4", "u:5-6"]);
+  expect([...known].map(([conv, { id }]) => [conv, id])).toEqual([["u:5-6", made.id]]);
 });
 
 test("a fold that is rolled back is done again by the next one", async () => {
