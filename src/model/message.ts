@@ -12,7 +12,7 @@ export interface Drafts {
   senders: number[];
   devices: number[];
   mids: (string | null)[];
-  /** Milliseconds since 1970 UTC. */
+  /** Milliseconds since 1970 UTC; only the first, where all are the same. */
   times: number[];
   texts: string[];
 }
@@ -86,7 +86,7 @@ function place(
     }
     const seq = (heads.get(log.id) ?? log.last_seq) + 1;
     heads.set(log.id, seq);
-    const row: LogRow = [log.id, seq, kinds[i]!, sender, devices[i]!, mid, times[i]!, texts[i]!];
+    const row: LogRow = [log.id, seq, kinds[i]!, sender, devices[i]!, mid, times[i] ?? times[0]!, texts[i]!];
     rows.push(row);
     if (mid !== null) stored?.set(midKey(log.id, sender, mid), row);
     result.seqs[i] = seq;

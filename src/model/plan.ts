@@ -39,7 +39,7 @@ const appends: BatchPlan<Drafts, Appended, Draft, Outcome> = {
       sender: senders[i]!,
       device: devices[i]!,
       mid: mids[i]!,
-      time: times[i]!,
+      time: times[i] ?? times[0]!,
       text: texts[i]!,
     })),
 

@@ -42,7 +42,8 @@ const TICK_MS = 100;
 
 interface Batch {
   requests: ChatRequest[];
-  drafts: Drafts;
+  /** Its messages' time, milliseconds since 1970 UTC. */
+  ts: number;
   /** Its senders have been told 19. */
   answered: boolean;
 }
@@ -110,17 +111,17 @@ export class Committer {
   }
 
   private async commit(requests: ChatRequest[]): Promise<void> {
-    const now = Date.now();
-    const drafts: Drafts = {
-      convs: requests.map((request) => request.conv),
-      kinds: requests.map((request) => request.msgId),
-      senders: requests.map((request) => request.session.userId),
-      devices: requests.map((request) => request.device),
-      mids: requests.map((request) => request.mid),
-      times: Array(requests.length).fill(now),
-      texts: requests.map((request) => request.text),
-    };
-    const batch: Batch = { requests, drafts, answered: false };
+    const ts = Date.now();
+    const drafts: Drafts = { convs: [], kinds: [], senders: [], devices: [], mids: [], times: [ts], texts: [] };
+    for (const { conv, msgId, session, device, mid, text } of requests) {
+      drafts.convs.push(conv);
+      drafts.kinds.push(msgId);
+      drafts.senders.push(session.userId);
+      drafts.devices.push(device);
+      drafts.mids.push(mid);
+      drafts.texts.push(text);
+    }
+    const batch: Batch = { requests, ts, answered: false };
     this.inFlight.push(batch);
     try {
       const appended = await this.store.append(drafts);
@@ -134,26 +135,21 @@ export class Committer {
     this.schedule();
   }
 
-  private acknowledge({ requests, drafts, answered }: Batch, appended: Appended): void {
-    const { seqs, conversations, refused, repeated } = appended;
-    const quiet = new Set<number>();
-    const times = drafts.times;
-    for (const [index, errno, errmsg, field] of refused) {
-      quiet.add(index);
-      if (!answered) fail(requests[index]!, errno, errmsg, field === "" ? {} : { field });
+  private acknowledge({ requests, ts, answered }: Batch, appended: Appended): void {
+    const { seqs, conversations, refused } = appended;
+    const repeated = new Map(appended.repeated);
+    if (!answered) {
+      for (const [index, errno, errmsg, field] of refused)
+        fail(requests[index]!, errno, errmsg, field === "" ? {} : { field });
+      for (let i = 0; i < requests.length; i++)
+        if (seqs[i] !== 0) acknowledge(requests[i]!, seqs[i]!, repeated.get(i) ?? ts);
     }
-    for (const [index, ts] of repeated) {
-      quiet.add(index);
-      times[index] = ts;
-    }
-    if (!answered)
-      for (let i = 0; i < requests.length; i++) if (seqs[i] !== 0) acknowledge(requests[i]!, seqs[i]!, times[i]!);
     const versions = new Map(appended.memberVersions);
     for (let i = 0; i < requests.length; i++) {
-      if (quiet.has(i)) continue;
+      if (seqs[i] === 0 || repeated.has(i)) continue;
       const { session, device, msgId, conv, key, mid, text } = requests[i]!;
       const conversation = conversations[i]!;
-      const row: LogRow = [conversation, seqs[i]!, msgId, session.userId, device, mid, times[i]!, text];
+      const row: LogRow = [conversation, seqs[i]!, msgId, session.userId, device, mid, ts, text];
       this.delivery.deliver({ row, conv, key, name: session.name, memberVersion: versions.get(conversation) ?? 0 });
     }
   }
