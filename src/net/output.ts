@@ -9,8 +9,8 @@ export interface Mark {
 }
 
 interface Sink {
-  /** Bytes accepted, of the `length` (all, where it is not given) from `offset` on; negative after the close. */
-  write(bytes: Uint8Array, offset?: number, length?: number): number;
+  /** Of the `length` bytes from `offset` on, how many are accepted; negative after the close. */
+  write(bytes: Uint8Array, offset: number, length: number): number;
 }
 
 /** Encoded per write; a longer message gets a buffer of its own. Shared by all connections of this thread. */
@@ -147,7 +147,7 @@ export class Output {
 
   private writeUnsent(unsent: Unsent): boolean {
     const { bytes, marks } = unsent;
-    const accepted = Math.max(0, this.sink.write(bytes));
+    const accepted = Math.max(0, this.sink.write(bytes, 0, bytes.length));
     if (accepted > 0) this.progressAt = performance.now();
     let reached = 0;
     for (const waiting of marks) {

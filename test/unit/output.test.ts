@@ -8,8 +8,8 @@ class Kernel {
   private taken: Buffer[] = [];
   readonly accepted: number[] = [];
   readonly output = new Output({
-    write: (bytes) => {
-      const some = Buffer.from(bytes.subarray(0, this.room));
+    write: (bytes, offset, length) => {
+      const some = Buffer.from(bytes.subarray(offset, offset + Math.min(length, this.room)));
       this.taken.push(some);
       return some.length;
     },
