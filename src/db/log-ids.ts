@@ -34,9 +34,15 @@ export class LogIds {
     return { found, unknown };
   }
 
-  add(conv: string, { id, kind, lo, hi }: Conversation): void {
-    this.known.set(conv, { id, kind, lo, hi });
-    if (this.known.size > MAX_KNOWN) this.known.delete(this.known.keys().next().value!);
+  /** Remembers conversations that were read, and puts them beside those that were `found`. */
+  learn(read: Conversation[], found: Map<string, Conversation>): void {
+    for (const conversation of read) {
+      const { id, kind, lo, hi } = conversation;
+      const conv = convName(conversation);
+      found.set(conv, conversation);
+      this.known.set(conv, { id, kind, lo, hi });
+      if (this.known.size > MAX_KNOWN) this.known.delete(this.known.keys().next().value!);
+    }
   }
 
   forget(conv: string): void {

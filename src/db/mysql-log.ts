@@ -31,11 +31,7 @@ export class MysqlLog implements Log {
     for (const { id } of found.values()) this.remembered.add(id);
     if (unknown.length === 0) return found;
     const read = await this.tx.find<Conversation>("conversation", LOCKED, LOG_KEY, unknown.map(logKeyOf));
-    for (const conversation of read) {
-      const conv = convName(conversation);
-      ids.add(conv, conversation);
-      found.set(conv, conversation);
-    }
+    ids.learn(read, found);
     return found;
   }
 
@@ -116,12 +112,7 @@ export class MysqlLog implements Log {
 
   /** Where the conversations stand that this transaction changes. */
   heads(): Head[] {
-    return [...this.moved].map(({ id, kind, lo, hi, last_seq, member_ver }) => [
-      id,
-      convName({ kind, lo, hi }),
-      last_seq,
-      member_ver,
-    ]);
+    return [...this.moved].map((moved) => [moved.id, convName(moved), moved.last_seq, moved.member_ver]);
   }
 
   /** The statements that store what was appended. */

@@ -58,11 +58,7 @@ export class SqliteLog implements Log {
     const { found, unknown } = this.ids.find(convs);
     if (unknown.length === 0) return found;
     const read = await this.sql.find<Conversation>("conversation", COLUMNS, LOG_KEY, unknown.map(logKeyOf));
-    for (const conversation of read) {
-      const conv = convName(conversation);
-      this.ids.add(conv, conversation);
-      found.set(conv, conversation);
-    }
+    this.ids.learn(read, found);
     if (read.length > 0) this.hasNewIds = true;
     return found;
   }
@@ -79,8 +75,8 @@ export class SqliteLog implements Log {
       others.push([id]);
       named.delete(conv);
     }
-    const read = others.length === 0 ? [] : await this.sql.find<Conversation>("conversation", COLUMNS, ["id"], others);
-    for (const conversation of read) named.set(convName(conversation), conversation);
+    for (const conversation of await this.sql.find<Conversation>("conversation", COLUMNS, ["id"], others))
+      named.set(convName(conversation), conversation);
     this.current([...named.values()]);
     return named;
   }
