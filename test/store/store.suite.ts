@@ -318,6 +318,16 @@ export function storeSuite(name: string, open: Open): void {
       expect((await store.backlog([b, 0], [[conversations[0]!, 2]], 100, 1)).rows.map((row) => row[1])).toEqual([3]);
     });
 
+    test("one time for a whole batch is the time of each of its messages", async () => {
+      const [a, b, c] = [await user(), await user(), await user()];
+      const convs = [directConv(a, b), directConv(a, c), directConv(a, b), directConv(a, c)];
+      const batch = drafts(...convs.map((conv) => ({ conv, sender: a, text: "together" })));
+      const { conversations } = await store.append({ ...batch, times: [5_000] });
+      const ofB = await readAll(b, 0, [[conversations[0]!, 0]]);
+      const ofC = await readAll(c, 0, [[conversations[1]!, 0]]);
+      expect([...ofB, ...ofC].map((row) => row[6])).toEqual([5_000, 5_000, 5_000, 5_000]);
+    });
+
     test("every text comes back as it was written", async () => {
       const [a, b] = [await user(), await user()];
       const conv = directConv(a, b);
