@@ -1,11 +1,20 @@
 // What the models need of a database. One implementation per dialect; all that differs between them is behind this.
+import type { Series } from "./series.ts";
 
 export type Value = string | number | null;
 
 /** The store did not do what was asked; nothing of it is known to be stored. Its message is for the log, not for clients. */
 export class StoreError extends Error {}
 
-/** A piece of business done in one transaction. Its arguments and its result are plain data: it may run in another thread. */
+/** What an operation is given as JSON that need not be read on its way: no piece of it holds a line feed. */
+export class Pieces {
+  constructor(readonly list: string[]) {}
+}
+
+/**
+ * A piece of business done in one transaction. Its arguments and its result are plain data, but for Pieces as the last
+ * argument: it may run in another thread.
+ */
 // biome-ignore lint/suspicious/noExplicitAny: a parameter list of its own for each operation
 export type Operations = Record<string, (tx: Tx, ...args: any[]) => Promise<unknown>>;
 
@@ -85,7 +94,7 @@ export interface Log {
    * Appends rows that follow their conversations' `last_seq` without gaps, and moves that on. False where the `mid` of one is stored already,
    * or twice among them: then none is appended. The conversations must be locked.
    */
-  append(rows: LogRow[]): Promise<boolean>;
+  append(all: Series[]): Promise<boolean>;
   /** Rows with seq > `after`, ascending: at most `limit`, and at least one but not many over `bytes` of text. */
   page(conversation: number, after: number, limit: number, bytes: number): Promise<LogRow[]>;
   /** How many of a conversation's rows with seq > `after` the device `device` sent. */
@@ -145,8 +154,9 @@ export interface Shared {
 }
 
 /** How an operation on batches is divided among lanes, and batches are put together: outcomes come in the rows' order. */
-export interface BatchPlan<Batch, Result, Row, Outcome> {
+export interface BatchPlan<Batch extends unknown[], Result, Row, Outcome> {
   operation: string;
+  /** A batch: the operation's arguments. */
   rowsOf(batch: Batch): Row[];
   batchOf(rows: Row[]): Batch;
   /** Rows of one key stay in order. */

@@ -39,7 +39,7 @@ export class BatchLane<Row, Outcome> {
     private readonly lane: Lane,
     private readonly plan: AnyPlan,
     /** The operation, on a batch in the plan's form. */
-    private readonly run: (tx: MysqlTx, batch: unknown) => Promise<unknown>,
+    private readonly run: (tx: MysqlTx, batch: unknown[]) => Promise<unknown>,
     private readonly onLate: (heads: Head[]) => void,
   ) {}
 

@@ -49,7 +49,7 @@ export class Boot {
     const { batches } = writers;
     const append = operations[batches.operation]!;
     for (const lane of this.lanes.slice(1))
-      this.batchLanes.push(new BatchLane(lane, batches, (tx, batch) => append(tx, batch), onLate));
+      this.batchLanes.push(new BatchLane(lane, batches, (tx, batch) => append(tx, ...batch), onLate));
     for (const together of writers.together) {
       const gathering = new Gathering(
         (calls) => this.transact((tx) => together.run(tx, calls), this.deadline()),
@@ -120,7 +120,7 @@ export class Boot {
   /** Runs an operation. Rejects with its ChatError, or with StoreError. */
   run(name: string, args: unknown[]): Promise<unknown> {
     const { operations, writers, storeTimeoutMs } = this.options;
-    if (name === writers.batches.operation) return this.append(args[0]);
+    if (name === writers.batches.operation) return this.append(args);
     const gathering = this.gatherings.get(name);
     if (gathering !== undefined) return gathering.add([name, args]);
     const work = (tx: MysqlTx) => operations[name]!(tx, ...args);
@@ -135,8 +135,8 @@ export class Boot {
   }
 
   /** Divides a batch among the lanes: what belongs to one conversation always goes to the same. */
-  private async append(batch: unknown): Promise<unknown> {
-    const plan: BatchPlan<unknown, unknown, unknown, unknown> = this.options.writers.batches;
+  private async append(batch: unknown[]): Promise<unknown> {
+    const plan: BatchPlan<unknown[], unknown, unknown, unknown> = this.options.writers.batches;
     const rows = plan.rowsOf(batch);
     const shares = this.batchLanes.map(() => [] as number[]);
     for (const [i, row] of rows.entries()) shares[hash(plan.keyOf(row)) % shares.length]!.push(i);

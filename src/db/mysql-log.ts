@@ -5,6 +5,7 @@ import { convName, LOG_KEY, logKeyOf } from "./log-ids.ts";
 import { Stale } from "./mysql-fate.ts";
 import { literals, selects, statement, toObjects } from "./mysql-sql.ts";
 import type { MysqlTx } from "./mysql-tx.ts";
+import { rowsOf, type Series } from "./series.ts";
 
 type MidKey = [conversation: number, sender: number, mid: string];
 
@@ -67,7 +68,8 @@ export class MysqlLog implements Log {
     await this.tx.run("UPDATE conversation SET member_ver = member_ver + 1 WHERE id = ?", [id]);
   }
 
-  async append(rows: LogRow[]): Promise<boolean> {
+  async append(all: Series[]): Promise<boolean> {
+    const rows = all.flatMap(rowsOf);
     const mids = new Set<string>();
     const keys: MidKey[] = [];
     for (const [conversation, , , sender, , mid] of rows)

@@ -1,8 +1,8 @@
 // Folding: what the journal holds goes into the tables `run` and `mid`, conversation by conversation, so that rows
 // which are neighbours there cost one page together: in transactions of its own, between the others.
-import type { LogRow } from "./db.ts";
+import { lastSeq, type Series } from "./series.ts";
 import { type SqliteLog, weight } from "./sqlite-log.ts";
-import { encodeRows } from "./sqlite-rows.ts";
+import { encodeSeries } from "./sqlite-rows.ts";
 import type { SqliteTx } from "./sqlite-tx.ts";
 
 /** What may be in the journal alone before folding begins, in rows by weight: the more, the more of a conversation goes at once. */
@@ -16,8 +16,8 @@ const RUN_ROWS = 32;
  * its rows; a longer message has a run of its own.
  */
 const RUN_SIZE = 4_600;
-/** Of a row, beside its text and mid. */
-const ROW_SIZE = 16;
+/** Of a series, beside its texts and mids. */
+const SERIES_SIZE = 12;
 /** What a conversation costs beside its rows, in rows. */
 const CONVERSATION_COST = 8;
 /** No folding for this long after it failed: a full disk must not be asked for more than is needed. */
@@ -33,7 +33,7 @@ interface Cycle {
 
 export class Folder {
   private cycle: Cycle | null = null;
-  /** What the transaction under way has folded. */
+  /** What the transaction under way has folded: how many series. */
   private moved: [conversation: number, count: number][] = [];
   private pausedUntil = 0;
 
@@ -52,19 +52,21 @@ export class Folder {
     return size >= KEEP_ROWS && (size >= KEEP_MOST || size >= tails.size * RUN_ROWS);
   }
 
-  /** Folds about `rows` rows (by weight) inside the transaction under way. */
-  fold(rows: number): void {
+  /** Folds about so many rows, by weight, inside the transaction under way. */
+  fold(most: number): void {
     this.cycle ??= this.begin();
     const { left, upTo } = this.cycle;
-    for (let budget = rows; left.length > 0 && budget > 0; ) {
+    for (let budget = most; left.length > 0 && budget > 0; ) {
       const [conversation, seq] = left.at(-1)!;
       const tail = this.log.tails.get(conversation)!;
-      let count = 0;
-      let weighed = 0;
-      while (count < tail.length && (count < RUN_ROWS || weighed < budget)) weighed += weight(tail[count++]!);
+      let [count, rows, weighed] = [0, 0, 0];
+      for (; count < tail.length && (rows < RUN_ROWS || weighed < budget); count++) {
+        rows += tail[count]!.count;
+        weighed += weight(tail[count]!);
+      }
       this.move(conversation, tail.slice(0, count));
       this.moved.push([conversation, count]);
-      if (tail[count - 1]![1] < seq) break;
+      if (lastSeq(tail[count - 1]!) < seq) break;
       left.pop();
       budget -= weighed + CONVERSATION_COST;
     }
@@ -88,20 +90,20 @@ export class Folder {
   private begin(): Cycle {
     const { last } = this.sql.prepare("SELECT ifnull(max(id), 0) AS last FROM journal").get() as { last: number };
     const left: Cycle["left"] = [];
-    for (const [conversation, tail] of this.log.tails) left.push([conversation, tail.at(-1)![1]]);
+    for (const [conversation, tail] of this.log.tails) left.push([conversation, lastSeq(tail.at(-1)!)]);
     // By id, because what is neighbours in an index shares pages; from the end, where the list is shortened.
     return { upTo: last, left: left.sort((a, b) => b[0] - a[0]) };
   }
 
-  private move(conversation: number, rows: LogRow[]): void {
+  private move(conversation: number, all: Series[]): void {
     const insert = this.sql.prepare("INSERT INTO run (place, rows) VALUES (? << 32 | ?, ?)");
-    for (let from = 0, to = 0; from < rows.length; from = to) {
-      for (let size = 0; to < rows.length && size < RUN_SIZE; to++)
-        size += ROW_SIZE + rows[to]![7].length + (rows[to]![5]?.length ?? 0);
-      const run = rows.slice(from, to);
-      insert.run(conversation, rows[to - 1]![1], encodeRows(run));
+    for (let from = 0, to = 0; from < all.length; from = to) {
+      for (let size = 0; to < all.length && size < RUN_SIZE; to++)
+        size += SERIES_SIZE + all[to]!.bodies.length + all[to]!.mids.length;
+      const run = all.slice(from, to);
+      insert.run(conversation, lastSeq(run.at(-1)!), encodeSeries(run));
       this.log.mids.fold(run);
     }
-    this.sql.prepare("UPDATE conversation SET last_seq = ? WHERE id = ?").run(rows.at(-1)![1], conversation);
+    this.sql.prepare("UPDATE conversation SET last_seq = ? WHERE id = ?").run(lastSeq(all.at(-1)!), conversation);
   }
 }

@@ -3,8 +3,9 @@
 // it is folded, in large sorted portions, into the tables that are read (`run`, `mid`; see sqlite-fold.ts).
 import type { Conversation, Log, LogRow } from "./db.ts";
 import { convName, LOG_KEY, LogIds, logKeyOf } from "./log-ids.ts";
+import { lastSeq, rowsOf, type Series, single } from "./series.ts";
 import { type MidKey, SqliteMids } from "./sqlite-mids.ts";
-import { decodeRows, encodeRows } from "./sqlite-rows.ts";
+import { decodeRows, encodeSeries } from "./sqlite-rows.ts";
 import type { SqliteTx } from "./sqlite-tx.ts";
 
 const COLUMNS = ["id", "kind", "lo", "hi", "last_seq", "member_ver"];
@@ -12,21 +13,21 @@ const COLUMNS = ["id", "kind", "lo", "hi", "last_seq", "member_ver"];
 /** What the runs kept in memory may weigh: enough for those who read backlogs of many conversations at once. */
 const MAX_RUNS_SIZE = 32_768;
 
-/** What a row weighs, in rows: long texts cost memory and pages. */
-export const weight = (row: LogRow): number => 1 + (row[7].length >> 9);
-const weightOf = (rows: LogRow[]): number => rows.reduce((sum, row) => sum + weight(row), 0);
+/** What texts weigh, in rows: long ones cost memory and pages. */
+const weightOf = (rows: number, text: number): number => rows + (text >> 9);
+export const weight = ({ count, bodies }: Series): number => weightOf(count, bodies.length);
 
 export class SqliteLog implements Log {
-  /** Rows that are in the journal alone, by conversation: each list ascending without gaps, and not empty. */
-  readonly tails = new Map<number, LogRow[]>();
-  /** What the rows in `tails` weigh. */
+  /** What is in the journal alone, by conversation: each list ascending without gaps, and not empty. */
+  readonly tails = new Map<number, Series[]>();
+  /** What is in `tails` weighs so much. */
   size = 0;
   readonly mids: SqliteMids;
   /** The run that was read last of a conversation: who reads on begins in it. What is in the tables never changes. */
-  private readonly runs = new Map<number, LogRow[]>();
+  private readonly runs = new Map<number, { rows: LogRow[]; weight: number }>();
   private runsSize = 0;
-  /** Rows of the transaction under way, in order. */
-  private fresh: LogRow[] = [];
+  /** Of the transaction under way, in order. */
+  private fresh: Series[] = [];
   private readonly ids = new LogIds();
   /** The transaction under way has read some of them: where it is undone, so may be their conversations. */
   private hasNewIds = false;
@@ -49,8 +50,9 @@ export class SqliteLog implements Log {
           folded.set(row[0], last);
         }
         if (row[1] <= last) continue;
-        this.mids.isNew(row);
-        this.keep(row);
+        const series = single(row);
+        this.mids.note(series);
+        this.keep(series);
       }
   }
 
@@ -89,23 +91,25 @@ export class SqliteLog implements Log {
   current<Row extends { id: number; last_seq: number }>(rows: Row[]): Row[] {
     for (const row of rows) {
       const tail = this.tails.get(row.id);
-      if (tail !== undefined) row.last_seq = tail.at(-1)![1];
+      if (tail !== undefined) row.last_seq = lastSeq(tail.at(-1)!);
     }
     return rows;
   }
 
-  async append(rows: LogRow[]): Promise<boolean> {
+  async append(all: Series[]): Promise<boolean> {
     const mark = this.mark();
     const doubtful: MidKey[] = [];
-    for (const row of rows) {
-      if (!this.mids.isNew(row)) {
-        const key: MidKey = [row[0], row[3], row[5]!];
-        doubtful.push(key);
-        if (this.mids.inMemory(...key) !== undefined) return this.undo(mark);
+    // Only some of a series' mids may be new.
+    for (const each of all)
+      for (const series of each.count === 1 || this.mids.areNew(each) ? [each] : rowsOf(each).map(single)) {
+        if (!this.mids.note(series)) {
+          const key: MidKey = [series.conversation, series.sender, series.low!];
+          doubtful.push(key);
+          if (this.mids.inMemory(...key) !== undefined) return this.undo(mark);
+        }
+        this.keep(series);
+        this.fresh.push(series);
       }
-      this.keep(row);
-      this.fresh.push(row);
-    }
     if (doubtful.length === 0 || (await this.mids.inTables(doubtful)).length === 0) return true;
     return this.undo(mark);
   }
@@ -146,12 +150,12 @@ export class SqliteLog implements Log {
   /** Forgets what was appended since `mark`; 0: in the whole transaction. */
   undo(mark: number): false {
     while (this.fresh.length > mark) {
-      const row = this.fresh.pop()!;
-      const tail = this.tails.get(row[0])!;
+      const series = this.fresh.pop()!;
+      const tail = this.tails.get(series.conversation)!;
       tail.pop();
-      if (tail.length === 0) this.tails.delete(row[0]);
-      this.mids.undone(row);
-      this.size -= weight(row);
+      if (tail.length === 0) this.tails.delete(series.conversation);
+      this.mids.undone(series);
+      this.size -= weight(series);
     }
     if (this.hasNewIds) this.ids.clear();
     this.hasNewIds = false;
@@ -160,7 +164,7 @@ export class SqliteLog implements Log {
 
   /** Writes the transaction's rows to the journal. To be called right before its COMMIT. */
   record(): void {
-    if (this.fresh.length > 0) this.sql.prepare("INSERT INTO journal (rows) VALUES (?)").run(encodeRows(this.fresh));
+    if (this.fresh.length > 0) this.sql.prepare("INSERT INTO journal (rows) VALUES (?)").run(encodeSeries(this.fresh));
   }
 
   /** The transaction is committed. */
@@ -169,7 +173,7 @@ export class SqliteLog implements Log {
     this.hasNewIds = false;
   }
 
-  /** The first `count` rows of a conversation's tail are in the tables now. */
+  /** The first `count` series of a conversation's tail are in the tables now. */
   drop(conversation: number, count: number): void {
     const tail = this.tails.get(conversation)!;
     for (let i = 0; i < count; i++) {
@@ -183,20 +187,20 @@ export class SqliteLog implements Log {
     }
   }
 
-  private keep(row: LogRow): void {
-    const tail = this.tails.get(row[0]);
-    if (tail === undefined) this.tails.set(row[0], [row]);
-    else tail.push(row);
-    this.size += weight(row);
-    this.mids.kept(row);
+  private keep(series: Series): void {
+    const tail = this.tails.get(series.conversation);
+    if (tail === undefined) this.tails.set(series.conversation, [series]);
+    else tail.push(series);
+    this.size += weight(series);
+    this.mids.kept(series);
   }
 
   /** A conversation's rows after a seq, ascending. */
   private *rows(conversation: number, after: number): Generator<LogRow> {
-    const tail = this.tails.get(conversation);
-    const first = tail === undefined ? Number.POSITIVE_INFINITY : tail[0]![1];
-    if (after + 1 < first) yield* this.folded(conversation, after);
-    if (tail !== undefined) for (let i = Math.max(0, after + 1 - first); i < tail.length; i++) yield tail[i]!;
+    const tail = this.tails.get(conversation) ?? [];
+    if (tail.length === 0 || after + 1 < tail[0]!.seq) yield* this.folded(conversation, after);
+    for (let i = firstAbove(tail, after); i < tail.length; i++)
+      for (const row of rowsOf(tail[i]!)) if (row[1] > after) yield row;
   }
 
   private *folded(conversation: number, after: number): Generator<LogRow> {
@@ -211,23 +215,35 @@ export class SqliteLog implements Log {
   /** The run with the row after a seq; null where none is folded. */
   private runAfter(conversation: number, after: number): LogRow[] | null {
     const known = this.runs.get(conversation);
-    if (known !== undefined && known[0]![1] <= after + 1 && known.at(-1)![1] > after) return known;
+    if (known !== undefined && known.rows[0]![1] <= after + 1 && known.rows.at(-1)![1] > after) return known.rows;
     const stored = this.sql
       .prepare("SELECT rows FROM run WHERE place > (?1 << 32 | ?2) AND place < (?1 + 1 << 32) ORDER BY place LIMIT 1")
       .get(conversation, after) as { rows: string } | null;
     if (stored === null) return null;
-    const run = decodeRows(stored.rows);
+    const rows = decodeRows(stored.rows);
+    const run = { rows, weight: weightOf(rows.length, stored.rows.length) };
     this.forgetRun(conversation);
     this.runs.set(conversation, run);
-    this.runsSize += weightOf(run);
+    this.runsSize += run.weight;
     while (this.runsSize > MAX_RUNS_SIZE) this.forgetRun(this.runs.keys().next().value!);
-    return run;
+    return rows;
   }
 
   private forgetRun(conversation: number): void {
     const run = this.runs.get(conversation);
     if (run === undefined) return;
     this.runs.delete(conversation);
-    this.runsSize -= weightOf(run);
+    this.runsSize -= run.weight;
   }
+}
+
+/** Where in a tail the first series is that goes beyond a seq. */
+function firstAbove(tail: Series[], seq: number): number {
+  let [low, high] = [0, tail.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (lastSeq(tail[middle]!) <= seq) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }

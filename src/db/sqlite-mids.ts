@@ -2,6 +2,7 @@
 // above all that its sender used before in the conversation. Such a mid repeats none, so it is not looked up, and needs
 // no index row of its own: its run has one, from its lowest to its highest. Others have a row each, in `mid`.
 import type { LogRow, Value } from "./db.ts";
+import { isAbove, isCountable, lastSeq, rowsOf, type Series } from "./series.ts";
 import { decodeRows } from "./sqlite-rows.ts";
 import type { SqliteTx } from "./sqlite-tx.ts";
 
@@ -12,57 +13,61 @@ const MAX_KNOWN = 50_000;
 /** Looked up by one statement. */
 const KEYS_PER_READ = 64;
 
-/** Without spaces and beyond ASCII nothing: what JavaScript and SQLite put in the same order. */
-const COUNTABLE = /^[!-~]{1,64}$/;
-const isAbove = (mid: string, other: string): boolean =>
-  mid.length === other.length ? mid > other : mid.length > other.length;
 /** As text whose order is that of `isAbove`: 9, 10, 11. */
 const ordered = (mid: string): string => String.fromCharCode(32 + mid.length) + mid;
 const nameOf = (sender: number, mid: string): string => `${sender}/${mid}`;
+
+function enter(series: Series, index: Map<string, LogRow>): void {
+  if (series.low !== null) for (const row of rowsOf(series)) index.set(nameOf(row[3], row[5]!), row);
+}
 
 export class SqliteMids {
   /** By conversation and sender, where looked up since the start: the highest countable mid; "": none. */
   private readonly highest = new Map<number, Map<number, string>>();
   private known = 0;
-  /** Rows in memory whose mid was not above all before it. */
-  private readonly odd = new Set<LogRow>();
+  /** Series in memory, each of one row, whose mid was not above all before it. */
+  private readonly odd = new Set<Series>();
   /** Rows in memory by sender and mid, of conversations where that was asked for. */
   private readonly indexes = new Map<number, Map<string, LogRow>>();
 
   constructor(
     private readonly sql: SqliteTx,
-    /** The rows that are in the journal alone. */
-    private readonly tails: ReadonlyMap<number, LogRow[]>,
+    /** What is in the journal alone. */
+    private readonly tails: ReadonlyMap<number, Series[]>,
   ) {}
 
-  /** Notes the mid of a row about to be kept. False: it may be used already. */
-  isNew(row: LogRow): boolean {
-    const [conversation, , , sender, , mid] = row;
-    if (mid === null) return true;
-    const above = this.highestOf(conversation, sender);
-    if (isAbove(mid, above) && COUNTABLE.test(mid)) {
-      this.highest.get(conversation)!.set(sender, mid);
-      return true;
+  /** Whether a series' mids are above all before them. */
+  areNew({ conversation, sender, low }: Series): boolean {
+    return low === null || (isAbove(low, this.highestOf(conversation, sender)) && isCountable(low));
+  }
+
+  /** Notes the mids of a series about to be kept, which are new or one. False: it may be used already. */
+  note(series: Series): boolean {
+    if (!this.areNew(series)) {
+      this.odd.add(series);
+      return false;
     }
-    this.odd.add(row);
-    return false;
+    if (series.top !== null) this.highest.get(series.conversation)!.set(series.sender, series.top);
+    return true;
   }
 
-  kept(row: LogRow): void {
-    if (row[5] !== null && this.indexes.size > 0) this.indexes.get(row[0])?.set(nameOf(row[3], row[5]), row);
+  kept(series: Series): void {
+    const index = this.indexes.size > 0 ? this.indexes.get(series.conversation) : undefined;
+    if (index !== undefined) enter(series, index);
   }
 
-  /** A row in memory is undone, and out of its tail. */
-  undone(row: LogRow): void {
+  /** A series in memory is undone, and out of its tail. */
+  undone(series: Series): void {
     // Others may stand on a mid that is gone now: it is looked up again.
-    if (this.highest.get(row[0])?.delete(row[3])) this.known--;
-    this.dropped(row);
+    if (this.highest.get(series.conversation)?.delete(series.sender)) this.known--;
+    this.dropped(series);
   }
 
-  /** A row is in the tables now, and no longer in memory. */
-  dropped(row: LogRow): void {
-    if (this.odd.size > 0) this.odd.delete(row);
-    if (row[5] !== null && this.indexes.size > 0) this.indexes.get(row[0])?.delete(nameOf(row[3], row[5]));
+  /** A series is in the tables now, and no longer in memory. */
+  dropped(series: Series): void {
+    if (this.odd.size > 0) this.odd.delete(series);
+    const index = this.indexes.size > 0 ? this.indexes.get(series.conversation) : undefined;
+    if (index !== undefined) for (const row of rowsOf(series)) index.delete(nameOf(row[3], row[5]!));
   }
 
   /** All of a conversation's rows are in the tables. */
@@ -71,18 +76,19 @@ export class SqliteMids {
   }
 
   /** Writes the index rows of a run. */
-  fold(run: LogRow[]): void {
-    const [conversation, last] = run.at(-1)!;
+  fold(run: Series[]): void {
+    const { conversation } = run[0]!;
+    const last = lastSeq(run.at(-1)!);
     const ranges = new Map<number, [low: string, top: string]>();
     const odd: Value[][] = [];
-    for (const row of run) {
-      const [, seq, , sender, , mid] = row;
-      if (mid === null) continue;
-      if (this.odd.size > 0 && this.odd.has(row)) odd.push([conversation, sender, mid, seq]);
+    for (const series of run) {
+      const { sender, low, top } = series;
+      if (low === null) continue;
+      if (this.odd.size > 0 && this.odd.has(series)) odd.push([conversation, sender, low, series.seq]);
       else {
         const range = ranges.get(sender);
-        if (range === undefined) ranges.set(sender, [mid, mid]);
-        else range[1] = mid;
+        if (range === undefined) ranges.set(sender, [low, top!]);
+        else range[1] = top!;
       }
     }
     const insert = this.sql.prepare(
@@ -98,7 +104,7 @@ export class SqliteMids {
     let index = this.indexes.get(conversation);
     if (index === undefined) {
       index = new Map();
-      for (const row of tail) if (row[5] !== null) index.set(nameOf(row[3], row[5]), row);
+      for (const series of tail) enter(series, index);
       this.indexes.set(conversation, index);
     }
     return index.get(nameOf(sender, mid));
@@ -143,7 +149,7 @@ export class SqliteMids {
       for (let i = from; i < from + KEYS_PER_READ; i++) {
         const key = keys[i];
         if (key === undefined) params.push(i, null, null, null);
-        else params.push(i, key[0], key[1], COUNTABLE.test(key[2]) ? ordered(key[2]) : null);
+        else params.push(i, key[0], key[1], isCountable(key[2]) ? ordered(key[2]) : null);
       }
       for (const { i, last } of statement.all(...params) as { i: number; last: number | null }[])
         if (last !== null) yield [keys[i]!, last];
@@ -161,8 +167,8 @@ export class SqliteMids {
       .prepare("SELECT max(top) AS top FROM mid_range WHERE conversation = ? AND sender = ?")
       .get(conversation, sender) as { top: string | null };
     let highest = stored.top?.slice(1) ?? "";
-    for (const [, , , by, , mid] of this.tails.get(conversation) ?? [])
-      if (by === sender && mid !== null && isAbove(mid, highest) && COUNTABLE.test(mid)) highest = mid;
+    for (const { sender: by, top } of this.tails.get(conversation) ?? [])
+      if (by === sender && top !== null && isAbove(top, highest) && isCountable(top)) highest = top;
     const senders = this.highest.get(conversation) ?? new Map<number, string>();
     this.highest.set(conversation, senders.set(sender, highest));
     this.known++;

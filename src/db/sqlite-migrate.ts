@@ -3,10 +3,11 @@ import { Database } from "bun:sqlite";
 import initial from "../../sql/sqlite/0001-initial.sql" with { type: "text" };
 import ranges from "../../sql/sqlite/0002-mid-ranges.sql" with { type: "text" };
 import columns from "../../sql/sqlite/0003-columns.sql" with { type: "text" };
+import series from "../../sql/sqlite/0004-series.sql" with { type: "text" };
 import { StartError } from "../start-error.ts";
 
 /** Numbered from 1, in order; `user_version` says how many of them a file has seen. */
-const MIGRATIONS: string[] = [initial, ranges, columns];
+const MIGRATIONS: string[] = [initial, ranges, columns, series];
 export const SCHEMA_VERSION = MIGRATIONS.length;
 /** "Chat": marks a file as a ChatServer's, in its header. */
 export const APPLICATION_ID = 0x43686174;

@@ -1,6 +1,8 @@
-// Rows of logs as the embedded database keeps them: column by column, because neighbours have much in common. A number is
-// what it adds to the first row's, in `base`, and a column in which all are the same is empty; mids and bodies are as they are.
+// Rows of logs as the embedded database keeps them: series by series, column by column, because neighbours have much in
+// common. A number is what it adds to the first row's, in `base`, and a column in which all are the same is empty; mids and
+// bodies are as they came, a row each.
 import type { LogRow } from "./db.ts";
+import type { Series } from "./series.ts";
 
 type Base = [conversation: number, seq: number, kind: number, sender: number, device: number, ts: number];
 type Columns = [
@@ -13,53 +15,77 @@ type Columns = [
   mids: (string | null)[],
   times: number[],
   bodies: string[],
+  /** How many rows there are up to the end of each series; empty where each is of one row. Missing up to schema 3. */
+  ends?: number[],
 ];
 
-/** One row or more, as JSON. All in one loop, without a helper for each column: each message comes here twice. */
-export function encodeRows(rows: LogRow[]): string {
-  const [conversation, seq, kind, sender, device, , ts] = rows[0]!;
-  const base: Base = [conversation, seq, kind, sender, device, ts];
-  const columns: Columns = [base, [], [], [], [], [], [], [], []];
-  const [, conversations, seqs, kinds, senders, devices, mids, times, bodies] = columns;
+/** One series or more, as JSON. All in one loop, without a helper for each column: each message comes here twice. */
+export function encodeSeries(all: Series[]): string {
+  const { conversation, seq, kind, sender, device, ts } = all[0]!;
+  const conversations: number[] = [];
+  const seqs: number[] = [];
+  const kinds: number[] = [];
+  const senders: number[] = [];
+  const devices: number[] = [];
+  const mids: string[] = [];
+  const times: number[] = [];
+  const bodies: string[] = [];
+  const ends: number[] = [];
+  let rows = 0;
   let [sameConversation, sameKind, sameSender, sameDevice, sameTime] = [true, true, true, true, true];
-  for (const row of rows) {
-    conversations.push(row[0] - conversation);
-    if (row[0] !== conversation) sameConversation = false;
-    seqs.push(row[1] - seq);
-    kinds.push(row[2] - kind);
-    if (row[2] !== kind) sameKind = false;
-    senders.push(row[3] - sender);
-    if (row[3] !== sender) sameSender = false;
-    devices.push(row[4] - device);
-    if (row[4] !== device) sameDevice = false;
-    mids.push(row[5]);
-    times.push(row[6] - ts);
-    if (row[6] !== ts) sameTime = false;
-    bodies.push(row[7]);
+  for (const each of all) {
+    conversations.push(each.conversation - conversation);
+    if (each.conversation !== conversation) sameConversation = false;
+    seqs.push(each.seq - seq);
+    kinds.push(each.kind - kind);
+    if (each.kind !== kind) sameKind = false;
+    senders.push(each.sender - sender);
+    if (each.sender !== sender) sameSender = false;
+    devices.push(each.device - device);
+    if (each.device !== device) sameDevice = false;
+    mids.push(each.mids);
+    times.push(each.ts - ts);
+    if (each.ts !== ts) sameTime = false;
+    bodies.push(each.bodies);
+    rows += each.count;
+    ends.push(rows);
   }
-  if (sameConversation) columns[1] = [];
-  if (sameKind) columns[3] = [];
-  if (sameSender) columns[4] = [];
-  if (sameDevice) columns[5] = [];
-  if (sameTime) columns[7] = [];
-  return JSON.stringify(columns);
+  const base: Base = [conversation, seq, kind, sender, device, ts];
+  const numbers = JSON.stringify([
+    base,
+    sameConversation ? [] : conversations,
+    seqs,
+    sameKind ? [] : kinds,
+    sameSender ? [] : senders,
+    sameDevice ? [] : devices,
+  ]);
+  const [time, end] = [sameTime ? "[]" : JSON.stringify(times), rows === all.length ? "[]" : JSON.stringify(ends)];
+  return `${numbers.slice(0, -1)},[${mids.join()}],${time},[${bodies.join()}],${end}]`;
 }
 
 export function decodeRows(json: string): LogRow[] {
   const columns = JSON.parse(json) as Columns | LogRow[];
   if (areRows(columns)) return columns;
-  const [base, conversations, seqs, kinds, senders, devices, mids, times, bodies] = columns;
+  const [base, conversations, seqs, kinds, senders, devices, mids, times, bodies, ends = []] = columns;
   const [conversation, seq, kind, sender, device, ts] = base;
-  return bodies.map((body, i) => [
-    conversation + (conversations[i] ?? 0),
-    seq + (seqs[i] ?? 0),
-    kind + (kinds[i] ?? 0),
-    sender + (senders[i] ?? 0),
-    device + (devices[i] ?? 0),
-    mids[i]!,
-    ts + (times[i] ?? 0),
-    body,
-  ]);
+  let series = 0;
+  let first = 0;
+  return bodies.map((body, i) => {
+    if (i === (ends[series] ?? series + 1)) {
+      series++;
+      first = i;
+    }
+    return [
+      conversation + (conversations[series] ?? 0),
+      seq + (seqs[series] ?? 0) + i - first,
+      kind + (kinds[series] ?? 0),
+      sender + (senders[series] ?? 0),
+      device + (devices[series] ?? 0),
+      mids[i]!,
+      ts + (times[series] ?? 0),
+      body,
+    ];
+  });
 }
 
 /** Up to schema 2 rows were kept row by row; those stay. */

@@ -2,7 +2,7 @@
 // all that have arrived together in one transaction (group commit), so that an fsync never stalls the reactor.
 import type { Database } from "bun:sqlite";
 import { ChatError } from "../protocol.ts";
-import type { Operations } from "./db.ts";
+import { type Operations, Pieces } from "./db.ts";
 import type { Failure, Reply, Request, StartReply } from "./sqlite.ts";
 import { Checkpointer } from "./sqlite-checkpoint.ts";
 import { openDatabase, unusable } from "./sqlite-migrate.ts";
@@ -33,7 +33,7 @@ export function serve(served: Operations, checkpoints: URL): void {
   operations = served;
   self.onmessage = ({ data }: MessageEvent<{ open: string } | { close: true } | string>) => {
     if (typeof data === "string") {
-      const requests = JSON.parse(data) as Request[];
+      const requests = unpack(data);
       inbox = inbox.length === 0 ? requests : inbox.concat(requests);
       if (!running) {
         running = true;
@@ -43,6 +43,19 @@ export function serve(served: Operations, checkpoints: URL): void {
     } else if ("open" in data) self.postMessage(open(data.open, checkpoints));
     else close().then((reply) => self.postMessage(reply));
   };
+}
+
+/** What openSqliteStore's `post` has put together. */
+function unpack(posted: string): Request[] {
+  const [json, ...pieces] = posted.split("\n");
+  const requests = JSON.parse(json!) as Request[];
+  let at = 0;
+  for (const [, args, count] of requests)
+    if (count > 0) {
+      args.push(new Pieces(pieces.slice(at, at + count)));
+      at += count;
+    }
+  return requests;
 }
 
 function open(file: string, checkpoints: URL): StartReply {

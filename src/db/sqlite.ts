@@ -3,10 +3,11 @@ import { mkdirSync } from "node:fs";
 import { dirname } from "node:path";
 import { ChatError, type JsonObject } from "../protocol.ts";
 import { StartError } from "../start-error.ts";
-import { type Operations, type Store, StoreError } from "./db.ts";
+import { type Operations, Pieces, type Store, StoreError } from "./db.ts";
 import { lockDatabase } from "./lock.ts";
 
-export type Request = [operation: string, args: unknown[]];
+/** `pieces`: how many belong to it, of those that follow the requests: see `post`. */
+export type Request = [operation: string, args: unknown[], pieces: number];
 export type Failure = { errno: number | null; message: string; extra: JsonObject };
 export type Reply = [value: unknown, failure: Failure | null];
 export type StartReply = { error: string | null };
@@ -61,6 +62,7 @@ export async function openSqliteStore<O extends Operations>(
    */
   const pending: Pending[] = [];
   let outbox: Request[] = [];
+  let pieces: string[] = [];
   worker.onmessage = ({ data }: MessageEvent<string>) => {
     const replies = JSON.parse(data) as Reply[];
     for (const [i, { resolve, reject }] of pending.splice(0, replies.length).entries()) {
@@ -81,16 +83,20 @@ export async function openSqliteStore<O extends Operations>(
   worker.onerror = ({ message }) => die(causeOf(message));
   ended.then(() => die("without an error"));
 
+  /** As one text, the cheapest to cross threads: the requests in its first line, and the pieces in a line each. */
   const post = () => {
-    const requests = outbox;
+    if (outbox.length > 0) worker.postMessage([JSON.stringify(outbox), ...pieces].join("\n"));
     outbox = [];
-    if (requests.length > 0) worker.postMessage(JSON.stringify(requests));
+    pieces = [];
   };
   const call = (operation: string, args: unknown[]) =>
     new Promise((resolve, reject) => {
       if (gone !== null) return reject(gone);
       pending.push({ resolve, reject });
-      if (outbox.push([operation, args]) === 1) queueMicrotask(post);
+      const last = args.at(-1);
+      const own = last instanceof Pieces ? last.list : [];
+      if (own.length > 0) pieces = pieces.concat(own);
+      if (outbox.push([operation, own.length > 0 ? args.slice(0, -1) : args, own.length]) === 1) queueMicrotask(post);
     });
 
   const store = Object.fromEntries(

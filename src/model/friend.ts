@@ -1,5 +1,6 @@
 // Friend lists: one-way, A's list holds B.
 import type { LogRow, Tx } from "../db/db.ts";
+import { single } from "../db/series.ts";
 import { ChatError, directConv, Errno, MsgId } from "../protocol.ts";
 import { openConversations } from "./conversation.ts";
 import { nameOf } from "./user.ts";
@@ -21,7 +22,7 @@ export async function addFriend(
   await tx.insert("friend", ["user_id", "friend_id"], [[userId, friendId]]);
   const seq = last_seq + 1;
   const row: LogRow = [id, seq, MsgId.addFriend, userId, device, null, ts, JSON.stringify({ msg })];
-  await tx.log.append([row]);
+  await tx.log.append([single(row)]);
   return { name, row };
 }
 

@@ -1,5 +1,6 @@
 // Groups and their members. A group's log is its conversation, which counts the changes of its membership.
 import type { LogRow, Tx } from "../db/db.ts";
+import { single } from "../db/series.ts";
 import { ChatError, Errno, GROUP_MEMBERS_SHOWN, MsgId } from "../protocol.ts";
 import { groupLog, lockGroup } from "./conversation.ts";
 
@@ -39,7 +40,7 @@ export async function joinGroup(
   await tx.insert("member", ["conversation", "user_id", "role", "join_seq"], [[id, userId, "normal", seq - 1]]);
   await tx.log.changeMembers(log);
   const row: LogRow = [id, seq, MsgId.joinGroup, userId, device, null, ts, JSON.stringify({ userid: userId })];
-  await tx.log.append([row]);
+  await tx.log.append([single(row)]);
   return { group: await describe(tx, id, groupId, GROUP_MEMBERS_SHOWN), row, version: log.member_ver };
 }
 

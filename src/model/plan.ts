@@ -1,22 +1,13 @@
 // What a store that is far away, and divides its writers among lanes, must know of the operations.
-import type { BatchPlan, Call, Tx, Writers } from "../db/db.ts";
+import type { BatchPlan, Call, Pieces, Tx, Writers } from "../db/db.ts";
 import { missingOfEach } from "./device.ts";
+import { type Draft, type Drafts, draftsOf, messagesOf } from "./drafts.ts";
 import { friendsOfEach, listedByEach } from "./friend.ts";
 import { groupsOfEach } from "./group.ts";
-import type { Appended, Drafts } from "./message.ts";
+import type { Appended } from "./message.ts";
 import { devicesOfEach } from "./online.ts";
 import { turnDevices } from "./owner.ts";
 import { credentialsEach } from "./user.ts";
-
-interface Draft {
-  conv: string;
-  kind: number;
-  sender: number;
-  device: number;
-  mid: string | null;
-  time: number;
-  text: string;
-}
 
 interface Outcome {
   seq: number;
@@ -29,29 +20,12 @@ interface Outcome {
   memberVersion: number | null;
 }
 
-const appends: BatchPlan<Drafts, Appended, Draft, Outcome> = {
+const appends: BatchPlan<[Drafts, Pieces], Appended, Draft, Outcome> = {
   operation: "append",
 
-  rowsOf: ({ convs, kinds, senders, devices, mids, times, texts }) =>
-    convs.map((conv, i) => ({
-      conv,
-      kind: kinds[i]!,
-      sender: senders[i]!,
-      device: devices[i]!,
-      mid: mids[i]!,
-      time: times[i] ?? times[0]!,
-      text: texts[i]!,
-    })),
+  rowsOf: (batch) => [...messagesOf(...batch)],
 
-  batchOf: (rows) => ({
-    convs: rows.map(({ conv }) => conv),
-    kinds: rows.map(({ kind }) => kind),
-    senders: rows.map(({ sender }) => sender),
-    devices: rows.map(({ device }) => device),
-    mids: rows.map(({ mid }) => mid),
-    times: rows.map(({ time }) => time),
-    texts: rows.map(({ text }) => text),
-  }),
+  batchOf: (messages) => draftsOf(messages),
 
   keyOf: ({ conv }) => conv,
 

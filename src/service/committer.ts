@@ -1,7 +1,8 @@
 // Group commit: chat messages that arrive while a batch is being stored leave together as the next one. Commit, then
 // ack, then deliver.
 import type { LogRow } from "../db/db.ts";
-import type { Appended, Drafts } from "../model/message.ts";
+import { DraftsBuilder } from "../model/drafts.ts";
+import type { Appended } from "../model/message.ts";
 import type { Store } from "../model/store.ts";
 import type { Connection } from "../net/connection.ts";
 import { ChatError, type ConvKey, Errno, type JsonObject } from "../protocol.ts";
@@ -112,19 +113,13 @@ export class Committer {
 
   private async commit(requests: ChatRequest[]): Promise<void> {
     const ts = Date.now();
-    const drafts: Drafts = { convs: [], kinds: [], senders: [], devices: [], mids: [], times: [ts], texts: [] };
-    for (const { conv, msgId, session, device, mid, text } of requests) {
-      drafts.convs.push(conv);
-      drafts.kinds.push(msgId);
-      drafts.senders.push(session.userId);
-      drafts.devices.push(device);
-      drafts.mids.push(mid);
-      drafts.texts.push(text);
-    }
+    const builder = new DraftsBuilder();
+    for (const { conv, msgId, session, device, mid, text } of requests)
+      builder.add(conv, msgId, session.userId, device, ts, mid, text);
     const batch: Batch = { requests, ts, answered: false };
     this.inFlight.push(batch);
     try {
-      const appended = await this.store.append(drafts);
+      const appended = await this.store.append(...builder.done());
       this.inFlight = this.inFlight.filter((each) => each !== batch);
       this.acknowledge(batch, appended);
     } catch (error) {

@@ -1,6 +1,7 @@
 // An embedded store in the making, in one thread: rows go into it in transactions, and its log is folded at the end.
 import { join } from "node:path";
-import type { LogRow, Value } from "../db/db.ts";
+import type { Value } from "../db/db.ts";
+import type { Series } from "../db/series.ts";
 import { openDatabase } from "../db/sqlite-migrate.ts";
 import { SqliteTx } from "../db/sqlite-tx.ts";
 
@@ -52,8 +53,8 @@ export class Draft {
     await flush();
   }
 
-  async append(rows: LogRow[]): Promise<void> {
-    await this.transact(() => this.tx.log.append(rows));
+  async append(all: Series[]): Promise<void> {
+    await this.transact(() => this.tx.log.append(all));
   }
 
   count(sql: string): number {

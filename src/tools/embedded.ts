@@ -106,7 +106,7 @@ function messageTable(tx: SqliteTx): SourceTable {
   const { log } = tx;
   const [[folded]] = tx.prepare("SELECT ifnull(sum(last_seq), 0) FROM conversation").values() as [[number]];
   let count = folded;
-  for (const tail of log.tails.values()) count += tail.length;
+  for (const tail of log.tails.values()) for (const series of tail) count += series.count;
   const conversations = tx.prepare("SELECT id, last_seq FROM conversation WHERE id >= ? ORDER BY id LIMIT 1000");
 
   async function* pages(after: Key | null): AsyncGenerator<Value[][]> {

@@ -1,6 +1,6 @@
 // Offline messages of an import: each becomes one row of its conversation's log, in the order in which they were stored,
 // and is delivered to those it was kept for: the others' positions are beyond it.
-import type { LogRow } from "../db/db.ts";
+import { single } from "../db/series.ts";
 import { MsgId } from "../protocol.ts";
 import { isId } from "./accounts.ts";
 import type { Draft } from "./draft.ts";
@@ -79,8 +79,9 @@ export async function importOffline(
     const rows = await draft.tx.all<Record<string, number> & { body: string }>(NEXT_ROWS, at);
     if (rows.length === 0) break;
     at = [rows.at(-1)!.conversation!, rows.at(-1)!.seq!];
-    const log = rows.map((r): LogRow => [r.conversation!, r.seq!, r.kind!, r.sender!, r.device!, null, r.ts!, r.body]);
-    await draft.append(log);
+    await draft.append(
+      rows.map((r) => single([r.conversation!, r.seq!, r.kind!, r.sender!, r.device!, null, r.ts!, r.body])),
+    );
     progress.advance(rows.length);
   }
   const kept = draft.count("SELECT count(*) FROM scratch.staged");

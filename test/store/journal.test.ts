@@ -6,6 +6,7 @@ import { expect, test } from "bun:test";
 import { copyFileSync, existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { LogRow } from "../../src/db/db.ts";
+import { single } from "../../src/db/series.ts";
 import { openSqliteStore } from "../../src/db/sqlite.ts";
 import { openDatabase } from "../../src/db/sqlite-migrate.ts";
 import { SqliteTx } from "../../src/db/sqlite-tx.ts";
@@ -62,7 +63,7 @@ test("what is in the journal alone is there after a crash, and seqs and mids go 
   const file = join(folder, "chat.db");
   const store = await open(file);
   await users(store, 4);
-  const first = await store.append(batch(0, 90, 3));
+  const first = await store.append(...batch(0, 90, 3));
   expect(first.refused).toEqual([]);
   expect(journalled(file)).toBeGreaterThan(0);
   // As a crash leaves it: nothing is written meanwhile.
@@ -71,8 +72,8 @@ test("what is in the journal alone is there after a crash, and seqs and mids go 
   await store.close();
   const again = await open(copy);
   expect(await verify(again, 3)).toEqual(Array.from({ length: 90 }, (_, i) => i));
-  expect((await again.append(batch(0, 90, 3))).seqs).toEqual(first.seqs);
-  expect((await again.append(batch(90, 3, 3))).seqs).toEqual([31, 31, 31]);
+  expect((await again.append(...batch(0, 90, 3))).seqs).toEqual(first.seqs);
+  expect((await again.append(...batch(90, 3, 3))).seqs).toEqual([31, 31, 31]);
   await again.close();
 });
 
@@ -84,7 +85,7 @@ test("folding under load and when idle loses nothing, doubles nothing and knows 
   const total = 40_000;
   const seqs: number[] = [];
   for (let from = 0; from < total; from += 2_000) {
-    const batches = [0, 500, 1_000, 1_500].map((at) => store.append(batch(from + at, 500, peers)));
+    const batches = [0, 500, 1_000, 1_500].map((at) => store.append(...batch(from + at, 500, peers)));
     for (const appended of await Promise.all(batches)) seqs.push(...appended.seqs);
     // What is read while folding is under way is complete, wherever it is.
     if (from % 10_000 === 0) expect((await readAll(store, 1)).length).toBe(Math.ceil((from + 2_000) / peers));
@@ -92,13 +93,13 @@ test("folding under load and when idle loses nothing, doubles nothing and knows 
   expect(await verify(store, peers)).toEqual(Array.from({ length: total }, (_, i) => i));
   const resent = [0, 4_000, 8_000, 16_000, 24_000, 39_500];
   for (const from of resent) {
-    const { seqs: repeated, repeated: told } = await store.append(batch(from, 500, peers));
+    const { seqs: repeated, repeated: told } = await store.append(...batch(from, 500, peers));
     expect(repeated).toEqual(seqs.slice(from, from + 500));
     expect(told.length).toBe(500);
   }
   await until(() => journalled(file) === 0, "everything is folded when nobody asks");
   expect(await verify(store, peers)).toEqual(Array.from({ length: total }, (_, i) => i));
-  expect((await store.append(batch(12_345, 500, peers))).seqs).toEqual(seqs.slice(12_345, 12_845));
+  expect((await store.append(...batch(12_345, 500, peers))).seqs).toEqual(seqs.slice(12_345, 12_845));
   await store.close();
   const db = new Database(file, { readonly: true });
   db.run("PRAGMA busy_timeout = 5000");
@@ -131,7 +132,7 @@ test("a process killed while it appends and folds has lost nothing that it ackno
     expect(numbers).toEqual(numbers.map((_, i) => i));
     // What was stored and not acknowledged is known by its mid when it is sent again.
     acked = numbers.length;
-    expect((await store.append(batch(acked - 500, 500, 20))).repeated.length).toBe(500);
+    expect((await store.append(...batch(acked - 500, 500, 20, 5))).repeated.length).toBe(500);
     await store.close();
   }
   expect(acked).toBeGreaterThan(20_000);
@@ -145,7 +146,7 @@ async function byHand() {
   const row = (seq: number, mid = `m${seq}`): LogRow => [1, seq, MsgId.chat, 1, 0, mid, 1_000, `text ${seq}`];
   const commit = async (...rows: LogRow[]) => {
     db.run("BEGIN");
-    expect(await log.append(rows)).toBe(true);
+    expect(await log.append(rows.map(single))).toBe(true);
     log.record();
     db.run("COMMIT");
     log.committed();
@@ -158,9 +159,9 @@ test("an operation or a transaction that is undone leaves no row and no mid behi
   const { db, log, row, commit, seqs } = await byHand();
   await commit(row(1), row(2));
   db.run("BEGIN");
-  await log.append([row(3)]);
+  await log.append([single(row(3))]);
   const mark = log.mark();
-  await log.append([row(4), row(5)]);
+  await log.append([single(row(4)), single(row(5))]);
   log.undo(mark);
   expect(await seqs()).toEqual([1, 2, 3]);
   log.undo(0);
@@ -168,8 +169,8 @@ test("an operation or a transaction that is undone leaves no row and no mid behi
   expect(await seqs()).toEqual([1, 2]);
   expect(log.size).toBe(2);
   await commit(row(3), row(4));
-  expect(await log.append([row(5, "m1")])).toBe(false);
-  expect(await log.append([row(5), row(6, "m5")])).toBe(false);
+  expect(await log.append([single(row(5, "m1"))])).toBe(false);
+  expect(await log.append([single(row(5)), single(row(6, "m5"))])).toBe(false);
   expect(await seqs()).toEqual([1, 2, 3, 4]);
   expect((await log.byMid([[1, 1, "m4"]])).map((each) => each[1])).toEqual([4]);
 });
@@ -209,7 +210,7 @@ test("a fold that is rolled back is done again by the next one", async () => {
     folder.committed();
     expect(await seqs()).toEqual(all);
     // One that is folded first, and one that is last.
-    for (const mid of ["m7", "m99"]) expect(await log.append([row(101, mid)])).toBe(false);
+    for (const mid of ["m7", "m99"]) expect(await log.append([single(row(101, mid))])).toBe(false);
   }
   expect(log.size).toBe(0);
   expect(db.query("SELECT count(*) AS count FROM journal").get()).toEqual({ count: 0 });
@@ -224,7 +225,7 @@ async function fill(tx: SqliteTx, conversations: number, each: number, text = "t
   const logs = Array.from({ length: conversations }, (_, i) => i + 1);
   const next = tx.log.current(logs.map((id) => ({ id, last_seq: 0 })));
   for (let i = 1; i <= each; i++)
-    await tx.log.append(next.map(({ id, last_seq }) => [id, last_seq + i, MsgId.chat, 1, 1, null, i, text]));
+    await tx.log.append(next.map(({ id, last_seq }) => single([id, last_seq + i, MsgId.chat, 1, 1, null, i, text])));
   tx.log.record();
   tx.log.committed();
 }
@@ -238,7 +239,7 @@ test("a run is read from the tables once, however small the pages are and howeve
   };
   await fill(tx, all.length, 40, "t".repeat(200));
   foldAll();
-  await tx.log.append(all.map((id) => [id, 41, MsgId.chat, 1, 1, null, 41, "text"]));
+  await tx.log.append(all.map((id) => single([id, 41, MsgId.chat, 1, 1, null, 41, "text"])));
   const { runs } = tx.prepare("SELECT count(*) AS runs FROM run").get() as { runs: number };
   expect(runs).toBe(2 * all.length);
   let reads = 0;

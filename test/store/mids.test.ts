@@ -7,7 +7,8 @@ import { join } from "node:path";
 import initial from "../../sql/sqlite/0001-initial.sql" with { type: "text" };
 import { APPLICATION_ID, openDatabase } from "../../src/db/sqlite-migrate.ts";
 import { SqliteTx } from "../../src/db/sqlite-tx.ts";
-import { append, type Drafts } from "../../src/model/message.ts";
+import { draftsOf } from "../../src/model/drafts.ts";
+import { append } from "../../src/model/message.ts";
 import { MsgId } from "../../src/protocol.ts";
 import { temporaryFolder } from "../harness.ts";
 import { Random } from "../soak/random.ts";
@@ -15,18 +16,11 @@ import { Random } from "../soak/random.ts";
 interface Post {
   conv: string;
   sender: number;
-  mid: string;
+  mid: string | null;
 }
 
-const draftsOf = (posts: Post[]): Drafts => ({
-  convs: posts.map(({ conv }) => conv),
-  kinds: posts.map(() => MsgId.chat),
-  senders: posts.map(({ sender }) => sender),
-  devices: posts.map(() => 0),
-  mids: posts.map(({ mid }) => mid),
-  times: posts.map(() => 1_000),
-  texts: posts.map(({ mid }) => `text of ${mid}`),
-});
+const messages = (posts: Post[]) =>
+  draftsOf(posts.map((post) => ({ ...post, kind: MsgId.chat, device: 0, time: 1_000, text: `text of ${post.mid}` })));
 
 function open(file: string) {
   const db = openDatabase(file);
@@ -41,28 +35,41 @@ const CONVERSATIONS: [conv: string, ...senders: number[]][] = [
   ["u:2-3", 2, 3],
 ];
 
-/** Kinds of clients: those that count, by number and by time, those that start again, and those who take what comes. */
+/**
+ * Kinds of clients: those that count, by number and by time, those that start again, those who take what comes, and those
+ * without mids; each sends some messages in a row, new ones or what it has sent before.
+ */
 function* posts(random: Random): Generator<Post> {
   const used: Post[] = [];
   let session = "";
-  for (let count = 0; ; count++) {
+  for (let count = 0; ; ) {
     const [conv, ...senders] = random.pick(CONVERSATIONS);
     const sender = random.pick(senders);
-    if (count % 50 === 0) session = random.int(0, 999_999).toString(36);
-    const mid = random.pick([
-      `${count}`,
-      `m${count}`,
-      Bun.randomUUIDv7(),
-      `${session}-${count}`,
-      crypto.randomUUID(),
-      `small ${random.int(0, 399)}`,
-      `é${count % 300}\u{1F600}`,
-      `${count}`.padStart(64, "0"),
-      random.pick(["!", "~".repeat(64), " ", "0"]),
-    ]);
-    const post = used.length > 0 && random.int(0, 4) === 0 ? { ...random.pick(used) } : { conv, sender, mid };
-    used.push(post);
-    yield post;
+    const kind = random.int(0, 9);
+    if (random.int(0, 30) === 0) session = random.int(0, 999_999).toString(36);
+    const length = 1 + random.int(0, 7);
+    const from = used.length > 0 && random.int(0, 4) === 0 ? random.int(0, used.length - 1) : null;
+    const burst =
+      from !== null
+        ? used.slice(from, from + length)
+        : Array.from({ length }, () => {
+            count++;
+            const mid = [
+              `${count}`,
+              `m${count}`,
+              Bun.randomUUIDv7(),
+              `${session}-${count}`,
+              crypto.randomUUID(),
+              `small ${random.int(0, 399)}`,
+              `é${count % 300}\u{1F600}`,
+              `${count}`.padStart(64, "0"),
+              random.pick(["!", "~".repeat(64), " ", "0"]),
+              null,
+            ][kind]!;
+            return { conv, sender, mid };
+          });
+    if (from === null) used.push(...burst);
+    yield* burst;
   }
 }
 
@@ -76,10 +83,11 @@ for (const seed of [1, 2, 3])
     const seqs = new Map<string, number>();
     const source = posts(random);
     let repeated = 0;
+    let rows = 0;
     for (let round = 0; round < 600; round++) {
       const batch = Array.from({ length: 1 + random.int(0, 19) }, () => source.next().value as Post);
       db.run("BEGIN");
-      const appended = await append(tx, draftsOf(batch));
+      const appended = await append(tx, ...messages(batch));
       if (random.int(0, 7) === 0) {
         tx.log.undo(0);
         db.run("ROLLBACK");
@@ -88,7 +96,8 @@ for (const seed of [1, 2, 3])
         db.run("COMMIT");
         tx.log.committed();
         const expected = batch.map(({ conv, sender, mid }) => {
-          const name = JSON.stringify([conv, sender, mid]);
+          const name = JSON.stringify([conv, sender, mid ?? rows]);
+          rows++;
           if (seqs.has(name)) repeated++;
           else {
             heads.set(conv, (heads.get(conv) ?? 0) + 1);
@@ -122,7 +131,7 @@ test("the mids of a sender who counts cost no row each", async () => {
   db.run("INSERT INTO user (name, password) VALUES ('a', ''), ('b', '')");
   const count = 3_200;
   db.run("BEGIN");
-  await append(tx, draftsOf(Array.from({ length: count }, (_, i) => ({ conv: "u:1-2", sender: 1, mid: `m${i}` }))));
+  await append(tx, ...messages(Array.from({ length: count }, (_, i) => ({ conv: "u:1-2", sender: 1, mid: `m${i}` }))));
   tx.log.record();
   tx.folder.fold(count);
   db.run("COMMIT");
@@ -151,8 +160,8 @@ test("a file of the first schema knows its mids after the migration", async () =
   old.close();
   const { db, tx } = open(file);
   db.run("BEGIN");
-  const again = draftsOf(["é", "b9", "a b", "b10", "b1", "b2"].map((mid) => ({ conv: "u:1-2", sender: 1, mid })));
-  expect((await append(tx, again)).seqs).toEqual([4, 3, 5, 2, 1, 6]);
+  const again = messages(["é", "b9", "a b", "b10", "b1", "b2"].map((mid) => ({ conv: "u:1-2", sender: 1, mid })));
+  expect((await append(tx, ...again)).seqs).toEqual([4, 3, 5, 2, 1, 6]);
   db.run("COMMIT");
   db.close();
 });

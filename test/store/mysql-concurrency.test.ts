@@ -71,7 +71,7 @@ test("no gap, no double, and every acknowledgement true, while connections are k
       });
       batch.push({ conv: groupConv(group), sender: outsider, text: `${name}/${n}/outside`, mid: undefined });
       try {
-        const { seqs, refused: told } = await store.append(messages(batch));
+        const { seqs, refused: told } = await store.append(...messages(batch));
         const bad = new Set(told.map(([index]) => index));
         refused += bad.size;
         for (const [i, { conv, text }] of batch.entries()) sent.push({ conv, text, seq: bad.has(i) ? 0 : seqs[i]! });
@@ -144,7 +144,7 @@ test("the same thing asked of two instances at once is done once", async () => {
   expect(opened.map(({ value }) => value?.epoch).sort((p, q) => p! - q!)).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
   expect(new Set(opened.map(({ value }) => value?.id)).size).toBe(1);
   const same = messages([{ conv: directConv(x, y), sender: x, text: "once", mid: "same" }]);
-  const sent = await both((store) => store.append(same));
+  const sent = await both((store) => store.append(...same));
   // The first row is the word with the friend.
   expect(sent.map(({ value }) => value?.seqs)).toEqual(Array(10).fill([2]));
   expect(sent.filter(({ value }) => value?.repeated.length === 0)).toHaveLength(1);

@@ -41,13 +41,13 @@ test("no statement of a loaded server scans a table", async () => {
   const direct = Array.from({ length: 60 }, (_, i) => ({ conv: directConv(i + 1, i + 2), sender: i + 1, text: "hi" }));
   const first = direct.map((each, i) => ({ ...each, mid: `new-${i}` }));
   const grouped = Array.from({ length: 60 }, (_, i) => ({ conv: groupConv(i + 1), sender: i + 1, text: "hi" }));
-  const { conversations } = await store.append(messages([...first, ...grouped]));
+  const { conversations } = await store.append(...messages([...first, ...grouped]));
   // Resends, new pairs and unknown ones.
   await store.append(
-    messages([...first, ...direct.map((each, i) => ({ ...each, conv: directConv(i + 1, 4_000 + i) }))]),
+    ...messages([...first, ...direct.map((each, i) => ({ ...each, conv: directConv(i + 1, 4_000 + i) }))]),
   );
-  await store.append(messages([{ conv: directConv(1, 999_999), sender: 1, text: "?" }]));
-  await other.append(messages([...first, ...grouped]));
+  await store.append(...messages([{ conv: directConv(1, 999_999), sender: 1, text: "?" }]));
+  await other.append(...messages([...first, ...grouped]));
   const opened = await store.openDevice(7, "phone", store.boot, false);
   const missing = await store.missingOf(7, opened.id);
   await store.openDevice(8, "phone", store.boot, true);

@@ -58,15 +58,15 @@ const transactions = async () =>
 test("row locks of a writer that stops before its COMMIT hold the others up for no longer than the lock wait", async () => {
   const [x, y] = [await user(), await user()];
   const conv = directConv(x, y);
-  await a.append(messages([{ conv, sender: x, text: "first" }]));
+  await a.append(...messages([{ conv, sender: x, text: "first" }]));
   forwarder.watch((data) => {
     if (data.includes("INSERT INTO message")) forwarder.swallow();
     return "pass";
   });
-  const stuck = a.append(messages([{ conv, sender: x, text: "stuck" }])).catch((error) => error);
+  const stuck = a.append(...messages([{ conv, sender: x, text: "stuck" }])).catch((error) => error);
   await until(() => transactions().then((count) => count > 0), "the locks are held");
   const startedAt = performance.now();
-  expect(await b.append(messages([{ conv, sender: y, text: "free" }]))).toMatchObject({ seqs: [2] });
+  expect(await b.append(...messages([{ conv, sender: y, text: "free" }]))).toMatchObject({ seqs: [2] });
   expect(performance.now() - startedAt).toBeLessThan(5_000);
   expect(await stuck).toBeInstanceOf(StoreError);
   expect(await rowsOf("stuck")).toEqual([]);
@@ -76,7 +76,7 @@ test("an instance that shuts down is told of, and its last commits are read", as
   const [x, y] = [await user(), await user()];
   const conv = directConv(x, y);
   await b.readCommits();
-  const { conversations } = await a.append(messages([{ conv, sender: x, text: "last" }]));
+  const { conversations } = await a.append(...messages([{ conv, sender: x, text: "last" }]));
   const { boot } = a;
   expect((await b.instances()).map((each) => each.boot).sort()).toEqual([boot, b.boot].sort());
   await a.close();
@@ -109,12 +109,12 @@ test("what the others commit is read once, each lane without holes; what was del
   const group = await a.createGroup(x, "readers", "");
   await b.readCommits();
   const { conversations } = await a.append(
-    messages([
+    ...messages([
       { conv: directConv(x, y), sender: x, text: "1" },
       { conv: groupConv(group), sender: x, text: "1" },
     ]),
   );
-  await a.append(messages([{ conv: directConv(x, y), sender: x, text: "2" }]));
+  await a.append(...messages([{ conv: directConv(x, y), sender: x, text: "2" }]));
   await a.joinGroup([y, 0, group], 1);
   const { heads, all } = await b.readCommits();
   expect(all).toBe(false);
@@ -127,7 +127,7 @@ test("what the others commit is read once, each lane without holes; what was del
   expect(await b.readCommits()).toEqual({ heads: [], all: false });
   expect((await a.readCommits()).heads).toEqual([]);
   expect(await b.headsOf([conversations[0]!])).toEqual([[conversations[0]!, 2]]);
-  await a.append(messages([{ conv: directConv(x, y), sender: x, text: "3" }]));
+  await a.append(...messages([{ conv: directConv(x, y), sender: x, text: "3" }]));
   await mariadb.admin(`DELETE FROM chat.commit_log WHERE boot = '${a.boot}'`);
   expect((await b.readCommits()).all).toBe(true);
   expect((await b.readCommits()).all).toBe(false);
@@ -136,10 +136,10 @@ test("what the others commit is read once, each lane without holes; what was del
 test("a conversation that is not there any more, as after a fail-over that lost commits, is made again", async () => {
   const [x, y] = [await user(), await user()];
   const conv = directConv(x, y);
-  const { conversations } = await a.append(messages([{ conv, sender: x, text: "lost with its row" }]));
+  const { conversations } = await a.append(...messages([{ conv, sender: x, text: "lost with its row" }]));
   await mariadb.admin(`DELETE FROM chat.message WHERE conversation = ${conversations[0]}`);
   await mariadb.admin(`DELETE FROM chat.conversation WHERE id = ${conversations[0]}`);
-  const again = await a.append(messages([{ conv, sender: x, text: "kept" }]));
+  const again = await a.append(...messages([{ conv, sender: x, text: "kept" }]));
   expect(again).toMatchObject({ seqs: [1], refused: [] });
   expect(again.conversations[0]).toBeGreaterThan(conversations[0]!);
 });
@@ -147,20 +147,20 @@ test("a conversation that is not there any more, as after a fail-over that lost 
 test("a commit whose caller was told that it is unknown is stored once, and read by its own instance", async () => {
   const [x, y] = [await user(), await user()];
   const conv = directConv(x, y);
-  await a.append(messages([{ conv, sender: x, text: "first" }]));
+  await a.append(...messages([{ conv, sender: x, text: "first" }]));
   forwarder.watch((data) => {
     if (!data.includes("INSERT INTO message")) return "pass";
     // The COMMIT arrives, but from then on nothing else does.
     setTimeout(() => forwarder.swallow(), 0);
     return "cut";
   });
-  const unknown = await a.append(messages([{ conv, sender: x, text: "unknown", mid: "u" }])).catch((error) => error);
+  const unknown = await a.append(...messages([{ conv, sender: x, text: "unknown", mid: "u" }])).catch((error) => error);
   expect(unknown).toBeInstanceOf(StoreError);
   forwarder.watch(() => "pass");
   forwarder.heal();
   await until(
     () =>
-      a.append(messages([{ conv, sender: x, text: "unknown", mid: "u" }])).then(
+      a.append(...messages([{ conv, sender: x, text: "unknown", mid: "u" }])).then(
         (r) => r.seqs[0] === 2,
         () => false,
       ),
@@ -173,19 +173,19 @@ test("a commit whose caller was told that it is unknown is stored once, and read
 test("an instance without contact is taken over, and its batches and cursors change nothing", async () => {
   const [x, y] = [await user(), await user()];
   const conv = directConv(x, y);
-  const { conversations } = await a.append(messages([{ conv, sender: x, text: "before" }]));
+  const { conversations } = await a.append(...messages([{ conv, sender: x, text: "before" }]));
   const device = await a.openDevice(y, "", a.boot);
   const { boot } = a;
   await settled();
   forwarder.swallow();
-  const under = a.append(messages([{ conv, sender: x, text: "under way" }])).catch((error) => error);
+  const under = a.append(...messages([{ conv, sender: x, text: "under way" }])).catch((error) => error);
   expect(a.leaseValid()).toBe(true);
   await until(() => dead.includes(boot), "the other instance takes it over", 15_000);
   expect(a.leaseValid()).toBe(false);
   expect(await under).toBeInstanceOf(StoreError);
   forwarder.heal();
   const saved = a.saveCursors([[device.id, device.epoch, [[conversations[0]!, 1]]]]).catch((error) => error);
-  const late = a.append(messages([{ conv, sender: x, text: "too late" }])).catch((error) => error);
+  const late = a.append(...messages([{ conv, sender: x, text: "too late" }])).catch((error) => error);
   expect(await late).toBeInstanceOf(StoreError);
   expect(await saved).toBeInstanceOf(StoreError);
   await until(() => lost === 1, "it learns of it");
@@ -194,12 +194,12 @@ test("an instance without contact is taken over, and its batches and cursors cha
   const opened = await b.openDevice(y, "", b.boot, false);
   expect(opened).toMatchObject({ id: device.id, epoch: 2, from: "" });
   expect((await b.missingOf(y, device.id)).behind).toEqual([[conversations[0]!, conv, 0, 1]]);
-  expect(await b.append(messages([{ conv, sender: x, text: "after" }]))).toMatchObject({ seqs: [2] });
+  expect(await b.append(...messages([{ conv, sender: x, text: "after" }]))).toMatchObject({ seqs: [2] });
 
   await a.restart();
   expect(a.boot).not.toBe(boot);
   expect(a.leaseValid()).toBe(true);
-  expect(await a.append(messages([{ conv, sender: x, text: "again" }]))).toMatchObject({ seqs: [3] });
+  expect(await a.append(...messages([{ conv, sender: x, text: "again" }]))).toMatchObject({ seqs: [3] });
   expect(lost).toBe(1);
 }, 40_000);
 
@@ -217,7 +217,7 @@ test("where the database does not end them, the survivor does: with MySQL, which
   const first = messages([{ conv, sender: x, text: "first of two", mid: "first" }]);
   await until(
     () =>
-      a.append(first).then(
+      a.append(...first).then(
         () => true,
         () => false,
       ),
@@ -229,7 +229,7 @@ test("where the database does not end them, the survivor does: with MySQL, which
   });
   let state = "under way";
   const stuck = a
-    .append(messages([{ conv, sender: x, text: "never" }]))
+    .append(...messages([{ conv, sender: x, text: "never" }]))
     .catch((error) => error)
     .finally(() => {
       state = `over, the lease being ${a.leaseValid() ? "" : "in"}valid`;
@@ -242,7 +242,7 @@ test("where the database does not end them, the survivor does: with MySQL, which
   const startedAt = performance.now();
   await until(
     () =>
-      b.append(free).then(
+      b.append(...free).then(
         ({ seqs }) => seqs[0] === 2,
         () => false,
       ),
@@ -257,7 +257,7 @@ test("where the database does not end them, the survivor does: with MySQL, which
 
 test("what is no batch changes nothing either, once its boot is fenced", async () => {
   const [x, y] = [await user(), await user()];
-  const { conversations } = await b.append(messages([{ conv: directConv(x, y), sender: x, text: "read me" }]));
+  const { conversations } = await b.append(...messages([{ conv: directConv(x, y), sender: x, text: "read me" }]));
   const { id, epoch } = await a.openDevice(y, "", a.boot);
   await mariadb.admin(`UPDATE chat.lane SET fenced = 1 WHERE boot = '${a.boot}'`);
   const saved = await a.saveCursors([[id, epoch, [[conversations[0]!, 1]]]]).catch((error) => error);
@@ -313,12 +313,12 @@ test("after a restart of the database, somebody else's connection of an old numb
 test("while the database is away calls are refused in time, and then the same boot goes on", async () => {
   const [x, y] = [await user(), await user()];
   const conv = directConv(x, y);
-  await b.append(messages([{ conv, sender: x, text: "before" }]));
+  await b.append(...messages([{ conv, sender: x, text: "before" }]));
   const { boot } = b;
   await mariadb.kill();
   const startedAt = performance.now();
   const refused = await Promise.allSettled([
-    b.append(messages([{ conv, sender: x, text: "away", mid: "m" }])),
+    b.append(...messages([{ conv, sender: x, text: "away", mid: "m" }])),
     b.credentials("id", x),
     b.joinGroup([x, 0, 1], 1),
     a.saveCursors([[1, 1, [[1, 1]]]]),
@@ -331,7 +331,7 @@ test("while the database is away calls are refused in time, and then the same bo
   const again = messages([{ conv, sender: x, text: "away", mid: "m" }]);
   await until(
     () =>
-      b.append(again).then(
+      b.append(...again).then(
         ({ seqs }) => seqs[0] === 2,
         () => false,
       ),

@@ -31,19 +31,21 @@ test("a message over max_allowed_packet is refused alone, and those around it ar
   list[4]!.text = "x".repeat(PACKET);
   // Within the limit before it is escaped.
   list[7]!.text = "'".repeat(PACKET * 0.6);
-  const { seqs, refused } = await store.append(messages(list));
+  const { seqs, refused } = await store.append(...messages(list));
   expect(refused.map(([index, errno]) => [index, errno])).toEqual([
     [4, Errno.tooLarge],
     [7, Errno.tooLarge],
   ]);
   expect(seqs).toEqual([1, 1, 2, 2, 0, 3, 3, 0, 4]);
-  expect((await store.append(messages(list.filter((_, i) => i !== 4 && i !== 7)))).seqs).toEqual([1, 1, 2, 2, 3, 3, 4]);
+  expect((await store.append(...messages(list.filter((_, i) => i !== 4 && i !== 7)))).seqs).toEqual([
+    1, 1, 2, 2, 3, 3, 4,
+  ]);
 });
 
 test("a batch larger than a packet is stored whole, and read back in pages", async () => {
   const { conv, sender, receiver } = await pair();
   const list = Array.from({ length: 30 }, (_, i) => ({ conv, sender, text: `${i}${"ä😀".repeat(20_000)}` }));
-  const { seqs, refused, conversations } = await store.append(messages(list));
+  const { seqs, refused, conversations } = await store.append(...messages(list));
   expect(refused).toEqual([]);
   expect(seqs).toEqual(list.map((_, i) => i + 1));
   const read: string[] = [];
@@ -69,7 +71,7 @@ test("texts that look like statements, and every kind of character, are only tex
     "\u0000\u001a\b\r\n",
     "/*!50000 x*/",
   ];
-  const { conversations } = await store.append(messages(texts.map((text) => ({ conv, sender, text, mid: text }))));
+  const { conversations } = await store.append(...messages(texts.map((text) => ({ conv, sender, text, mid: text }))));
   const { rows } = await store.backlog([receiver, 0], [[conversations[0]!, 0]], 100, 100_000);
   expect(rows.map((row) => [row[5], row[7]])).toEqual(texts.map((text) => [text, text]));
   const name = "o'\\\"; --";

@@ -1,7 +1,7 @@
 // Opens stores of several instances on one MariaDB, and writes to them, for the tests beside this file.
 import type { Shared } from "../../src/db/db.ts";
 import { type MysqlOptions, openMysqlStore } from "../../src/db/mysql.ts";
-import type { Drafts } from "../../src/model/message.ts";
+import { draftsOf } from "../../src/model/drafts.ts";
 import { writers } from "../../src/model/plan.ts";
 import { operations, type Store } from "../../src/model/store.ts";
 import { MsgId } from "../../src/protocol.ts";
@@ -23,12 +23,10 @@ export function through(url: string, port: number): string {
   return other.href;
 }
 
-export const messages = (list: { conv: string; sender: number; text: string; mid?: string }[]): Drafts => ({
-  convs: list.map(({ conv }) => conv),
-  kinds: list.map(({ conv }) => (conv.startsWith("g") ? MsgId.groupChat : MsgId.chat)),
-  senders: list.map(({ sender }) => sender),
-  devices: list.map(() => 0),
-  mids: list.map(({ mid }) => mid ?? null),
-  times: list.map(() => 1_000),
-  texts: list.map(({ text }) => text),
-});
+export const messages = (list: { conv: string; sender: number; text: string; mid?: string }[]) =>
+  draftsOf(
+    list.map(({ conv, sender, text, mid = null }) => {
+      const kind = conv.startsWith("g") ? MsgId.groupChat : MsgId.chat;
+      return { conv, kind, sender, device: 0, mid, time: 1_000, text };
+    }),
+  );

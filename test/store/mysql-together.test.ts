@@ -100,7 +100,7 @@ test("what is read together is each one's own", async () => {
   await a.addFriend([y, 0, z], "", 1);
   const group = await a.createGroup(y, "together", "");
   await a.joinGroup([z, 0, group], 1);
-  await a.append(messages([{ conv: directConv(y, z), sender: y, text: "hi" }]));
+  await a.append(...messages([{ conv: directConv(y, z), sender: y, text: "hi" }]));
   const devices = new Map((await rows()).map(({ id, user_id }) => [user_id, id]));
   const read = async (id: number) =>
     Promise.all([

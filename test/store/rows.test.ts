@@ -1,13 +1,14 @@
-// Rows column by column, as JSON: they come back as they were, people see them in the view, and what an older version wrote
-// row by row is read as well.
+// Rows column by column, as JSON: they come back as they were, people see them in the view, and what older versions wrote,
+// row by row and without series, is read as well.
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import { join } from "node:path";
 import initial from "../../sql/sqlite/0001-initial.sql" with { type: "text" };
 import ranges from "../../sql/sqlite/0002-mid-ranges.sql" with { type: "text" };
 import type { LogRow } from "../../src/db/db.ts";
+import { type Series, single } from "../../src/db/series.ts";
 import { APPLICATION_ID, openDatabase, SCHEMA_VERSION } from "../../src/db/sqlite-migrate.ts";
-import { decodeRows, encodeRows } from "../../src/db/sqlite-rows.ts";
+import { decodeRows, encodeSeries } from "../../src/db/sqlite-rows.ts";
 import { SqliteTx } from "../../src/db/sqlite-tx.ts";
 import { MsgId } from "../../src/protocol.ts";
 import { temporaryFolder } from "../harness.ts";
@@ -27,14 +28,31 @@ const others: LogRow[] = [
   [2, 2, MsgId.chat, 7, 4, "m2", TS, "three"],
 ];
 
+/** Rows that differ in seq, mid and body alone, as a series. */
+function together(...rows: LogRow[]): Series {
+  const [first, last] = [single(rows[0]!), single(rows.at(-1)!)];
+  const [mids, bodies] = [5, 7].map((at) => rows.map((row) => JSON.stringify(row[at])).join());
+  return { ...first, count: rows.length, top: last.top, mids: mids!, bodies: bodies! };
+}
+const mine = Array.from({ length: 5 }, (_, i): LogRow => [1, i + 6, MsgId.chat, 7, 4, `m${i}`, TS + 4, `text "${i}"`]);
+const theirs = Array.from({ length: 3 }, (_, i): LogRow => [1, i + 11, MsgId.chat, 8, 3, null, TS + 4, `${i}`]);
+
 test("rows come back as they were", () => {
   for (const rows of [chat, others, chat.slice(2, 3), [...others, ...chat], chat.toReversed()])
-    expect(decodeRows(encodeRows(rows))).toEqual(rows);
+    expect(decodeRows(encodeSeries(rows.map(single)))).toEqual(rows);
+  const series = [single(chat[4]!), together(...mine), together(...theirs), single(others[0]!)];
+  for (const all of [series, series.toReversed(), series.slice(1, 2), series.slice(1, 3)])
+    expect(decodeRows(encodeSeries(all)).length).toBe(all.reduce((sum, { count }) => sum + count, 0));
+  expect(decodeRows(encodeSeries(series))).toEqual([chat[4]!, ...mine, ...theirs, others[0]!]);
+  expect(decodeRows(encodeSeries(series.toReversed()))).toEqual([others[0]!, ...theirs, ...mine, chat[4]!]);
 });
 
-test("what all rows have in common takes the space of one", () => {
+test("what all rows have in common takes the space of one, and what a series has that of one number", () => {
   const rows = Array.from({ length: 50 }, (_, i): LogRow => [1, i + 1, MsgId.chat, 7, 4, null, TS, "text"]);
-  expect(encodeRows(rows).length).toBeLessThan(encodeRows(rows.slice(0, 1)).length + 50 * 16);
+  const sizeOf = (...all: Series[]) => encodeSeries(all).length;
+  const one = sizeOf(single(rows[0]!));
+  expect(sizeOf(...rows.map(single))).toBeLessThan(one + 50 * 16);
+  expect(sizeOf(together(...rows))).toBeLessThan(one + 50 * 12 + 8);
 });
 
 /** A file as the second schema left it: rows by row, some folded, some in the journal, and some of these in both. */
@@ -55,6 +73,24 @@ function older(): string {
   return file;
 }
 
+test("what the third schema left, each row by itself, is read", async () => {
+  const db = openDatabase(join(temporaryFolder(), "chat.db"));
+  const rows: LogRow[] = [
+    [1, 1, MsgId.chat, 7, 4, "m1", TS, "one"],
+    [1, 2, MsgId.chat, 8, 3, null, TS, "two"],
+    [1, 3, MsgId.chat, 7, 4, "m2", TS + 5, "three"],
+  ];
+  const record = `[[1,1,${MsgId.chat},7,4,${TS}],[],[0,1,2],[],[0,1,0],[0,-1,0],["m1",null,"m2"],[0,0,5],["one","two","three"]]`;
+  db.run("INSERT INTO conversation (kind, lo, hi, last_seq) VALUES (0, 7, 8, 0)");
+  db.run("INSERT INTO journal (rows) VALUES (?)", [record]);
+  expect(decodeRows(record)).toEqual(rows);
+  expect(inView(db)).toEqual(rows);
+  const tx = new SqliteTx(db);
+  tx.log.replay();
+  expect(await tx.log.page(1, 1, 100, 100_000)).toEqual(rows.slice(1));
+  db.close();
+});
+
 const inView = (db: Database) => db.query("SELECT * FROM message ORDER BY conversation, seq").values() as LogRow[];
 const sorted = (rows: LogRow[]) => rows.toSorted((a, b) => a[0] - b[0] || a[1] - b[1]);
 
@@ -71,12 +107,13 @@ test("an older file's rows are read, and what follows is written column by colum
     [3, 2, MsgId.chat, 10, 5, "m1", TS + 2, "four"],
     [1, 6, MsgId.chat, 8, 3, "m9", TS + 3, "five"],
   ];
+  const series = [7, 8, 9].map((seq): LogRow => [1, seq, MsgId.chat, 7, 4, `x${seq}`, TS + 4, `"${seq}"`]);
   db.run("BEGIN");
-  expect(await tx.log.append(next)).toBe(true);
+  expect(await tx.log.append([...next.map(single), together(...series)])).toBe(true);
   tx.log.record();
   db.run("COMMIT");
   tx.log.committed();
-  const expected = sorted([...chat, ...others, ...next]);
+  const expected = sorted([...chat, ...others, ...next, ...series]);
   expect(inView(db)).toEqual(expected);
   db.run("BEGIN");
   tx.folder.fold(1_000);

@@ -1,7 +1,7 @@
 // What every store must do, whichever database is behind it: run by one test file for each.
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { LogRow } from "../../src/db/db.ts";
-import type { Drafts } from "../../src/model/message.ts";
+import { draftsOf } from "../../src/model/drafts.ts";
 import type { Store } from "../../src/model/store.ts";
 import { ChatError, directConv, Errno, groupConv, MsgId } from "../../src/protocol.ts";
 
@@ -18,15 +18,13 @@ interface Draft {
   kind?: number;
 }
 
-const drafts = (...list: Draft[]): Drafts => ({
-  convs: list.map(({ conv }) => conv),
-  kinds: list.map(({ kind, conv }) => kind ?? (conv.startsWith("g") ? MsgId.groupChat : MsgId.chat)),
-  senders: list.map(({ sender }) => sender),
-  devices: list.map(({ device }) => device ?? 0),
-  mids: list.map(({ mid }) => mid ?? null),
-  times: list.map(({ ts }) => ts ?? 1_000),
-  texts: list.map(({ text }) => text),
-});
+const drafts = (...list: Draft[]) =>
+  draftsOf(
+    list.map(({ conv, sender, text, mid = null, device = 0, ts = 1_000, kind }) => {
+      const usual = conv.startsWith("g") ? MsgId.groupChat : MsgId.chat;
+      return { conv, kind: kind ?? usual, sender, device, mid, time: ts, text };
+    }),
+  );
 
 const errnoOf = async (work: Promise<unknown>): Promise<number> => {
   try {
@@ -103,13 +101,15 @@ export function storeSuite(name: string, open: Open): void {
       const [a, b, c] = [await user(), await user(), await user()];
       const [ab, ac] = [directConv(a, b), directConv(a, c)];
       const first = await store.append(
-        drafts(
+        ...drafts(
           { conv: ab, sender: a, text: "1" },
           { conv: ac, sender: a, text: "1" },
           { conv: ab, sender: b, text: "2" },
         ),
       );
-      const second = await store.append(drafts({ conv: ab, sender: b, text: "3" }, { conv: ac, sender: c, text: "2" }));
+      const second = await store.append(
+        ...drafts({ conv: ab, sender: b, text: "3" }, { conv: ac, sender: c, text: "2" }),
+      );
       expect(first.seqs).toEqual([1, 1, 2]);
       expect(second.seqs).toEqual([3, 2]);
       const rows = await readAll(b, 0, [[first.conversations[0]!, 0]]);
@@ -129,7 +129,7 @@ export function storeSuite(name: string, open: Open): void {
         text: `${i}`,
         mid: `m${i}`,
       }));
-      const { seqs, conversations, refused } = await store.append(drafts(...list));
+      const { seqs, conversations, refused } = await store.append(...drafts(...list));
       expect(refused).toEqual([]);
       for (let k = 0; k < 20; k++) {
         const mine = list.map((_, i) => i).filter((i) => (i * 7) % 20 === k);
@@ -144,13 +144,13 @@ export function storeSuite(name: string, open: Open): void {
       const conv = directConv(a, b);
       const message = { conv, sender: a, text: "once", mid: "m", ts: 5_000 };
       const first = await store.append(
-        drafts(message, { ...message, ts: 6_000 }, { conv, sender: b, text: "own", mid: "m" }),
+        ...drafts(message, { ...message, ts: 6_000 }, { conv, sender: b, text: "own", mid: "m" }),
       );
       expect(first.seqs).toEqual([1, 1, 2]);
       expect(first.repeated).toEqual([[1, 5_000]]);
       await store.close();
       store = await open();
-      const again = await store.append(drafts({ conv, sender: a, text: "new" }, { ...message, ts: 7_000 }));
+      const again = await store.append(...drafts({ conv, sender: a, text: "new" }, { ...message, ts: 7_000 }));
       expect(again.seqs).toEqual([3, 1]);
       expect(again.repeated).toEqual([[1, 5_000]]);
       expect((await readAll(b, 0, [[first.conversations[0]!, 0]])).map((row) => row[7])).toEqual([
@@ -163,9 +163,9 @@ export function storeSuite(name: string, open: Open): void {
     test("a mid used for another message is refused, and what was with it in the batch is stored", async () => {
       const [a, b] = [await user(), await user()];
       const conv = directConv(a, b);
-      await store.append(drafts({ conv, sender: a, text: "first", mid: "x" }));
+      await store.append(...drafts({ conv, sender: a, text: "first", mid: "x" }));
       const { seqs, refused } = await store.append(
-        drafts(
+        ...drafts(
           { conv, sender: a, text: "before" },
           { conv, sender: a, text: "other", mid: "x" },
           { conv, sender: a, text: "after", mid: "y" },
@@ -183,14 +183,14 @@ export function storeSuite(name: string, open: Open): void {
         { conv: directConv(a, b), sender: a, text: "3", mid: "k " },
         { conv: directConv(a, c), sender: a, text: "4", mid: "k" },
       ];
-      expect((await store.append(drafts(...list))).seqs).toEqual([1, 2, 3, 1]);
+      expect((await store.append(...drafts(...list))).seqs).toEqual([1, 2, 3, 1]);
     });
 
     test("unknown receivers, unknown groups and strangers are refused one by one", async () => {
       const [a, b] = [await user(), await user()];
       const group = await store.createGroup(b, "closed", "");
       const { seqs, refused } = await store.append(
-        drafts(
+        ...drafts(
           { conv: directConv(a, 999_999), sender: a, text: "?" },
           { conv: groupConv(999_999), sender: a, text: "?" },
           { conv: groupConv(group), sender: a, text: "?" },
@@ -209,7 +209,7 @@ export function storeSuite(name: string, open: Open): void {
       const [a, b] = [await user(), await user()];
       const conv = directConv(a, b);
       const { conversations } = await store.append(
-        drafts({ conv, sender: a, text: "1" }, { conv, sender: a, text: "2" }, { conv, sender: a, text: "3" }),
+        ...drafts({ conv, sender: a, text: "1" }, { conv, sender: a, text: "2" }, { conv, sender: a, text: "3" }),
       );
       const phone = await openDevice(b, "phone", "boot");
       expect(phone).toMatchObject({ epoch: 1, offline: 3, behind: [[conversations[0]!, conv, 0, 3]] });
@@ -224,7 +224,7 @@ export function storeSuite(name: string, open: Open): void {
       const [a, b] = [await user(), await user()];
       const conv = directConv(a, b);
       const { conversations } = await store.append(
-        drafts(...Array.from({ length: 9 }, (_, i) => ({ conv, sender: a, text: `${i}` }))),
+        ...drafts(...Array.from({ length: 9 }, (_, i) => ({ conv, sender: a, text: `${i}` }))),
       );
       const { id } = await openDevice(b, "", "boot");
       const cursor = conversations[0]!;
@@ -262,7 +262,7 @@ export function storeSuite(name: string, open: Open): void {
         sender: a,
         text: "",
       }));
-      const { conversations } = await store.append(drafts(...list));
+      const { conversations } = await store.append(...drafts(...list));
       const heads = await store.headsOf(conversations.slice(0, 2));
       expect(heads.sort((p, q) => q[1] - p[1])).toEqual([
         [conversations[0]!, 2],
@@ -275,7 +275,7 @@ export function storeSuite(name: string, open: Open): void {
       const device = await openDevice(a, "", "boot");
       const conv = directConv(a, b);
       await store.append(
-        drafts({ conv, sender: a, device: device.id, text: "mine" }, { conv, sender: b, text: "yours" }),
+        ...drafts({ conv, sender: a, device: device.id, text: "mine" }, { conv, sender: b, text: "yours" }),
       );
       expect((await openDevice(a, "", "boot")).offline).toBe(1);
     });
@@ -289,7 +289,7 @@ export function storeSuite(name: string, open: Open): void {
         text: `${i}`,
         ts: 10_000 + i,
       }));
-      await store.append(drafts(...list));
+      await store.append(...drafts(...list));
       const { id, behind, offline } = await openDevice(a, "", "boot");
       expect(offline).toBe(1_200);
       const rows = await readAll(
@@ -301,7 +301,7 @@ export function storeSuite(name: string, open: Open): void {
       expect(rows.map((row) => row[7])).toEqual(list.map(({ text }) => text));
       const [x, y] = [await user(), await user()];
       const back = [50, 20, 60].map((ts) => ({ conv: directConv(x, y), sender: x, text: `${ts}`, ts }));
-      const { conversations } = await store.append(drafts(...back));
+      const { conversations } = await store.append(...drafts(...back));
       expect((await readAll(y, 0, [[conversations[0]!, 0]], 2)).map((row) => row[1])).toEqual([1, 2, 3]);
     });
 
@@ -310,7 +310,7 @@ export function storeSuite(name: string, open: Open): void {
       const conv = directConv(a, b);
       const large = "x".repeat(60_000);
       const { conversations } = await store.append(
-        drafts(...Array.from({ length: 10 }, () => ({ conv, sender: a, text: large }))),
+        ...drafts(...Array.from({ length: 10 }, () => ({ conv, sender: a, text: large }))),
       );
       const { rows, found } = await store.backlog([b, 0], [[conversations[0]!, 0]], 100, 100_000);
       expect(rows.map((row) => row[1])).toEqual([1, 2]);
@@ -318,28 +318,70 @@ export function storeSuite(name: string, open: Open): void {
       expect((await store.backlog([b, 0], [[conversations[0]!, 2]], 100, 1)).rows.map((row) => row[1])).toEqual([3]);
     });
 
-    test("one time for a whole batch is the time of each of its messages", async () => {
-      const [a, b, c] = [await user(), await user(), await user()];
-      const convs = [directConv(a, b), directConv(a, c), directConv(a, b), directConv(a, c)];
-      const batch = drafts(...convs.map((conv) => ({ conv, sender: a, text: "together" })));
-      const { conversations } = await store.append({ ...batch, times: [5_000] });
-      const ofB = await readAll(b, 0, [[conversations[0]!, 0]]);
-      const ofC = await readAll(c, 0, [[conversations[1]!, 0]]);
-      expect([...ofB, ...ofC].map((row) => row[6])).toEqual([5_000, 5_000, 5_000, 5_000]);
+    test("messages that come together are stored, read, repeated and refused one by one", async () => {
+      const [a, b] = [await user(), await user()];
+      const conv = directConv(a, b);
+      const numbered = (from: number, to: number, text = "text") =>
+        Array.from({ length: to - from + 1 }, (_, i) => ({
+          conv,
+          sender: a,
+          device: 5,
+          text: `${text} ${from + i}`,
+          mid: `m${100 + from + i}`,
+        }));
+      const { seqs, conversations } = await store.append(...drafts(...numbered(1, 40)));
+      expect(seqs).toEqual(Array.from({ length: 40 }, (_, i) => 1 + i));
+      const texts = (await readAll(b, 0, [[conversations[0]!, 17]], 6)).map((row) => [row[1], row[5], row[7]]);
+      expect(texts).toEqual(numbered(18, 40).map(({ mid, text }, i) => [18 + i, mid, text]));
+      const again = await store.append(...drafts(...numbered(31, 50)));
+      expect(again.seqs).toEqual(Array.from({ length: 20 }, (_, i) => 31 + i));
+      expect(again.repeated).toEqual(Array.from({ length: 10 }, (_, i) => [i, 1_000]));
+      const other = await store.append(...drafts(...numbered(49, 52, "another text")));
+      expect(other.seqs).toEqual([0, 0, 51, 52]);
+      expect(other.refused.map(([index, errno]) => [index, errno])).toEqual([
+        [0, Errno.invalidField],
+        [1, Errno.invalidField],
+      ]);
+      const unknown = await store.append(
+        ...drafts(
+          ...[60, 61, 62].map((n) => ({ conv: groupConv(999_999), sender: a, text: `${n}` })),
+          ...numbered(53, 53),
+          ...numbered(60, 61).map((each) => ({ ...each, conv: directConv(a, 999_999) })),
+        ),
+      );
+      expect(unknown.seqs).toEqual([0, 0, 0, 53, 0, 0]);
+      expect(unknown.refused.map(([index, errno]) => [index, errno])).toEqual(
+        [0, 1, 2, 4, 5].map((index) => [index, Errno.notFound]),
+      );
+      const nameless = Array.from({ length: 3 }, (_, n) => ({ conv: directConv(b, 999_999), sender: b, text: `${n}` }));
+      expect((await store.append(...drafts(...nameless))).refused.map(([index]) => index)).toEqual([0, 1, 2]);
+      // Not to the device that sent them.
+      const { rows } = await store.backlog([a, 6], [[conversations[0]!, 50]], 100, 100_000);
+      expect(rows.map((row) => row[7])).toEqual(["another text 51", "another text 52", "text 53"]);
+      const unsent = async (device: number) => (await store.missingOf(a, device)).offline;
+      expect([await unsent(5), await unsent(6)]).toEqual([0, 53]);
     });
 
     test("every text comes back as it was written", async () => {
       const [a, b] = [await user(), await user()];
       const conv = directConv(a, b);
-      const texts = ["", "\u0000", "naïve 😀 \u2028", '"\\', "'; DROP TABLE user; --", "x".repeat(65_000)];
+      const texts = [
+        "",
+        "\u0000",
+        "naïve 😀 \u2028",
+        "two\nlines\r\n",
+        '"\\',
+        "'; DROP TABLE user; --",
+        "x".repeat(65_000),
+      ];
       const { conversations } = await store.append(
-        drafts(...texts.map((text, i) => ({ conv, sender: a, text, mid: `${text.slice(0, 60)}${i}` }))),
+        ...drafts(...texts.map((text, i) => ({ conv, sender: a, text, mid: `${text.slice(0, 60)}${i}` }))),
       );
       expect((await readAll(b, 0, [[conversations[0]!, 0]])).map((row) => row[7])).toEqual(texts);
       const repeated = await store.append(
-        drafts(...texts.map((text, i) => ({ conv, sender: a, text, mid: `${text.slice(0, 60)}${i}` }))),
+        ...drafts(...texts.map((text, i) => ({ conv, sender: a, text, mid: `${text.slice(0, 60)}${i}` }))),
       );
-      expect(repeated.seqs).toEqual([1, 2, 3, 4, 5, 6]);
+      expect(repeated.seqs).toEqual([1, 2, 3, 4, 5, 6, 7]);
     });
 
     test("friends: one-way, once, told by a row of the conversation", async () => {
@@ -351,13 +393,13 @@ export function storeSuite(name: string, open: Open): void {
       expect((await store.friendsOf(a)).map(([id]) => id)).toEqual([b]);
       expect(await store.friendsOf(b)).toEqual([]);
       expect(await store.listedBy(b)).toEqual([a]);
-      expect((await store.append(drafts({ conv: directConv(a, b), sender: b, text: "hello" }))).seqs).toEqual([2]);
+      expect((await store.append(...drafts({ conv: directConv(a, b), sender: b, text: "hello" }))).seqs).toEqual([2]);
     });
 
     test("groups: members, pages, and a join that does not bring what was before", async () => {
       const [a, b, c] = [await user(), await user(), await user()];
       const id = await store.createGroup(a, "hikers", "on foot");
-      const before = await store.append(drafts({ conv: groupConv(id), sender: a, text: "before" }));
+      const before = await store.append(...drafts({ conv: groupConv(id), sender: a, text: "before" }));
       const { row, group, version } = await store.joinGroup([b, 0, id], 9_000);
       expect(row.slice(1, 4)).toEqual([2, MsgId.joinGroup, b]);
       expect(group).toMatchObject({ id, name: "hikers", description: "on foot", count: 2 });
@@ -372,7 +414,7 @@ export function storeSuite(name: string, open: Open): void {
       expect((await store.membersPage(a, id, a, 10)).map(([member]) => member)).toEqual([b]);
       expect((await store.membersPage(a, id, 0, 1)).map(([member]) => member)).toEqual([a]);
       expect(await store.memberIds(before.conversations[0]!)).toEqual({ version, ids: [a, b] });
-      const after = await store.append(drafts({ conv: groupConv(id), sender: b, text: "after" }));
+      const after = await store.append(...drafts({ conv: groupConv(id), sender: b, text: "after" }));
       expect(after.memberVersions).toEqual([[before.conversations[0]!, version]]);
       const { behind } = await openDevice(b, "", "boot");
       expect(behind).toEqual([[before.conversations[0]!, groupConv(id), 1, 3]]);
@@ -386,7 +428,7 @@ export function storeSuite(name: string, open: Open): void {
       const done = await Promise.allSettled([
         store.createUser(taken, "hash"),
         store.createUser(taken, "hash"),
-        store.append(drafts({ conv: directConv(a, b), sender: a, text: "stored" })),
+        store.append(...drafts({ conv: directConv(a, b), sender: a, text: "stored" })),
         store.addFriend([a, 0, 999_999], "", 1),
       ]);
       const statuses = done.map(({ status }) => status);

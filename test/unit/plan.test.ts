@@ -1,27 +1,26 @@
 import { expect, test } from "bun:test";
-import type { Drafts } from "../../src/model/message.ts";
+import { draftsOf, messagesOf } from "../../src/model/drafts.ts";
 import { writers } from "../../src/model/plan.ts";
 
-const batch = (times: number[]): Drafts => ({
-  convs: ["u:1-2", "u:1-3"],
-  kinds: [1004, 1004],
-  senders: [1, 1],
-  devices: [7, 7],
-  mids: ["a", null],
-  times,
-  texts: ["one", "two"],
+const message = (conv: string, mid: string | null, time: number, text: string) => ({
+  conv,
+  kind: 1004,
+  sender: 1,
+  device: 7,
+  mid,
+  time,
+  text,
 });
+const first = [
+  message("u:1-2", "a1", 5_000, "one"),
+  message("u:1-2", "a2", 5_000, "two"),
+  message("u:1-3", null, 5_000, ""),
+];
+const second = [message("u:1-2", "a3", 6_000, "three"), message("u:1-2", null, 7_000, "four")];
 
-test("batches that are divided and put together anew keep each message's own time, said once or for each", () => {
+test("batches that are divided and put together anew keep each message as it is", () => {
   const { rowsOf, batchOf } = writers.batches;
-  const together = batchOf([...rowsOf(batch([5_000])).reverse(), ...rowsOf(batch([6_000, 7_000]))]);
-  expect(together).toEqual({
-    convs: ["u:1-3", "u:1-2", "u:1-2", "u:1-3"],
-    kinds: [1004, 1004, 1004, 1004],
-    senders: [1, 1, 1, 1],
-    devices: [7, 7, 7, 7],
-    mids: [null, "a", "a", null],
-    times: [5_000, 5_000, 6_000, 7_000],
-    texts: ["two", "one", "one", "two"],
-  });
+  expect(rowsOf(draftsOf(first))).toEqual(first);
+  const together = batchOf([...rowsOf(draftsOf(first)).reverse(), ...rowsOf(draftsOf(second))]);
+  expect([...messagesOf(...together)]).toEqual([...first.toReversed(), ...second]);
 });
