@@ -15,9 +15,8 @@ export interface Series {
   low: string | null;
   /** The last row's. */
   top: string | null;
-  /** A JSON array without its brackets. */
-  mids: string;
-  /** The same. */
+  /** As JSON, see `innerOf`; null: none has any. */
+  mids: string | null;
   bodies: string;
 }
 
@@ -32,21 +31,24 @@ export const lastSeq = ({ seq, count }: Series): number => seq + count - 1;
 
 /** A row as a series of its own. */
 export function single([conversation, seq, kind, sender, device, mid, ts, body]: LogRow): Series {
-  const [mids, bodies] = [quoted(mid), quoted(body)];
+  const [mids, bodies] = [mid === null ? null : escaped(mid), escaped(body)];
   return { conversation, seq, count: 1, kind, sender, device, ts, low: mid, top: mid, mids, bodies };
 }
 
 export function rowsOf({ conversation, seq, kind, sender, device, ts, mids, bodies }: Series): LogRow[] {
-  const all = parseList<string | null>(mids);
-  return parseList<string>(bodies).map((body, i) => [conversation, seq + i, kind, sender, device, all[i]!, ts, body]);
+  const all = mids === null ? [] : listOf(mids);
+  return listOf(bodies).map((body, i) => [conversation, seq + i, kind, sender, device, all[i] ?? null, ts, body]);
 }
 
-/** A JSON array without its brackets, and back. */
-export const parseList = <T>(json: string): T[] => JSON.parse(`[${json}]`);
+/** Strings as what stands between the first quote and the last one of a JSON array: BETWEEN puts such together. */
+export const innerOf = (strings: string[]): string => JSON.stringify(strings).slice(2, -2);
+export const listOf = (inner: string): string[] => JSON.parse(`["${inner}"]`);
+export const BETWEEN = '","';
+/** Whether BETWEEN takes them apart too: it may stand at a string's end, of which the last characters are a quote and a comma. */
+export const isDivisible = (inner: string): boolean => !inner.includes(`\\${BETWEEN}`);
+
 /** What JSON may have to escape: quotes, backslashes, control characters, and surrogates, which may be alone. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are meant
 const ESCAPED = /["\\\u0000-\u001f\ud800-\udfff]/;
-/** A JSON string; by itself that takes half the time of JSON.stringify. */
-export const quoted = (text: string | null): string =>
-  text === null || ESCAPED.test(text) ? JSON.stringify(text) : `"${text}"`;
-export const listOf = (values: unknown[]): string => JSON.stringify(values).slice(1, -1);
+/** One string, as `innerOf`: most are what they are. */
+export const escaped = (text: string): string => (ESCAPED.test(text) ? JSON.stringify(text).slice(1, -1) : text);

@@ -6,16 +6,16 @@ import { encodeSeries } from "./sqlite-rows.ts";
 import type { SqliteTx } from "./sqlite-tx.ts";
 
 /** What may be in the journal alone before folding begins, in rows by weight: the more, the more of a conversation goes at once. */
-const KEEP_ROWS = 8_192;
+const KEEP_ROWS = 16_384;
 /** What may be there while a conversation has fewer rows than a run, on the average: each one folded costs pages of its own. */
-const KEEP_MOST = 16_384;
+const KEEP_MOST = 24_576;
 /** So many rows of a conversation are worth a run of their own. */
 const RUN_ROWS = 32;
 /**
- * A run's characters, about: a little more than a page, which SQLite packs densely. It is read and parsed to get at one of
+ * A run's characters, about: a little more than two pages, which SQLite packs densely. It is read and parsed to get at one of
  * its rows; a longer message has a run of its own.
  */
-const RUN_SIZE = 4_600;
+const RUN_SIZE = 8_700;
 /** Of a series, beside its texts and mids. */
 const SERIES_SIZE = 12;
 /** What a conversation costs beside its rows, in rows. */
@@ -99,7 +99,7 @@ export class Folder {
     const insert = this.sql.prepare("INSERT INTO run (place, rows) VALUES (? << 32 | ?, ?)");
     for (let from = 0, to = 0; from < all.length; from = to) {
       for (let size = 0; to < all.length && size < RUN_SIZE; to++)
-        size += SERIES_SIZE + all[to]!.bodies.length + all[to]!.mids.length;
+        size += SERIES_SIZE + all[to]!.bodies.length + (all[to]!.mids?.length ?? 0);
       const run = all.slice(from, to);
       insert.run(conversation, lastSeq(run.at(-1)!), encodeSeries(run));
       this.log.mids.fold(run);

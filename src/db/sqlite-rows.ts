@@ -2,7 +2,7 @@
 // common. A number is what it adds to the first row's, in `base`, and a column in which all are the same is empty; mids and
 // bodies are as they came, a row each.
 import type { LogRow } from "./db.ts";
-import type { Series } from "./series.ts";
+import { BETWEEN, type Series } from "./series.ts";
 
 type Base = [conversation: number, seq: number, kind: number, sender: number, device: number, ts: number];
 type Columns = [
@@ -27,12 +27,13 @@ export function encodeSeries(all: Series[]): string {
   const kinds: number[] = [];
   const senders: number[] = [];
   const devices: number[] = [];
-  const mids: string[] = [];
+  const mids: (string | null)[] = [];
   const times: number[] = [];
   const bodies: string[] = [];
   const ends: number[] = [];
   let rows = 0;
   let [sameConversation, sameKind, sameSender, sameDevice, sameTime] = [true, true, true, true, true];
+  let haveMids = true;
   for (const each of all) {
     conversations.push(each.conversation - conversation);
     if (each.conversation !== conversation) sameConversation = false;
@@ -44,6 +45,7 @@ export function encodeSeries(all: Series[]): string {
     devices.push(each.device - device);
     if (each.device !== device) sameDevice = false;
     mids.push(each.mids);
+    if (each.mids === null) haveMids = false;
     times.push(each.ts - ts);
     if (each.ts !== ts) sameTime = false;
     bodies.push(each.bodies);
@@ -60,8 +62,11 @@ export function encodeSeries(all: Series[]): string {
     sameDevice ? [] : devices,
   ]);
   const [time, end] = [sameTime ? "[]" : JSON.stringify(times), rows === all.length ? "[]" : JSON.stringify(ends)];
-  return `${numbers.slice(0, -1)},[${mids.join()}],${time},[${bodies.join()}],${end}]`;
+  const mid = haveMids ? `"${mids.join(BETWEEN)}"` : all.map(midsOf).join();
+  return `${numbers.slice(0, -1)},[${mid}],${time},["${bodies.join(BETWEEN)}"],${end}]`;
 }
+
+const midsOf = ({ mids, count }: Series): string => (mids === null ? Array(count).fill("null").join() : `"${mids}"`);
 
 export function decodeRows(json: string): LogRow[] {
   const columns = JSON.parse(json) as Columns | LogRow[];

@@ -15,7 +15,7 @@ const MAX_TRANSACTION_MS = 10;
 /** Rows folded at once: bounds what the next request waits for it. */
 const FOLD_ROWS = 1_024;
 /** Rows that may be in the journal alone before operations wait for folding. */
-const MAX_JOURNAL_ROWS = 32_768;
+const MAX_JOURNAL_ROWS = 49_152;
 /** Everything is folded when nothing has been asked for this long. */
 const IDLE_MS = 250;
 

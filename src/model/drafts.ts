@@ -1,6 +1,6 @@
 // Chat messages on their way into the log, in series: what one device sends to one conversation at once (see db/series.ts).
 import { Pieces } from "../db/db.ts";
-import { isAbove, isCountable, listOf, parseList, quoted } from "../db/series.ts";
+import { BETWEEN, escaped, innerOf, isAbove, isCountable, isDivisible, listOf } from "../db/series.ts";
 
 export interface Draft {
   conv: string;
@@ -14,7 +14,10 @@ export interface Draft {
   text: string;
 }
 
-/** Series in columns, because that crosses threads cheapest. Beside them, as Pieces: each one's mids, and its texts. */
+/**
+ * Series in columns, because that crosses threads cheapest. Beside them, as Pieces of what `innerOf` makes: each one's mids
+ * ("": none), and its texts. Where each is of one message, mostly only one piece: all texts, divisible.
+ */
 export interface Drafts {
   convs: string[];
   kinds: number[];
@@ -23,12 +26,12 @@ export interface Drafts {
   times: number[];
   /** The first mid of each. */
   lows: (string | null)[];
-  /** The last one, and how many messages it has: both empty where each is of one message. */
+  /** The last one, and how many messages it has: both empty where there is only one piece. */
   tops: (string | null)[];
   counts: number[];
 }
 
-/** A series' characters, about: it is part of one run in the embedded database, which holds a little more than a page. */
+/** A series' characters, about: it is in one run of the embedded database whole (see RUN_SIZE there), and runs should be alike. */
 const SERIES_SIZE = 2_300;
 /** Of a message, beside its text and mid. */
 const MESSAGE_SIZE = 6;
@@ -96,20 +99,19 @@ export class DraftsBuilder {
 
   done(): [Drafts, Pieces] {
     const { convs, kinds, senders, devices, times, counts, mids, texts } = this;
-    const pieces: string[] = [];
     const common = { convs, kinds, senders, devices, times };
-    if (counts.length === texts.length) {
-      for (const [i, text] of texts.entries()) pieces.push(quoted(mids[i]!), quoted(text));
-      return [{ ...common, lows: mids, tops: [], counts: [] }, new Pieces(pieces)];
-    }
+    const all = counts.length === texts.length ? innerOf(texts) : null;
+    if (all !== null && isDivisible(all)) return [{ ...common, lows: mids, tops: [], counts: [] }, new Pieces([all])];
+    const pieces: string[] = [];
     const lows: (string | null)[] = [];
     const tops: (string | null)[] = [];
     let at = 0;
     for (const count of counts) {
       const end = at + count;
-      lows.push(mids[at]!);
+      const low = mids[at]!;
+      lows.push(low);
       tops.push(mids[end - 1]!);
-      pieces.push(listOf(mids.slice(at, end)), listOf(texts.slice(at, end)));
+      pieces.push(low === null ? "" : innerOf(mids.slice(at, end) as string[]), innerOf(texts.slice(at, end)));
       at = end;
     }
     return [{ ...common, lows, tops, counts }, new Pieces(pieces)];
@@ -123,15 +125,24 @@ export function draftsOf(messages: Iterable<Draft>, most?: number): [Drafts, Pie
   return builder.done();
 }
 
+/** By series: its mids and its texts, as in Series. */
+export function contentsOf({ lows, counts }: Drafts, { list }: Pieces): { mids: (string | null)[]; bodies: string[] } {
+  if (counts.length === 0)
+    return { mids: lows.map((mid) => (mid === null ? null : escaped(mid))), bodies: list[0]!.split(BETWEEN) };
+  return {
+    mids: lows.map((low, i) => (low === null ? null : list[2 * i]!)),
+    bodies: lows.map((_, i) => list[2 * i + 1]!),
+  };
+}
+
 /** The messages again, in their order. */
-export function* messagesOf(
-  { convs, kinds, senders, devices, times }: Drafts,
-  { list }: Pieces,
-): Generator<Draft, undefined> {
+export function* messagesOf(drafts: Drafts, pieces: Pieces): Generator<Draft, undefined> {
+  const { convs, kinds, senders, devices, times } = drafts;
+  const { mids, bodies } = contentsOf(drafts, pieces);
   for (const [i, conv] of convs.entries()) {
-    const mids = parseList<string | null>(list[2 * i]!);
-    const texts = parseList<string>(list[2 * i + 1]!);
+    const inner = mids[i]!;
+    const own = inner === null ? [] : listOf(inner);
     const common = { conv, kind: kinds[i]!, sender: senders[i]!, device: devices[i]!, time: times[i]! };
-    for (const [j, text] of texts.entries()) yield { ...common, mid: mids[j]!, text };
+    for (const [j, text] of listOf(bodies[i]!).entries()) yield { ...common, mid: own[j] ?? null, text };
   }
 }

@@ -1,9 +1,9 @@
 // Messages: how a batch is appended to its conversations, and how what a device lacks is read back.
 import type { Conversation, LogRow, Pieces, Tx } from "../db/db.ts";
-import { rowsOf, type Series } from "../db/series.ts";
+import { listOf, rowsOf, type Series } from "../db/series.ts";
 import { Errno, parseConv } from "../protocol.ts";
 import { openConversations } from "./conversation.ts";
-import { type Drafts, draftsOf, messagesOf } from "./drafts.ts";
+import { contentsOf, type Drafts, draftsOf, messagesOf } from "./drafts.ts";
 import { notMember } from "./group.ts";
 
 export interface Appended {
@@ -41,12 +41,14 @@ export async function append(tx: Tx, drafts: Drafts, pieces: Pieces): Promise<Ap
  * null: as if none did, and `doubtful` is told where a refused one may.
  */
 function place(
-  { convs, kinds, senders, devices, times, counts, lows, tops }: Drafts,
-  { list }: Pieces,
+  drafts: Drafts,
+  pieces: Pieces,
   logs: Map<string, Conversation>,
   members: Set<string>,
   stored: Map<string, LogRow> | null,
 ): { all: Series[]; result: Appended; doubtful: boolean } {
+  const { convs, kinds, senders, devices, times, counts, lows, tops } = drafts;
+  const contents = contentsOf(drafts, pieces);
   const all: Series[] = [];
   const result: Appended = { seqs: [], conversations: [], refused: [], repeated: [], memberVersions: [] };
   const heads = new Map<number, number>();
@@ -54,7 +56,7 @@ function place(
   for (let i = 0; i < convs.length; i++) {
     const log = logs.get(convs[i]!);
     const [sender, count, low] = [senders[i]!, counts[i] ?? 1, lows[i]!];
-    const [mids, bodies] = [list[2 * i]!, list[2 * i + 1]!];
+    const [mids, bodies] = [contents.mids[i]!, contents.bodies[i]!];
     const give = (seq: number) => {
       for (let k = 0; k < count; k++) {
         result.seqs.push(seq === 0 ? 0 : seq + k);
@@ -77,7 +79,7 @@ function place(
     }
     const first = low === null ? undefined : stored?.get(midKey(log.id, sender, low));
     if (first !== undefined) {
-      if (first[7] === JSON.parse(bodies) && first[2] === kinds[i]) {
+      if (first[7] === listOf(bodies)[0] && first[2] === kinds[i]) {
         result.repeated.push([result.seqs.length, first[6]]);
         give(first[1]);
       } else refuse(Errno.invalidField, "mid: it has been used for another message", "mid");

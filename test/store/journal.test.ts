@@ -237,9 +237,9 @@ test("a run is read from the tables once, however small the pages are and howeve
     tx.folder.fold(Number.POSITIVE_INFINITY);
     tx.folder.committed();
   };
-  await fill(tx, all.length, 40, "t".repeat(200));
+  await fill(tx, all.length, 80, "t".repeat(200));
   foldAll();
-  await tx.log.append(all.map((id) => single([id, 41, MsgId.chat, 1, 1, null, 41, "text"])));
+  await tx.log.append(all.map((id) => single([id, 81, MsgId.chat, 1, 1, null, 81, "text"])));
   const { runs } = tx.prepare("SELECT count(*) AS runs FROM run").get() as { runs: number };
   expect(runs).toBe(2 * all.length);
   let reads = 0;
@@ -255,21 +255,21 @@ test("a run is read from the tables once, however small the pages are and howeve
           [conversation, after + 1],
         ]);
   };
-  await readOn(1, 41);
+  await readOn(1, 81);
   expect(reads).toBe(runs);
   // What is folded behind a run that is held follows it, and what was read before is found again.
   foldAll();
-  await readOn(30, 41);
+  await readOn(60, 81);
   expect((await tx.log.page(1, 0, 100, 100_000)).map(([, seq]) => seq)).toEqual(
-    Array.from({ length: 41 }, (_, i) => i + 1),
+    Array.from({ length: 81 }, (_, i) => i + 1),
   );
 });
 
 test("few rows each of many conversations are gathered for longer than many rows each of a few", async () => {
   const [few, many] = [20, 5_000].map(() => new SqliteTx(openDatabase(join(temporaryFolder(), "chat.db"))));
-  await fill(few!, 20, 500);
+  await fill(few!, 20, 1_000);
   expect(few!.folder.due).toBe(true);
-  await fill(many!, 5_000, 2);
+  await fill(many!, 5_000, 4);
   expect(many!.folder.due).toBe(false);
   await fill(many!, 5_000, 2);
   expect(many!.folder.due).toBe(true);

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import initial from "../../sql/sqlite/0001-initial.sql" with { type: "text" };
 import ranges from "../../sql/sqlite/0002-mid-ranges.sql" with { type: "text" };
 import type { LogRow } from "../../src/db/db.ts";
-import { type Series, single } from "../../src/db/series.ts";
+import { innerOf, type Series, single } from "../../src/db/series.ts";
 import { APPLICATION_ID, openDatabase, SCHEMA_VERSION } from "../../src/db/sqlite-migrate.ts";
 import { decodeRows, encodeSeries } from "../../src/db/sqlite-rows.ts";
 import { SqliteTx } from "../../src/db/sqlite-tx.ts";
@@ -31,8 +31,8 @@ const others: LogRow[] = [
 /** Rows that differ in seq, mid and body alone, as a series. */
 function together(...rows: LogRow[]): Series {
   const [first, last] = [single(rows[0]!), single(rows.at(-1)!)];
-  const [mids, bodies] = [5, 7].map((at) => rows.map((row) => JSON.stringify(row[at])).join());
-  return { ...first, count: rows.length, top: last.top, mids: mids!, bodies: bodies! };
+  const mids = first.mids === null ? null : innerOf(rows.map((row) => row[5]!));
+  return { ...first, count: rows.length, top: last.top, mids, bodies: innerOf(rows.map((row) => row[7])) };
 }
 const mine = Array.from({ length: 5 }, (_, i): LogRow => [1, i + 6, MsgId.chat, 7, 4, `m${i}`, TS + 4, `text "${i}"`]);
 const theirs = Array.from({ length: 3 }, (_, i): LogRow => [1, i + 11, MsgId.chat, 8, 3, null, TS + 4, `${i}`]);

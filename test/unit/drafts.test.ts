@@ -1,5 +1,7 @@
 import { expect, test } from "bun:test";
+import { BETWEEN, escaped, innerOf, isDivisible, listOf } from "../../src/db/series.ts";
 import { type Draft, draftsOf, messagesOf } from "../../src/model/drafts.ts";
+import { Random } from "../soak/random.ts";
 
 const usual: Draft = { conv: "u:1-2", kind: 1004, sender: 1, device: 7, mid: null, time: 5_000, text: "text" };
 const messages = (...list: Partial<Draft>[]): Draft[] => list.map((each) => ({ ...usual, ...each }));
@@ -34,6 +36,8 @@ test("a series' first and last mid are told, and how many it has, unless all are
   const [several] = draftsOf(mids("5", "6", "7", "é"));
   expect(several).toMatchObject({ lows: ["5", "é"], tops: ["7", "é"], counts: [3, 1] });
   expect(draftsOf(mids("7", "6"))[0]).toMatchObject({ lows: ["7", "6"], tops: [], counts: [] });
+  const ending = draftsOf(mids("7", "6").map((each) => ({ ...each, text: '",' })));
+  expect(ending[0]).toMatchObject({ lows: ["7", "6"], tops: ["7", "6"], counts: [1, 1] });
 });
 
 test("a series holds about a page, and a longer text is one by itself", () => {
@@ -44,13 +48,31 @@ test("a series holds about a page, and a longer text is one by itself", () => {
   expect(counts(messages({}, { text: "x".repeat(65_000) }, {}))).toEqual([1, 1, 1]);
 });
 
-test("no piece holds a line feed, whatever the texts are", () => {
+test("whatever the texts are, no piece holds a line feed, and each comes back", () => {
   const texts = ["", "two\nlines\r\n", '"\\', "\u0000\u2028", "\ud800", "é😀", '","', "[]"];
   const list = messages(...texts.map((text) => ({ text })), { mid: '"\\\n' }, { mid: '"1', text: "\n" }, { mid: '"2' });
   expect(counts(list)).toEqual([texts.length, 1, 2]);
-  const single = [...list, ...list].flatMap((each) => draftsOf([each])[1].list);
-  for (const piece of [...draftsOf(list)[1].list, ...single]) {
-    expect(piece).not.toContain("\n");
-    expect(() => JSON.parse(`[${piece}]`)).not.toThrow();
+  expect(counts(list.map((each, i) => ({ ...each, sender: i })))).toEqual(list.map(() => 1));
+  for (const most of [0, 2_300])
+    for (const piece of draftsOf(list, most)[1].list) {
+      expect(piece).not.toContain("\n");
+      expect(() => listOf(piece)).not.toThrow();
+    }
+});
+
+test("what quote, comma, quote put together they take apart, unless it is not divisible", () => {
+  const random = new Random(1);
+  const text = () => Array.from({ length: random.int(0, 5) }, () => random.pick(['"', ",", "\\", "a", "\n"])).join("");
+  let divisible = 0;
+  for (let round = 0; round < 20_000; round++) {
+    const list = Array.from({ length: random.int(1, 5) }, text);
+    const inner = innerOf(list);
+    expect(list.map(escaped).join(BETWEEN)).toBe(inner);
+    expect(counts(messages(...list.map((each, i) => ({ text: each, sender: i }))))).toEqual(list.map(() => 1));
+    if (!isDivisible(inner)) continue;
+    divisible++;
+    expect(inner.split(BETWEEN).flatMap(listOf)).toEqual(list);
   }
+  expect(divisible).toBeGreaterThan(10_000);
+  expect(divisible).toBeLessThan(20_000);
 });
