@@ -99,9 +99,8 @@ export class SqliteLog implements Log {
   async append(all: Series[]): Promise<boolean> {
     const mark = this.mark();
     const doubtful: MidKey[] = [];
-    // Only some of a series' mids may be new.
     for (const each of all)
-      for (const series of each.count === 1 || this.mids.areNew(each) ? [each] : rowsOf(each).map(single)) {
+      for (const series of each.count === 1 || this.mids.areNew(each) ? [each] : singlesOf(each)) {
         if (!this.mids.note(series)) {
           const key: MidKey = [series.conversation, series.sender, series.low!];
           doubtful.push(key);
@@ -235,6 +234,13 @@ export class SqliteLog implements Log {
     this.runs.delete(conversation);
     this.runsSize -= run.weight;
   }
+}
+
+/** A series of several of whose mids only some may be new. They are copied: the highest is kept for long, and would keep its batch. */
+function singlesOf(series: Series): Series[] {
+  return rowsOf(series).map(([conversation, seq, kind, sender, device, mid, ts, body]) =>
+    single([conversation, seq, kind, sender, device, JSON.parse(JSON.stringify(mid)), ts, body]),
+  );
 }
 
 /** Where in a tail the first series is that goes beyond a seq. */

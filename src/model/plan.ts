@@ -23,7 +23,7 @@ interface Outcome {
 const appends: BatchPlan<[Drafts, Pieces], Appended, Draft, Outcome> = {
   operation: "append",
 
-  rowsOf: (batch) => [...messagesOf(...batch)],
+  rowsOf: (batch) => messagesOf(...batch),
 
   batchOf: (messages) => draftsOf(messages),
 
