@@ -16,7 +16,7 @@ export interface Draft {
 
 /**
  * Series in columns, because that crosses threads cheapest. Beside them, as Pieces of what `innerOf` makes: each one's mids
- * ("": none), and its texts. Where each is of one message, mostly only one piece: all texts, divisible.
+ * ("": none), and its texts. Where each is of one message and `counts` is empty, each one's text, or all texts, divisible.
  */
 export interface Drafts {
   convs: string[];
@@ -26,7 +26,7 @@ export interface Drafts {
   times: number[];
   /** The first mid of each. */
   lows: (string | null)[];
-  /** The last one, and how many messages it has: both empty where there is only one piece. */
+  /** The last one, and how many messages it has; or both are empty. */
   tops: (string | null)[];
   counts: number[];
 }
@@ -54,9 +54,6 @@ export class DraftsBuilder {
   private mid: string | null = null;
   private isCounted = false;
 
-  /** `most`: a series' characters. */
-  constructor(private readonly most = SERIES_SIZE) {}
-
   add(
     conv: string,
     kind: number,
@@ -71,7 +68,7 @@ export class DraftsBuilder {
     const { last } = this;
     const follows =
       last >= 0 &&
-      this.size + size <= this.most &&
+      this.size + size <= SERIES_SIZE &&
       sender === this.senders[last] &&
       device === this.devices[last] &&
       kind === this.kinds[last] &&
@@ -118,17 +115,29 @@ export class DraftsBuilder {
   }
 }
 
-export function draftsOf(messages: Iterable<Draft>, most?: number): [Drafts, Pieces] {
-  const builder = new DraftsBuilder(most);
-  for (const { conv, kind, sender, device, time, mid, text } of messages)
-    builder.add(conv, kind, sender, device, time, mid, text);
-  return builder.done();
+/** Messages that stay by themselves: each is a series. */
+export function singlesOf(messages: Draft[]): [Drafts, Pieces] {
+  return [
+    {
+      convs: messages.map(({ conv }) => conv),
+      kinds: messages.map(({ kind }) => kind),
+      senders: messages.map(({ sender }) => sender),
+      devices: messages.map(({ device }) => device),
+      times: messages.map(({ time }) => time),
+      lows: messages.map(({ mid }) => mid),
+      tops: [],
+      counts: [],
+    },
+    new Pieces(messages.map(({ text }) => escaped(text))),
+  ];
 }
 
 /** By series: its mids and its texts, as in Series. */
 export function contentsOf({ lows, counts }: Drafts, { list }: Pieces): { mids: (string | null)[]; bodies: string[] } {
-  if (counts.length === 0)
-    return { mids: lows.map((mid) => (mid === null ? null : escaped(mid))), bodies: list[0]!.split(BETWEEN) };
+  if (counts.length === 0) {
+    const bodies = list.length === lows.length ? list : list[0]!.split(BETWEEN);
+    return { mids: lows.map((mid) => (mid === null ? null : escaped(mid))), bodies };
+  }
   return {
     mids: lows.map((low, i) => (low === null ? null : list[2 * i]!)),
     bodies: lows.map((_, i) => list[2 * i + 1]!),

@@ -3,7 +3,7 @@ import type { Conversation, LogRow, Pieces, Tx } from "../db/db.ts";
 import { rowsOf, type Series, unescaped } from "../db/series.ts";
 import { Errno, parseConv } from "../protocol.ts";
 import { openConversations } from "./conversation.ts";
-import { contentsOf, type Drafts, draftsOf, messagesOf } from "./drafts.ts";
+import { contentsOf, type Drafts, messagesOf, singlesOf } from "./drafts.ts";
 import { notMember } from "./group.ts";
 
 export interface Appended {
@@ -28,8 +28,8 @@ export async function append(tx: Tx, drafts: Drafts, pieces: Pieces): Promise<Ap
   // Repetitions are rare, so they are looked for only where the append meets one or rights are missing: each by itself.
   let { all, result, doubtful } = place(drafts, pieces, logs, members, null);
   if (doubtful || (all.length > 0 && !(await tx.log.append(all)))) {
-    const [singles, contents] = draftsOf(messagesOf(drafts, pieces), 0);
-    ({ all, result } = place(singles, contents, logs, members, await storedMids(tx, singles, logs)));
+    const [singles, texts] = singlesOf(messagesOf(drafts, pieces));
+    ({ all, result } = place(singles, texts, logs, members, await storedMids(tx, singles, logs)));
     if (all.length > 0) await tx.log.append(all);
   }
   for (const log of logs.values()) if (log.kind === 1) result.memberVersions.push([log.id, log.member_ver]);

@@ -1,7 +1,7 @@
 // What a store that is far away, and divides its writers among lanes, must know of the operations.
 import type { BatchPlan, Call, Pieces, Tx, Writers } from "../db/db.ts";
 import { missingOfEach } from "./device.ts";
-import { type Draft, type Drafts, draftsOf, messagesOf } from "./drafts.ts";
+import { type Draft, type Drafts, messagesOf, singlesOf } from "./drafts.ts";
 import { friendsOfEach, listedByEach } from "./friend.ts";
 import { groupsOfEach } from "./group.ts";
 import type { Appended } from "./message.ts";
@@ -25,7 +25,7 @@ const appends: BatchPlan<[Drafts, Pieces], Appended, Draft, Outcome> = {
 
   rowsOf: (batch) => messagesOf(...batch),
 
-  batchOf: (messages) => draftsOf(messages),
+  batchOf: singlesOf,
 
   keyOf: ({ conv }) => conv,
 

@@ -7,11 +7,11 @@ import { join } from "node:path";
 import initial from "../../sql/sqlite/0001-initial.sql" with { type: "text" };
 import { APPLICATION_ID, openDatabase } from "../../src/db/sqlite-migrate.ts";
 import { SqliteTx } from "../../src/db/sqlite-tx.ts";
-import { draftsOf } from "../../src/model/drafts.ts";
 import { append } from "../../src/model/message.ts";
 import { MsgId } from "../../src/protocol.ts";
 import { temporaryFolder } from "../harness.ts";
 import { Random } from "../soak/random.ts";
+import { draftsOf } from "./series.ts";
 
 interface Post {
   conv: string;

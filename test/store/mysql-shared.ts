@@ -1,10 +1,10 @@
 // Opens stores of several instances on one MariaDB, and writes to them, for the tests beside this file.
 import type { Shared } from "../../src/db/db.ts";
 import { type MysqlOptions, openMysqlStore } from "../../src/db/mysql.ts";
-import { draftsOf } from "../../src/model/drafts.ts";
 import { writers } from "../../src/model/plan.ts";
 import { operations, type Store } from "../../src/model/store.ts";
 import { MsgId } from "../../src/protocol.ts";
+import { draftsOf } from "./series.ts";
 
 export type SharedStore = Store & Shared;
 

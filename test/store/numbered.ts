@@ -1,7 +1,8 @@
 // Batches of numbered messages, which tell what is missing, doubled or out of order.
 import type { Pieces } from "../../src/db/db.ts";
-import { type Drafts, draftsOf } from "../../src/model/drafts.ts";
+import type { Drafts } from "../../src/model/drafts.ts";
 import { directConv, MsgId } from "../../src/protocol.ts";
+import { draftsOf } from "./series.ts";
 
 /**
  * `count` messages from user 1 to the users 2 … 1 + `peers` in turn, numbered from `from` on; `together`: how many in a row to

@@ -1,9 +1,9 @@
 // What every store must do, whichever database is behind it: run by one test file for each.
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import type { LogRow } from "../../src/db/db.ts";
-import { draftsOf } from "../../src/model/drafts.ts";
 import type { Store } from "../../src/model/store.ts";
 import { ChatError, directConv, Errno, groupConv, MsgId } from "../../src/protocol.ts";
+import { draftsOf } from "./series.ts";
 
 /** Opens the same database again each time it is called. */
 type Open = () => Promise<Store>;

@@ -1,7 +1,8 @@
 import { expect, test } from "bun:test";
 import { BETWEEN, escaped, innerOf, isDivisible, listOf } from "../../src/db/series.ts";
-import { type Draft, draftsOf, messagesOf } from "../../src/model/drafts.ts";
+import { type Draft, messagesOf, singlesOf } from "../../src/model/drafts.ts";
 import { Random } from "../soak/random.ts";
+import { draftsOf } from "../store/series.ts";
 
 const usual: Draft = { conv: "u:1-2", kind: 1004, sender: 1, device: 7, mid: null, time: 5_000, text: "text" };
 const messages = (...list: Partial<Draft>[]): Draft[] => list.map((each) => ({ ...usual, ...each }));
@@ -53,8 +54,9 @@ test("whatever the texts are, no piece holds a line feed, and each comes back", 
   const list = messages(...texts.map((text) => ({ text })), { mid: '"\\\n' }, { mid: '"1', text: "\n" }, { mid: '"2' });
   expect(counts(list)).toEqual([texts.length, 1, 2]);
   expect(counts(list.map((each, i) => ({ ...each, sender: i })))).toEqual(list.map(() => 1));
-  for (const most of [0, 2_300])
-    for (const piece of draftsOf(list, most)[1].list) {
+  expect([...messagesOf(...singlesOf(list))]).toEqual(list);
+  for (const [, pieces] of [draftsOf(list), singlesOf(list)])
+    for (const piece of pieces.list) {
       expect(piece).not.toContain("\n");
       expect(() => listOf(piece)).not.toThrow();
     }

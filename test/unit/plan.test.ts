@@ -1,6 +1,7 @@
 import { expect, test } from "bun:test";
-import { draftsOf, messagesOf } from "../../src/model/drafts.ts";
+import { messagesOf } from "../../src/model/drafts.ts";
 import { writers } from "../../src/model/plan.ts";
+import { draftsOf } from "../store/series.ts";
 
 const message = (conv: string, mid: string | null, time: number, text: string) => ({
   conv,

@@ -1,0 +1,10 @@
+// Messages as clients send them, put together in series as the server does.
+import type { Pieces } from "../../src/db/db.ts";
+import { type Draft, type Drafts, DraftsBuilder } from "../../src/model/drafts.ts";
+
+export function draftsOf(messages: Draft[]): [Drafts, Pieces] {
+  const builder = new DraftsBuilder();
+  for (const { conv, kind, sender, device, time, mid, text } of messages)
+    builder.add(conv, kind, sender, device, time, mid, text);
+  return builder.done();
+}
