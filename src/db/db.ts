@@ -153,10 +153,12 @@ export interface Shared {
   readOnline(): Promise<number[]>;
 }
 
-/** How an operation on batches is divided among lanes, and batches are put together: outcomes come in the rows' order. */
+/**
+ * How an operation on batches is divided among lanes, and batches are put together: outcomes come in the rows' order. A batch
+ * is the operation's arguments.
+ */
 export interface BatchPlan<Batch extends unknown[], Result, Row, Outcome> {
   operation: string;
-  /** A batch: the operation's arguments. */
   rowsOf(batch: Batch): Row[];
   batchOf(rows: Row[]): Batch;
   /** Rows of one key stay in order. */

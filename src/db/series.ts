@@ -36,7 +36,8 @@ export function single([conversation, seq, kind, sender, device, mid, ts, body]:
 }
 
 export function rowsOf({ conversation, seq, count, kind, sender, device, ts, low, mids, bodies }: Series): LogRow[] {
-  if (count === 1) return [[conversation, seq, kind, sender, device, low, ts, unescaped(bodies)]];
+  // The usual case in a shared database.
+  if (count === 1) return [[conversation, seq, kind, sender, device, low, ts, listOf(bodies)[0]!]];
   const all = mids === null ? [] : listOf(mids);
   return listOf(bodies).map((body, i) => [conversation, seq + i, kind, sender, device, all[i] ?? null, ts, body]);
 }
@@ -44,8 +45,10 @@ export function rowsOf({ conversation, seq, count, kind, sender, device, ts, low
 /** Strings as what stands between the first quote and the last one of a JSON array: BETWEEN puts such together. */
 export const innerOf = (strings: string[]): string => JSON.stringify(strings).slice(2, -2);
 /** The strings again. Where nothing is escaped they share the memory of `inner`, and take a fraction of JSON.parse's time. */
-export const listOf = (inner: string): string[] =>
-  inner.includes("\\") ? JSON.parse(`["${inner}"]`) : inner.split(BETWEEN);
+export function listOf(inner: string): string[] {
+  if (inner.includes("\\")) return JSON.parse(`["${inner}"]`);
+  return inner.includes(BETWEEN) ? inner.split(BETWEEN) : [inner];
+}
 export const BETWEEN = '","';
 /** Whether BETWEEN takes them apart too: it may stand at a string's end, of which the last characters are a quote and a comma. */
 export const isDivisible = (inner: string): boolean => !inner.includes(`\\${BETWEEN}`);
@@ -55,4 +58,3 @@ export const isDivisible = (inner: string): boolean => !inner.includes(`\\${BETW
 const ESCAPED = /["\\\u0000-\u001f\ud800-\udfff]/;
 /** One string, as `innerOf`: most are what they are. */
 export const escaped = (text: string): string => (ESCAPED.test(text) ? JSON.stringify(text).slice(1, -1) : text);
-export const unescaped = (inner: string): string => (inner.includes("\\") ? JSON.parse(`"${inner}"`) : inner);

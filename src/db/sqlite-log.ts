@@ -100,7 +100,7 @@ export class SqliteLog implements Log {
     const mark = this.mark();
     const doubtful: MidKey[] = [];
     for (const each of all)
-      for (const series of each.count === 1 || this.mids.areNew(each) ? [each] : singlesOf(each)) {
+      for (const series of each.count === 1 || this.mids.areNew(each) ? [each] : apart(each)) {
         if (!this.mids.note(series)) {
           const key: MidKey = [series.conversation, series.sender, series.low!];
           doubtful.push(key);
@@ -237,7 +237,7 @@ export class SqliteLog implements Log {
 }
 
 /** A series of several of whose mids only some may be new. They are copied: the highest is kept for long, and would keep its batch. */
-function singlesOf(series: Series): Series[] {
+function apart(series: Series): Series[] {
   return rowsOf(series).map(([conversation, seq, kind, sender, device, mid, ts, body]) =>
     single([conversation, seq, kind, sender, device, JSON.parse(JSON.stringify(mid)), ts, body]),
   );

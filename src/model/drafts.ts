@@ -1,6 +1,6 @@
 // Chat messages on their way into the log, in series: what one device sends to one conversation at once (see db/series.ts).
 import { Pieces } from "../db/db.ts";
-import { BETWEEN, escaped, innerOf, isAbove, isCountable, isDivisible, listOf, unescaped } from "../db/series.ts";
+import { BETWEEN, escaped, innerOf, isAbove, isCountable, isDivisible, listOf } from "../db/series.ts";
 
 export interface Draft {
   conv: string;
@@ -146,14 +146,14 @@ export function contentsOf({ lows, counts }: Drafts, { list }: Pieces): { mids: 
 
 /** The messages again, in their order. */
 export function messagesOf(drafts: Drafts, pieces: Pieces): Draft[] {
-  const { convs, kinds, senders, devices, times, counts, lows } = drafts;
+  const { convs, kinds, senders, devices, times } = drafts;
   const { mids, bodies } = contentsOf(drafts, pieces);
   const messages: Draft[] = [];
   for (let i = 0; i < convs.length; i++) {
     const [conv, kind, sender, device, time] = [convs[i]!, kinds[i]!, senders[i]!, devices[i]!, times[i]!];
-    const single = (counts[i] ?? 1) === 1;
-    const texts = single ? [unescaped(bodies[i]!)] : listOf(bodies[i]!);
-    const own = single ? [lows[i]!] : mids[i] === null ? [] : listOf(mids[i]!);
+    const inner = mids[i]!;
+    const own = inner === null ? [] : listOf(inner);
+    const texts = listOf(bodies[i]!);
     for (let k = 0; k < texts.length; k++)
       messages.push({ conv, kind, sender, device, mid: own[k] ?? null, time, text: texts[k]! });
   }

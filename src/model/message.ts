@@ -1,6 +1,6 @@
 // Messages: how a batch is appended to its conversations, and how what a device lacks is read back.
 import type { Conversation, LogRow, Pieces, Tx } from "../db/db.ts";
-import { rowsOf, type Series, unescaped } from "../db/series.ts";
+import { listOf, rowsOf, type Series } from "../db/series.ts";
 import { Errno, parseConv } from "../protocol.ts";
 import { openConversations } from "./conversation.ts";
 import { contentsOf, type Drafts, messagesOf, singlesOf } from "./drafts.ts";
@@ -79,7 +79,7 @@ function place(
     }
     const first = low === null ? undefined : stored?.get(midKey(log.id, sender, low));
     if (first !== undefined) {
-      if (first[7] === unescaped(bodies) && first[2] === kinds[i]) {
+      if (first[7] === listOf(bodies)[0] && first[2] === kinds[i]) {
         result.repeated.push([result.seqs.length, first[6]]);
         give(first[1]);
       } else refuse(Errno.invalidField, "mid: it has been used for another message", "mid");
