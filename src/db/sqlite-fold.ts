@@ -1,5 +1,5 @@
-// Folding: what the journal holds goes into the tables `run` and `mid`, conversation by conversation, so that rows
-// which are neighbours there cost one page together: in transactions of its own, between the others.
+// Folding: what the journal holds goes into the tables `run` and `mid`, conversation by conversation: rows of one are a run
+// together, and runs fill page after page. In transactions of its own, between the others.
 import { lastSeq, type Series } from "./series.ts";
 import { type SqliteLog, weight } from "./sqlite-log.ts";
 import { encodeSeries } from "./sqlite-rows.ts";
@@ -96,12 +96,15 @@ export class Folder {
   }
 
   private move(conversation: number, all: Series[]): void {
-    const insert = this.sql.prepare("INSERT INTO run (place, rows) VALUES (? << 32 | ?, ?)");
+    const insert = this.sql.prepare("INSERT INTO run (rows) VALUES (?)");
+    // The id stays in SQLite: in files of earlier schemas it can be more than a number of JavaScript holds.
+    const enter = this.sql.prepare("INSERT INTO run_end (conversation, seq, run) VALUES (?, ?, last_insert_rowid())");
     for (let from = 0, to = 0; from < all.length; from = to) {
       for (let size = 0; to < all.length && size < RUN_SIZE; to++)
         size += SERIES_SIZE + all[to]!.bodies.length + (all[to]!.mids?.length ?? 0);
       const run = all.slice(from, to);
-      insert.run(conversation, lastSeq(run.at(-1)!), encodeSeries(run));
+      insert.run(encodeSeries(run));
+      enter.run(conversation, lastSeq(run.at(-1)!));
       this.log.mids.fold(run);
     }
     this.sql.prepare("UPDATE conversation SET last_seq = ? WHERE id = ?").run(lastSeq(all.at(-1)!), conversation);

@@ -212,11 +212,12 @@ export class SqliteLog implements Log {
   }
 
   /** The run with the row after a seq; null where none is folded. */
-  private runAfter(conversation: number, after: number): LogRow[] | null {
+  runAfter(conversation: number, after: number): LogRow[] | null {
     const known = this.runs.get(conversation);
     if (known !== undefined && known.rows[0]![1] <= after + 1 && known.rows.at(-1)![1] > after) return known.rows;
     const stored = this.sql
-      .prepare("SELECT rows FROM run WHERE place > (?1 << 32 | ?2) AND place < (?1 + 1 << 32) ORDER BY place LIMIT 1")
+      .prepare(`SELECT rows FROM run
+                WHERE id = (SELECT run FROM run_end WHERE conversation = ? AND seq > ? ORDER BY seq LIMIT 1)`)
       .get(conversation, after) as { rows: string } | null;
     if (stored === null) return null;
     const rows = decodeRows(stored.rows);

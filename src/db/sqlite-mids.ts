@@ -3,7 +3,6 @@
 // no index row of its own: its run has one, from its lowest to its highest. Others have a row each, in `mid`.
 import type { LogRow, Value } from "./db.ts";
 import { isAbove, isCountable, lastSeq, rowsOf, type Series } from "./series.ts";
-import { decodeRows } from "./sqlite-rows.ts";
 import type { SqliteTx } from "./sqlite-tx.ts";
 
 export type MidKey = [conversation: number, sender: number, mid: string];
@@ -124,17 +123,12 @@ export class SqliteMids {
     const runs = new Map<string, LogRow[]>();
     for (const [[conversation, sender, mid], last] of this.inRanges(keys)) {
       const name = `${conversation}/${last}`;
-      const run = runs.get(name) ?? this.readRun(conversation, last);
+      const run = runs.get(name) ?? this.sql.log.runAfter(conversation, last - 1)!;
       runs.set(name, run);
       const row = run.find((each) => each[3] === sender && each[5] === mid);
       if (row !== undefined) found.push(row);
     }
     return found;
-  }
-
-  private readRun(conversation: number, last: number): LogRow[] {
-    const found = this.sql.prepare("SELECT rows FROM run WHERE place = (? << 32 | ?)").get(conversation, last);
-    return decodeRows((found as { rows: string }).rows);
   }
 
   /** Those that are within the range of a run, and the run's last seq. */

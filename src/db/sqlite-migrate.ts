@@ -4,10 +4,11 @@ import initial from "../../sql/sqlite/0001-initial.sql" with { type: "text" };
 import ranges from "../../sql/sqlite/0002-mid-ranges.sql" with { type: "text" };
 import columns from "../../sql/sqlite/0003-columns.sql" with { type: "text" };
 import series from "../../sql/sqlite/0004-series.sql" with { type: "text" };
+import runEnds from "../../sql/sqlite/0005-run-ends.sql" with { type: "text" };
 import { StartError } from "../start-error.ts";
 
 /** Numbered from 1, in order; `user_version` says how many of them a file has seen. */
-const MIGRATIONS: string[] = [initial, ranges, columns, series];
+const MIGRATIONS: string[] = [initial, ranges, columns, series, runEnds];
 export const SCHEMA_VERSION = MIGRATIONS.length;
 /** "Chat": marks a file as a ChatServer's, in its header. */
 export const APPLICATION_ID = 0x43686174;
@@ -69,7 +70,7 @@ function probe(db: Database): void {
   const tables = db.query("SELECT name FROM sqlite_schema WHERE type = 'table'").all() as { name: string }[];
   for (const { name } of tables) db.query(`SELECT * FROM ${name} LIMIT 1`).all();
   db.query("SELECT max(id) FROM user").get();
-  db.query("SELECT max(place) FROM run").get();
+  db.query("SELECT max(id) FROM run").get();
 }
 
 function explain(file: string, { code = "", message }: Error & { code?: string }): string {

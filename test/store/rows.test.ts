@@ -5,6 +5,8 @@ import { expect, test } from "bun:test";
 import { join } from "node:path";
 import initial from "../../sql/sqlite/0001-initial.sql" with { type: "text" };
 import ranges from "../../sql/sqlite/0002-mid-ranges.sql" with { type: "text" };
+import columns from "../../sql/sqlite/0003-columns.sql" with { type: "text" };
+import bySeries from "../../sql/sqlite/0004-series.sql" with { type: "text" };
 import type { LogRow } from "../../src/db/db.ts";
 import { innerOf, type Series, single } from "../../src/db/series.ts";
 import { APPLICATION_ID, openDatabase, SCHEMA_VERSION } from "../../src/db/sqlite-migrate.ts";
@@ -72,6 +74,42 @@ function older(): string {
   db.close();
   return file;
 }
+
+test("runs of earlier schemas are found where they are, however high their ids, and what is folded follows them", async () => {
+  const file = join(temporaryFolder(), "chat.db");
+  const old = new Database(file, { create: true });
+  for (const sql of [initial, ranges, columns, bySeries]) old.run(sql);
+  old.run(`PRAGMA application_id = ${APPLICATION_ID}`);
+  old.run("PRAGMA user_version = 4");
+  const high = 5_000_001;
+  const rows = [1, high].flatMap((id) =>
+    Array.from({ length: 6 }, (_, i): LogRow => [id, i + 1, MsgId.chat, 7, 4, `m${i}`, TS, `${id}: ${i}`]),
+  );
+  for (const id of [1, high]) {
+    old.run("INSERT INTO conversation (id, kind, lo, hi, last_seq) VALUES (?, 0, 7, ?, 4)", [id, id + 7]);
+    const own = rows.filter((row) => row[0] === id).slice(0, 4);
+    for (const run of [own.slice(0, 3), own.slice(3)])
+      old.run("INSERT INTO run (place, rows) VALUES (? << 32 | ?, ?)", [
+        id,
+        run.at(-1)![1],
+        encodeSeries([together(...run)]),
+      ]);
+    old.run("INSERT INTO mid_range (conversation, sender, top, low, seq) VALUES (?, 7, '\"m2', '\"m0', 3)", [id]);
+    old.run("INSERT INTO mid_range (conversation, sender, top, low, seq) VALUES (?, 7, '\"m3', '\"m3', 4)", [id]);
+  }
+  old.close();
+  const tx = new SqliteTx(openDatabase(file));
+  for (const row of rows) if (row[1] > 4) expect(await tx.log.append([single(row)])).toBe(true);
+  tx.log.record();
+  tx.log.committed();
+  tx.folder.fold(Number.POSITIVE_INFINITY);
+  tx.folder.committed();
+  expect(tx.log.size).toBe(0);
+  for (const id of [1, high])
+    for (let after = 0; after < 6; after++)
+      expect(await tx.log.page(id, after, 100, 100_000)).toEqual(rows.filter((row) => row[0] === id && row[1] > after));
+  for (const row of rows) expect(await tx.log.byMid([[row[0], 7, row[5]!]])).toEqual([row]);
+});
 
 test("what the third schema left, each row by itself, is read", async () => {
   const db = openDatabase(join(temporaryFolder(), "chat.db"));
