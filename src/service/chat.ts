@@ -39,7 +39,7 @@ function send(
   const mid = field.mid(message);
   refuseTooLarge(text);
   const device = session.deviceId;
-  const at = performance.now();
+  const at = committer.turnAt;
   committer.add({ connection, slot, session, device, msgId: message.msgId, reqId, conv, key, mid, text, at });
 }
 

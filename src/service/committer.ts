@@ -69,6 +69,11 @@ export class Committer {
     private readonly log: Log,
   ) {}
 
+  /** When a message that comes now came: performance.now(), asked for once a turn. */
+  get turnAt(): number {
+    return (this.scheduled ? this.queue.at(-1)?.at : undefined) ?? performance.now();
+  }
+
   /** Takes a message: its request is answered when it is stored. Throws errno 16 where too many wait. */
   add(request: ChatRequest): void {
     const isFull = this.queue.length - this.first >= QUEUE_ROWS || this.queueText >= QUEUE_TEXT;
