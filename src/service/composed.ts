@@ -1,6 +1,7 @@
 // The two messages that are sent most, put together as bytes: what `JSON.stringify` would make of them, without a text for
 // each. What changes seldom from one to the next (who writes, where, when) is kept as text, of the last one.
 import type { LogRow } from "../db/db.ts";
+import { escaped } from "../db/series.ts";
 import type { Composed } from "../net/encode.ts";
 import type { Bytes } from "../net/json.ts";
 import { type ConvKey, clock, MsgId } from "../protocol.ts";
@@ -19,15 +20,21 @@ function putText(out: Bytes, at: number, text: string): number {
 
 /** `text` as a string of JSON. */
 function putString(out: Bytes, at: number, text: string): number {
-  if (text.length > SHORT) return putText(out, at, JSON.stringify(text));
   out[at] = QUOTE;
   let end = at + 1;
+  if (text.length > SHORT) return putQuoted(out, end, text);
   for (let i = 0; i < text.length; i++) {
     const code = text.charCodeAt(i);
-    if (code < 0x20 || code > 0x7e || code === QUOTE || code === BACKSLASH)
-      return putText(out, at, JSON.stringify(text));
+    if (code < 0x20 || code > 0x7e || code === QUOTE || code === BACKSLASH) return putQuoted(out, at + 1, text);
     out[end++] = code;
   }
+  out[end] = QUOTE;
+  return end + 1;
+}
+
+/** What of `text` as a string of JSON follows the first quote. */
+function putQuoted(out: Bytes, at: number, text: string): number {
+  const end = putText(out, at, escaped(text));
   out[end] = QUOTE;
   return end + 1;
 }
