@@ -42,7 +42,18 @@ class Waiting {
   readonly messages: Outgoing[] = [];
   readonly marks: (Mark | null)[] = [];
   readonly seqs: number[] = [];
+
+  empty(): this {
+    this.messages.length = this.marks.length = this.seqs.length = 0;
+    return this;
+  }
 }
+
+/** For the next flush of any connection: new lists for each one cost as much as several messages. */
+const spares: Waiting[] = [];
+const MAX_SPARES = 256;
+/** What had more is not kept: its memory is. */
+const SPARE_MESSAGES = 64;
 
 /** Encoded, but not taken by the kernel. */
 interface Unsent {
@@ -71,7 +82,7 @@ export class Output {
 
   add(message: Outgoing, mark: Mark | null, seq: number): void {
     if (this.pendingBytes === 0) this.progressAt = performance.now();
-    this.waiting ??= new Waiting();
+    this.waiting ??= spares.pop() ?? new Waiting();
     this.waiting.messages.push(message);
     this.waiting.marks.push(mark);
     this.waiting.seqs.push(seq);
@@ -114,6 +125,7 @@ export class Output {
     if (from === messages.length) {
       this.waiting = null;
       this.textLength = 0;
+      if (spares.length < MAX_SPARES && from <= SPARE_MESSAGES) spares.push(waiting.empty());
       return;
     }
     for (let i = 0; i < from; i++) this.textLength -= messages[i]!.length;
