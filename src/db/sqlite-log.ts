@@ -211,7 +211,7 @@ export class SqliteLog implements Log {
     }
   }
 
-  /** The run with the row after a seq; null where none is folded. */
+  /** The run with the row after a seq; null where none is folded. Throws where the index leads to another one. */
   runAfter(conversation: number, after: number): LogRow[] | null {
     const known = this.runs.get(conversation);
     if (known !== undefined && known.rows[0]![1] <= after + 1 && known.rows.at(-1)![1] > after) return known.rows;
@@ -221,6 +221,8 @@ export class SqliteLog implements Log {
       .get(conversation, after) as { rows: string } | null;
     if (stored === null) return null;
     const rows = decodeRows(stored.rows);
+    if (rows[0]![0] !== conversation || rows[0]![1] > after + 1 || rows.at(-1)![1] <= after)
+      throw new Error(`the run after row ${after} of conversation ${conversation} is not there: the file is damaged`);
     const run = { rows, weight: weightOf(rows.length, stored.rows.length) };
     this.forgetRun(conversation);
     this.runs.set(conversation, run);

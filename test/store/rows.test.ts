@@ -111,6 +111,25 @@ test("runs of earlier schemas are found where they are, however high their ids, 
   for (const row of rows) expect(await tx.log.byMid([[row[0], 7, row[5]!]])).toEqual([row]);
 });
 
+test("where the index leads to another run, reading fails for that conversation alone, and does not hang", async () => {
+  const tx = new SqliteTx(openDatabase(join(temporaryFolder(), "chat.db")));
+  for (const id of [1, 2, 3]) {
+    tx.prepare("INSERT INTO conversation (kind, lo, hi) VALUES (0, 7, ?)").run(id + 7);
+    await tx.log.append([
+      together(...["one", "two"].map((text, i): LogRow => [id, i + 1, MsgId.chat, 7, 4, null, TS, text])),
+    ]);
+  }
+  tx.log.record();
+  tx.log.committed();
+  tx.folder.fold(Number.POSITIVE_INFINITY);
+  tx.folder.committed();
+  tx.prepare("UPDATE run_end SET run = (SELECT run FROM run_end WHERE conversation = 3) WHERE conversation = 1").run();
+  tx.prepare("UPDATE run_end SET seq = 9 WHERE conversation = 3").run();
+  await expect(tx.log.page(1, 0, 100, 100_000)).rejects.toThrow("damaged");
+  await expect(tx.log.page(3, 0, 100, 100_000)).rejects.toThrow("damaged");
+  expect((await tx.log.page(2, 0, 100, 100_000)).map((row) => row[7])).toEqual(["one", "two"]);
+});
+
 test("what the third schema left, each row by itself, is read", async () => {
   const db = openDatabase(join(temporaryFolder(), "chat.db"));
   const rows: LogRow[] = [
