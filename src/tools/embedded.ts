@@ -36,7 +36,7 @@ const PAGE_ROWS = 1_000;
 /** Text in one page, in characters. */
 const PAGE_TEXT = 256 * 1024;
 /** What holds the log, which is copied row by row instead. */
-const LOG_TABLES = ["journal", "run", "mid", "mid_range"];
+const LOG_TABLES = ["journal", "run", "run_end", "mid", "mid_range"];
 const MESSAGE = ["conversation", "seq", "kind", "sender", "device", "mid", "ts", "body", "size"];
 const MESSAGE_TEXTS = ["mid", "body"];
 
