@@ -55,6 +55,8 @@ export class Committer {
   private first = 0;
   private queueText = 0;
   private scheduled = false;
+  /** In this turn: performance.now(). */
+  private scheduledAt = 0;
   /** A few, and no Set: see `pending` of the embedded store, of what those keep. */
   private inFlight: Batch[] = [];
   private readonly shedder = new Shedder();
@@ -71,7 +73,7 @@ export class Committer {
 
   /** When a message that comes now came: performance.now(), asked for once a turn. */
   get turnAt(): number {
-    return (this.scheduled ? this.queue.at(-1)?.at : undefined) ?? performance.now();
+    return this.scheduled ? this.scheduledAt : performance.now();
   }
 
   /** Takes a message: its request is answered when it is stored. Throws errno 16 where too many wait. */
@@ -97,6 +99,7 @@ export class Committer {
   private schedule(): void {
     if (this.scheduled || this.inFlight.length >= BATCHES_IN_FLIGHT || this.first === this.queue.length) return;
     this.scheduled = true;
+    this.scheduledAt = performance.now();
     setImmediate(() => {
       this.scheduled = false;
       // They may have been given up meanwhile.
