@@ -8,7 +8,7 @@ const root = resolve(import.meta.dir, "..");
 
 /** Their entry points; a worker's program is one of its own, which the executable finds beside the main program. */
 const PROGRAMS = {
-  ChatServer: ["src/main.ts", "src/store-worker.ts", "src/checkpoint-worker.ts"],
+  ChatServer: ["src/start.ts", "src/store-worker.ts", "src/checkpoint-worker.ts"],
   ChatClient: ["src/client/main.ts"],
 };
 

@@ -71,6 +71,22 @@ test("a port that is taken, a port without permission, an address of another mac
   else await (await startServer(newFile(), CHEAP_PASSWORDS, 1)).stop();
 });
 
+test("the allocator keeps what is needed again at once, except where it is told otherwise", async () => {
+  for (const [given, used] of [
+    [undefined, "0"],
+    ["1", "1"],
+  ]) {
+    const server = await startAs(["bash", "-c", 'exec -a "its name" "$@"', "", CHAT_SERVER, "0", "--data", newFile()], {
+      env: { HOME: temporaryFolder(), OTHER: "as it was", ...(given && { MIMALLOC_PURGE_HOLES: given }) },
+    });
+    const read = (name: string) => readFileSync(`/proc/${server.pid}/${name}`, "utf8").split("\0");
+    expect(read("environ")).toContain(`MIMALLOC_PURGE_HOLES=${used}`);
+    expect(read("environ")).toContain("OTHER=as it was");
+    expect(read("cmdline").slice(0, 3)).toEqual(["its name", "0", "--data"]);
+    expect(await server.stop()).toBe(0);
+  }
+});
+
 test("alone in a strange folder, without an environment: it starts, and reads nothing that lies there", async () => {
   const home = temporaryFolder();
   const executable = join(home, "ChatServer");

@@ -10,6 +10,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   "protocol.ts": [],
   "start-error.ts": [],
   "sql.d.ts": [],
+  "start.ts": ["main.ts"],
   "libc.ts": [],
   "systemd.ts": ["libc.ts", "start-error.ts"],
   "log.ts": ["protocol.ts"],
