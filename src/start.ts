@@ -1,18 +1,30 @@
 // Where ./ChatServer begins: what the runtime reads before any code runs is set, by beginning once more; then main.ts.
 
-/**
- * The runtime's allocator gives free parts of its pages back to the system every few moments. What a busy server frees, it
- * needs again at once: the page faults and the thread that gives back cost a twentieth of the processor. Given back is
- * still what is free as a whole. Whoever sets it, to 0 or 1, is left alone.
- */
-const VARIABLE = "MIMALLOC_PURGE_HOLES";
+/** Whoever sets one of them is left alone. The unit (systemd/ChatServer@.service) sets the same. */
+const SETTINGS = {
+  /**
+   * The allocator gives free parts of its pages back to the system every few moments. What a busy server frees, it needs
+   * again at once: the page faults and the thread that gives back cost a twentieth of the processor. Given back is still
+   * what is free as a whole.
+   */
+  MIMALLOC_PURGE_HOLES: "0",
+  /**
+   * How often code runs before it is optimized, and before it is optimized thoroughly; the runtime's own are 1,000 and
+   * 64,000. A server runs few paths, always the same: waiting longer teaches the compilers nothing, and at 1,000 messages a
+   * second they would be in its way for half a minute.
+   */
+  BUN_JSC_thresholdForOptimizeAfterWarmUp: "200",
+  BUN_JSC_thresholdForFTLOptimizeAfterWarmUp: "8000",
+};
 
-// A listening socket that was passed (see systemd.ts) would be closed on the way: the unit sets the variable itself.
-if (process.env[VARIABLE] === undefined && process.env.LISTEN_FDS === undefined)
+const environment = { ...SETTINGS, ...process.env };
+const isComplete = Object.keys(SETTINGS).every((name) => process.env[name] !== undefined);
+// A listening socket that was passed (see systemd.ts) would be closed on the way.
+if (!isComplete && process.env.LISTEN_FDS === undefined)
   try {
     // The same process, with its id. The second argument is the program's name within the executable.
-    process.execve!(process.execPath, [process.argv0, ...process.argv.slice(2)], { ...process.env, [VARIABLE]: "0" });
+    process.execve!(process.execPath, [process.argv0, ...process.argv.slice(2)], environment);
   } catch {
-    // Where it may not (or the file has been replaced just now), it costs that twentieth.
+    // Where it may not (or the file has been replaced just now), it is a little slower.
   }
 void import("./main.ts");

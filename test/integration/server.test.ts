@@ -71,16 +71,21 @@ test("a port that is taken, a port without permission, an address of another mac
   else await (await startServer(newFile(), CHEAP_PASSWORDS, 1)).stop();
 });
 
-test("the allocator keeps what is needed again at once, except where it is told otherwise", async () => {
-  for (const [given, used] of [
-    [undefined, "0"],
-    ["1", "1"],
-  ]) {
+test("the runtime's settings are the unit's, except where others are given", async () => {
+  const unit = readFileSync(join(import.meta.dir, "../../systemd/ChatServer@.service"), "utf8");
+  const units = [...unit.matchAll(/^Environment=((?:MIMALLOC|BUN_JSC)_.*)$/gm)].map(([, setting]) => setting!);
+  expect(units).not.toBeEmpty();
+  for (const given of [[], ["MIMALLOC_PURGE_HOLES=1"], units.slice(1)]) {
+    const env = { HOME: temporaryFolder(), OTHER: "as it was" };
+    for (const setting of given) Object.assign(env, Object.fromEntries([setting.split("=")]));
     const server = await startAs(["bash", "-c", 'exec -a "its name" "$@"', "", CHAT_SERVER, "0", "--data", newFile()], {
-      env: { HOME: temporaryFolder(), OTHER: "as it was", ...(given && { MIMALLOC_PURGE_HOLES: given }) },
+      env,
     });
     const read = (name: string) => readFileSync(`/proc/${server.pid}/${name}`, "utf8").split("\0");
-    expect(read("environ")).toContain(`MIMALLOC_PURGE_HOLES=${used}`);
+    const settings = read("environ").filter((each) => /^(MIMALLOC|BUN_JSC)_/.test(each));
+    const name = (setting: string) => setting.split("=")[0];
+    const kept = units.filter((setting) => !given.some((other) => name(other) === name(setting)));
+    expect(settings.toSorted()).toEqual([...kept, ...given].toSorted());
     expect(read("environ")).toContain("OTHER=as it was");
     expect(read("cmdline").slice(0, 3)).toEqual(["its name", "0", "--data"]);
     expect(await server.stop()).toBe(0);
