@@ -4,14 +4,14 @@
 const SETTINGS = {
   /**
    * Milliseconds between the allocator's looks for free parts of its pages, to give back to the system; its own are 100. What
-   * a busy server frees, it needs again at once: the page faults and the thread that gives back cost a twentieth of the
-   * processor. Never (MIMALLOC_PURGE_HOLES=0) would keep what a crowd's log-ins needed: 3 KiB a session.
+   * a busy server frees, it needs again at once, at the cost of page faults. Never (MIMALLOC_PURGE_HOLES=0) would keep what a
+   * crowd's log-ins needed: 2 to 3 KiB a session.
    */
   MIMALLOC_PURGE_HOLES_MIN_INTERVAL: "5000",
   /**
    * How often code runs before it is optimized, and before it is optimized thoroughly; the runtime's own are 1,000 and
-   * 64,000. A server runs few paths, always the same: waiting longer teaches the compilers nothing, and at 1,000 messages a
-   * second they would be in its way for half a minute.
+   * 64,000. A server runs few paths, always the same: waiting longer teaches the compilers nothing, and the fewer messages
+   * come, the longer would they be in its way.
    */
   BUN_JSC_thresholdForOptimizeAfterWarmUp: "200",
   BUN_JSC_thresholdForFTLOptimizeAfterWarmUp: "8000",
