@@ -3,10 +3,11 @@
 /** Whoever sets one of them is left alone. The unit (systemd/ChatServer@.service) sets the same. */
 const SETTINGS = {
   /**
-   * Milliseconds between the allocator's looks for free parts of its pages, to give back to the system; its own are 100. What
-   * a busy server frees, it needs again at once, at the cost of page faults. Never (MIMALLOC_PURGE_HOLES=0) would keep what a
-   * crowd's log-ins needed: 2 to 3 KiB a session.
+   * Milliseconds until the allocator gives free pages back to the system, and between its looks for free parts of pages; its
+   * own are 100. What a busy server frees, it needs again at once, at the cost of page faults. Never (MIMALLOC_PURGE_DELAY=-1)
+   * would keep what a crowd's log-ins needed: 2 to 3 KiB a session.
    */
+  MIMALLOC_PURGE_DELAY: "5000",
   MIMALLOC_PURGE_HOLES_MIN_INTERVAL: "5000",
   /**
    * How often code runs before it is optimized, and before it is optimized thoroughly; the runtime's own are 1,000 and
