@@ -1,27 +1,24 @@
-// ./ChatClient as people use it: lines from a pipe, lines on a terminal, and what it says when something is wrong.
+// ./ChatClient with lines from a pipe: what they do, what it shows, and what it says when something is wrong.
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
 import type { GroupChanged, LoggedIn } from "../../src/client/events.ts";
 import { Show } from "../../src/client/show.ts";
 import { MsgId } from "../../src/protocol.ts";
-import { CHAT_CLIENT, CHEAP_PASSWORDS, type RunningServer, startServer, temporaryFolder, until } from "../harness.ts";
-import { login, register, type User } from "../wire.ts";
+import { CHAT_CLIENT, type RunningServer, startServer, temporaryFolder } from "../harness.ts";
+import { login, register } from "../wire.ts";
+import { endClients, environment, logInLine, running } from "./client-process.ts";
 import { FakeServer, LOGIN } from "./stand-ins.ts";
 
 let server: RunningServer;
-/** Clients that still run, ended with the test process. */
-const running = new Set<Bun.Subprocess>();
 
 beforeAll(async () => {
   server = await startServer(join(temporaryFolder(), "chat.db"));
 });
 
 afterAll(async () => {
-  for (const client of running) client.kill("SIGKILL");
+  endClients();
   await server.stop();
 });
-
-const environment = (extra: Record<string, string> = {}) => ({ PATH: process.env.PATH, TERM: "xterm", ...extra });
 
 /** Runs the client with `lines` on a pipe, to its end. */
 async function pipe(port: number, lines: string, args = ["127.0.0.1", String(port)]) {
@@ -37,8 +34,6 @@ async function pipe(port: number, lines: string, args = ["127.0.0.1", String(por
   running.delete(client);
   return { out, lines: out.split("\n").slice(0, -1), err, code };
 }
-
-const logInLine = ({ id, password }: User): string => `{"msgId":1002,"id":${id},"password":"${password}"}\n`;
 
 /** A message's line, whenever it was sent. */
 const TIME = String.raw`\[\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\]`;
@@ -220,142 +215,4 @@ test("no server, and wrong arguments: one line that says what to do", async () =
   }
   expect(await pipe(0, "", ["--version"])).toMatchObject({ out: expect.stringMatching(/^ChatClient \S+ \(/), code: 0 });
   expect(await pipe(0, "", ["--help"])).toMatchObject({ out: expect.stringContaining("HOST"), code: 0 });
-});
-
-/** The client on a terminal of 60 columns. */
-class Typist {
-  /** All that has come to the terminal. */
-  shown = "";
-  private readonly client;
-
-  constructor(port: number, extra: Record<string, string> = {}) {
-    this.client = Bun.spawn([CHAT_CLIENT, "127.0.0.1", String(port)], {
-      env: environment(extra),
-      terminal: {
-        cols: 60,
-        rows: 24,
-        data: (_, chunk) => {
-          this.shown += Buffer.from(chunk).toString("latin1");
-        },
-      },
-    });
-    running.add(this.client);
-    this.client.exited.then(() => running.delete(this.client));
-  }
-
-  get exited(): Promise<number> {
-    return this.client.exited;
-  }
-
-  /** Types as keys do, Enter at the end unless said otherwise. */
-  type(text: string, enter = "\r"): void {
-    this.client.terminal!.write(text + enter);
-  }
-
-  /** Waits for `text` behind everything that was shown up to now, or behind `from`. */
-  async sees(text: string | RegExp, from = 0): Promise<number> {
-    let at = -1;
-    await until(
-      () => {
-        const shown = this.shown.slice(from);
-        at = typeof text === "string" ? shown.indexOf(text) : shown.search(text);
-        return at >= 0;
-      },
-      `${text} on the terminal, which shows ${JSON.stringify(this.shown.slice(from))}`,
-    );
-    return from + at;
-  }
-
-  /** Answers a question when it stands there. */
-  async answers(question: string, text: string): Promise<void> {
-    await this.sees(question);
-    this.type(text);
-  }
-}
-
-test("on a terminal: register and log in by questions, chat, log out", async () => {
-  const ann = new Typist(server.port);
-  const name = `ann${process.pid}`;
-  await ann.sees("1 log in");
-  ann.type("2");
-  await ann.answers("A name, of up to", name);
-  await ann.answers("A password, of at least", "s3cret-word");
-  await ann.answers("The password again: ", "s3cret-word");
-  const welcome = await ann.sees("Logged in as ");
-  expect(ann.shown).not.toContain("s3cret");
-  await ann.sees("No groups yet", welcome);
-  const id = Number(/your id is (\d+)/.exec(ann.shown)![1]);
-  // Somebody writes while a line is being typed: it appears above, and the line stays.
-  const bob = await register(server.port);
-  const wire = await login(server.port, bob);
-  const typed = `chat:${bob.id}:half typed, and longer than the sixty columns of this terminal`;
-  ann.type(typed, "");
-  await ann.sees("of this terminal");
-  await wire.ask({ msgId: MsgId.chat, toid: id, msg: "are you there", mid: "1" });
-  const arrived = await ann.sees("are you there");
-  await ann.sees(typed.slice(0, 30), arrived);
-  ann.type(" yes");
-  expect((await wire.push(MsgId.chat)).msg).toBe("half typed, and longer than the sixty columns of this terminal yes");
-  await ann.sees("sent to ", arrived);
-  const before = ann.shown.length;
-  ann.type("loginout");
-  await ann.sees("Logged out.", before);
-  await ann.sees("1 log in", before);
-  // Neither is the password in the history.
-  for (let i = 0; i < 5; i++) ann.type("\u001b[A", "");
-  ann.type("\u0003", "");
-  ann.type("3");
-  expect(await ann.exited).toBe(0);
-  expect(ann.shown).not.toContain("s3cret");
-  wire.close();
-});
-
-test("on a terminal: a session elsewhere is taken over when the user says so, and that one says it", async () => {
-  const { id, name, password } = await register(server.port);
-  const first = new Typist(server.port, { NO_COLOR: "1" });
-  await first.sees("1 log in");
-  first.type("1");
-  await first.answers("Your id or name: ", name);
-  await first.answers("Password: ", password);
-  await first.sees(`Logged in as ${name} (${id})`);
-  const second = new Typist(server.port);
-  await second.sees("1 log in");
-  second.type("1");
-  await second.answers("Your id or name: ", String(id));
-  await second.answers("Password: ", password);
-  await second.answers("End that session? (y/n) ", "y");
-  await first.sees("Logged out: you have logged in elsewhere.");
-  await second.sees(/Logged in as /);
-  // Colours, but for those who want none.
-  expect(second.shown).toContain("\u001b[36m");
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: colours are control sequences
-  expect(first.shown).not.toMatch(/\u001b\[\d*m/);
-  second.type("\u0004", "");
-  expect(await second.exited).toBe(0);
-  first.type("quit");
-  expect(await first.exited).toBe(0);
-});
-
-test("a connection that breaks is told once, and once when it is back; what is typed meanwhile is sent", async () => {
-  const data = join(temporaryFolder(), "chat.db");
-  const before = await startServer(data);
-  const { port } = before;
-  const ann = await register(port);
-  const bob = await register(port);
-  const typist = new Typist(port);
-  await typist.sees("1 log in");
-  typist.type(logInLine(ann).trim());
-  await typist.sees("Logged in as");
-  await before.stop("SIGKILL");
-  await typist.sees("No connection");
-  typist.type(`chat:${bob.id}:sent in between`);
-  const after = await startServer(data, CHEAP_PASSWORDS, port);
-  await typist.sees("sent to", await typist.sees("Connected again."));
-  expect(typist.shown.match(/No connection/g)!.length).toBe(1);
-  const wire = await login(port, bob);
-  expect((await wire.push(MsgId.chat)).msg).toBe("sent in between");
-  typist.type("quit");
-  expect(await typist.exited).toBe(0);
-  wire.close();
-  await after.stop();
 });

@@ -1,76 +1,18 @@
 // `ChatServer import`: the C++ chat server's database becomes a store, and its users go on in it.
-import { Database } from "bun:sqlite";
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { type JsonObject, MsgId } from "../../src/protocol.ts";
-import { parseKept } from "../../src/tools/offline.ts";
-import {
-  CHAT_SERVER,
-  CHEAP_PASSWORDS,
-  type RunningServer,
-  runProgram,
-  startAs,
-  startServer,
-  temporaryFolder,
-} from "../harness.ts";
+import { CHAT_SERVER, CHEAP_PASSWORDS, type RunningServer, startAs, startServer, temporaryFolder } from "../harness.ts";
 import { type RunningMariadb, startMariadb } from "../services.ts";
 import { login, Wire } from "../wire.ts";
+import { direct, inGroup, kept, predecessor, runImport } from "./import-predecessor.ts";
 
 let mariadb: RunningMariadb;
 beforeAll(async () => {
   mariadb = await startMariadb();
 }, 30_000);
 afterAll(() => mariadb.stop());
-
-const nameOf = (url: string): string => new URL(url).pathname.slice(1);
-
-/** The tables as the C++ server's chat.sql makes them. */
-const SCHEMA = `
-CREATE TABLE user (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, name VARCHAR(50), password VARCHAR(50),
-  state ENUM('online', 'offline') CHARACTER SET latin1 DEFAULT 'offline', UNIQUE KEY name (name)) CHARSET = utf8;
-CREATE TABLE friend (userid INT NOT NULL, friendid INT NOT NULL, KEY userid (userid, friendid)) CHARSET = utf8;
-CREATE TABLE allgroup (id INT NOT NULL AUTO_INCREMENT PRIMARY KEY, groupname VARCHAR(50) NOT NULL,
-  groupdesc VARCHAR(200) DEFAULT '') CHARSET = utf8;
-CREATE TABLE groupuser (groupid INT NOT NULL, userid INT NOT NULL, grouprole ENUM('creator', 'normal') DEFAULT NULL,
-  KEY groupid (groupid, userid)) CHARSET = utf8;
-CREATE TABLE offlinemessage (userid INT NOT NULL, message VARCHAR(500) NOT NULL) CHARSET = utf8mb4`;
-
-/** A database of the C++ server with these statements run in it. */
-async function predecessor(sql: string, schema = SCHEMA): Promise<string> {
-  const url = await mariadb.database();
-  await mariadb.admin(`SET NAMES utf8mb4; USE \`${nameOf(url)}\`; ${schema}; ${sql}`);
-  return url;
-}
-
-const kept = (user: number, message: JsonObject | string): string => {
-  const text = typeof message === "string" ? message : JSON.stringify(message);
-  return `INSERT INTO offlinemessage VALUES (${user}, '${text.replaceAll("\\", "\\\\").replaceAll("'", "''")}')`;
-};
-const TIME = "2024-02-22 00:43:59";
-const direct = (id: number, toid: number, msg: string): JsonObject => ({
-  id,
-  msg,
-  msgId: 1004,
-  name: "?",
-  time: TIME,
-  toid,
-});
-const inGroup = (id: number, groupid: number, msg: string): JsonObject => ({
-  groupid,
-  id,
-  msg,
-  msgId: 1008,
-  time: TIME,
-});
-
-async function runImport(flags: string[], code = 0): Promise<{ output: string; errors: string }> {
-  const ended = await runProgram([CHAT_SERVER, "import", ...flags, ...CHEAP_PASSWORDS], {}, 60_000);
-  expect([ended.code, ended.errors]).toEqual([code, code === 0 ? "" : expect.stringMatching(/^ChatServer: [^\n]+\n$/)]);
-  for (const secret of ["se:cr@t", "se%3Acr", "123456", "hunter2"])
-    expect(ended.output + ended.errors).not.toContain(secret);
-  return ended;
-}
 
 const EVERYTHING = [
   `INSERT INTO user (id, name, password) VALUES (13, 'zhang san', '123456'), (15, 'li si', '123456'),
@@ -103,7 +45,7 @@ describe.each(["file", "mysql"])("everything, to a %s", (kind) => {
   let passwords: string;
 
   beforeAll(async () => {
-    const from = await predecessor(EVERYTHING);
+    const from = await predecessor(mariadb, EVERYTHING);
     const folder = temporaryFolder();
     passwords = join(folder, "passwords");
     const flags = ["--from", from, "--new-passwords", passwords];
@@ -212,55 +154,6 @@ describe.each(["file", "mysql"])("everything, to a %s", (kind) => {
   });
 });
 
-test("names that the server does not take are changed, the lower id keeps a name, and it is told", async () => {
-  const schema =
-    "CREATE TABLE User (password VARCHAR(200), Name VARCHAR(300) COLLATE utf8mb4_bin, ID INT) CHARSET = utf8mb4";
-  const long = "x".repeat(60);
-  const from = await predecessor(
-    `INSERT INTO User VALUES ('secret1', 'e\u0301va', 7), ('secret1', '\u00e9va', 3), ('secret1', 'a\nb', 4),
-     ('secret1', '', 5), ('secret1', '${long}', 8), ('secret1', '${long}', 9), ('123', 'Ann', 10), ('secret1', 'who', -1)`,
-    schema,
-  );
-  const data = join(temporaryFolder(), "chat.db");
-  const { output } = await runImport(["--from", from, "--data", data]);
-  const db = new Database(data, { readonly: true });
-  const x = (count: number) => "x".repeat(count);
-  expect(db.query("SELECT id, name FROM user ORDER BY id").values()).toEqual([
-    [3, "\u00e9va"],
-    [4, "ab"],
-    [5, "user5"],
-    [7, "\u00e9va-7"],
-    [8, x(50)],
-    [9, `${x(48)}-9`],
-    [10, "Ann"],
-  ]);
-  expect(db.query("SELECT count(*) AS count FROM user WHERE password LIKE '$argon2id$%'").get()).toEqual({ count: 7 });
-  db.close();
-  for (const line of [
-    'user 7: "éva" -> "éva-7"',
-    'user 4: "a\\nb" -> "ab"',
-    "id -1",
-    'user 10: "Ann"',
-    "--new-passwords FILE",
-    "missing and passed over: 4\n  friend\n  allgroup\n  groupuser\n  offlinemessage",
-  ])
-    expect(output).toContain(line);
-});
-
-test("texts that went through a connection with another character set are brought back", async () => {
-  const from = await predecessor("SELECT 1");
-  // As a client does that sends UTF-8 and has said that it sends GBK.
-  const bytes = Buffer.from("张三").toString("hex");
-  await mariadb.admin(
-    `USE ${nameOf(from)}; INSERT INTO user (id, name, password) VALUES (1, CONVERT(X'${bytes}' USING gbk), 'secret1')`,
-  );
-  const data = join(temporaryFolder(), "chat.db");
-  await runImport(["--from", from, "--data", data, "--from-charset", "gbk"]);
-  const db = new Database(data, { readonly: true });
-  expect(db.query("SELECT name FROM user").values()).toEqual([["张三"]]);
-  db.close();
-});
-
 test("many offline messages, for members who left at different times, arrive once each", async () => {
   const members = [1, 2, 3, 4, 5];
   const sql = [`INSERT INTO user (id, name, password) VALUES ${members.map((id) => `(${id}, 'u${id}', 'secret1')`)}`];
@@ -273,7 +166,7 @@ test("many offline messages, for members who left at different times, arrive onc
       if (i >= 500 * (id - 1)) rows.push(`(${id}, '${JSON.stringify(inGroup(1, 9, `n${i}`))}')`);
   sql.push(`INSERT INTO offlinemessage VALUES ${rows}`);
   const data = join(temporaryFolder(), "chat.db");
-  const { output } = await runImport(["--from", await predecessor(sql.join(";")), "--data", data]);
+  const { output } = await runImport(["--from", await predecessor(mariadb, sql.join(";")), "--data", data]);
   expect(output).toContain("messages: 2,000 imported, of 5,000 offline rows");
   const server = await startServer(data);
   for (const id of members) {
@@ -288,72 +181,3 @@ test("many offline messages, for members who left at different times, arrive onc
   }
   await server.stop();
 }, 60_000);
-
-test("what is there is not overwritten, and what is wrong is told in one line", async () => {
-  const from = await predecessor("INSERT INTO user (name, password) VALUES ('ann', 'secret1')");
-  const folder = temporaryFolder();
-  const full = join(folder, "full.db");
-  const refusal = async (flags: string[], code = 1) => (await runImport(flags, code)).errors;
-  await (await startServer(full)).stop();
-  const before = readFileSync(full);
-  expect(await refusal(["--from", from, "--data", full])).toContain("exists: give --data another path");
-  expect(readFileSync(full)).toEqual(before);
-  const used = await mariadb.database();
-  await mariadb.admin(`CREATE TABLE ${nameOf(used)}.other (id INT)`);
-  expect(await refusal(["--from", from, "--to", used])).toContain("is not empty");
-  expect(await refusal(["--from", from, "--to", "mysql://chat:hunter2@127.0.0.1:1/chat"])).toContain("does not answer");
-  const file = join(folder, "chat.db");
-  expect(await refusal(["--from", used, "--data", file])).toContain("has no table user");
-  const strange = await predecessor("SELECT 1", "CREATE TABLE user (id INT, nick TEXT)");
-  expect(await refusal(["--from", strange, "--data", file])).toContain("has no column name");
-  expect(await refusal(["--from", "mysql://chat:hunter2@127.0.0.1:1/chat", "--data", file])).toContain(
-    "does not answer",
-  );
-  expect(await refusal(["--from", `mysql://chat:hunter2@127.0.0.1:${mariadb.port}/chat`, "--data", file])).toContain(
-    "password of --from",
-  );
-  expect(await refusal(["--from", from, "--from-charset", "klingon", "--data", file])).toContain("klingon");
-  expect(existsSync(file)).toBe(false);
-  writeFileSync(join(folder, "passwords"), "");
-  const flags = ["--from", from, "--data", file, "--new-passwords", join(folder, "passwords")];
-  expect(await refusal(flags)).toContain("--new-passwords: ");
-  expect(await refusal(["--data", file], 2)).toContain("--from: give mysql://");
-  expect(await refusal(["--from", from, "--to", used, "--data", file], 2)).toContain("one of the two");
-  // What an import that was killed has left does not hold the next one up.
-  mkdirSync(`${file}.importing`);
-  writeFileSync(join(`${file}.importing`, "chat.db"), "half");
-  await runImport(["--from", from, "--data", file]);
-  expect(await refusal(["--from", from, "--data", file])).toContain("exists");
-});
-
-test("kept messages are read as they were sent, and nothing else is taken for one", () => {
-  const ts = new Date(2024, 1, 22, 0, 43, 59).getTime();
-  expect(parseKept(JSON.stringify(direct(1, 2, "hi")), 5)).toEqual({
-    kind: 1004,
-    sender: 1,
-    group: null,
-    ts,
-    body: "hi",
-  });
-  expect(parseKept('{"msgId":1008,"fromid":3,"id":4,"groupid":2,"msg":"\\ud800"}', 5)).toEqual({
-    kind: 1008,
-    sender: 3,
-    group: 2,
-    ts: 5,
-    body: "\ufffd",
-  });
-  expect(parseKept('{"msgid":1005,"id":4,"friendid":2}', 5)).toMatchObject({ kind: 1005, body: '{"msg":""}' });
-  for (const text of [
-    "",
-    "null",
-    "7",
-    "{}",
-    '{"msgId":1004,"id":1}',
-    '{"msgId":1004,"id":"1","msg":"x"}',
-    '{"msgId":1004,"id":0,"msg":"x"}',
-    '{"msgId":1006,"id":1,"msg":"x"}',
-    '{"msgId":1008,"id":1,"msg":"x"}',
-    '{"msgId":1004,"id":1,"msg":7}',
-  ])
-    expect([text, parseKept(text, 5)]).toEqual([text, null]);
-});
