@@ -19,6 +19,8 @@ export class Presence {
   private readonly here = new Set<number>();
   /** Users whom clients here take for online, because they were told so. */
   private readonly believed = new Set<number>();
+  /** Users of whom one client is told what `believed` does not say: however they are when looked at, all are told. */
+  private readonly unsure = new Set<number>();
   /** Users who may have come or gone, to be looked at. */
   private doubted = new Set<number>();
   private looking = false;
@@ -37,13 +39,16 @@ export class Presence {
    */
   async states(userIds: number[]): Promise<StateOf> {
     const stateOf = await this.look(userIds);
-    this.review(userIds.filter((id) => (stateOf(id) === "online") !== this.believed.has(id)));
+    const differing = userIds.filter((id) => (stateOf(id) === "online") !== this.believed.has(id));
+    for (const id of differing) this.unsure.add(id);
+    this.review(differing);
     return stateOf;
   }
 
   /** All sessions here have ended: nobody takes anybody for online. */
   forget(): void {
     this.believed.clear();
+    this.unsure.clear();
   }
 
   /** From now on nobody is told. */
@@ -99,11 +104,12 @@ export class Presence {
     return (id): State => (this.here.has(id) || online.has(id) ? "online" : "offline");
   }
 
-  /** Tells who lists the user, where they take it for something else. */
+  /** Tells who lists the user, where they take it for something else, or may. */
   private async settle(userId: number, state: State): Promise<void> {
-    if ((state === "online") === this.believed.has(userId)) return;
+    if ((state === "online") === this.believed.has(userId) && !this.unsure.has(userId)) return;
     if (state === "offline" && this.isEntering(userId)) return void setTimeout(() => this.review([userId]), RETRY_MS);
     const followers = await this.store.listedBy(userId);
+    this.unsure.delete(userId);
     if (state === "online") this.believed.add(userId);
     else this.believed.delete(userId);
     for (const follower of followers) for (const session of this.router.of(follower)) this.tell(session, userId, state);
@@ -120,7 +126,7 @@ export class Presence {
     if (session.missedPresence.size === 0 || session.ended) return;
     const missed = session.takeMissedPresence();
     try {
-      const stateOf = await this.look(missed);
+      const stateOf = await this.states(missed);
       for (const userId of missed) this.tell(session, userId, stateOf(userId));
     } catch (error) {
       this.log.warn(`presence not told to user ${session.userId} yet: ${(error as Error).message}`);
