@@ -83,8 +83,9 @@ test("where the database does not end them, the survivor does: with MySQL, which
   const stuck = a
     .append(...messages([{ conv, sender: x, text: "never" }]))
     .catch((error) => error)
-    .finally(() => {
-      state = `over, the lease being ${a.leaseValid() ? "" : "in"}valid`;
+    .then((outcome) => {
+      state = `over, the lease being ${a.leaseValid() ? "" : "in"}valid: ${Bun.inspect(outcome)}`;
+      return outcome;
     });
   await until(() => transactions().then((count) => count > 0), "the locks are held").catch((error) => {
     throw new Error(`${error.message}; the append is ${state}`);
