@@ -38,6 +38,9 @@ export interface RunningMariadb extends RunningService {
   database(name?: string): Promise<string>;
 }
 
+/** The name of the database that a URL leads to. */
+export const databaseOf = (url: string): string => new URL(url).pathname.slice(1);
+
 export interface RunningRedis extends RunningService {
   url: string;
 }

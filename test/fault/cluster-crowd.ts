@@ -2,7 +2,7 @@
 import { directConv, groupConv, MsgId } from "../../src/protocol.ts";
 import { CHAT_SERVER, CHEAP_PASSWORDS, type RunningServer, startAs, until } from "../harness.ts";
 import { Recorder, Tunnel } from "../integration/stand-ins.ts";
-import type { RunningMariadb } from "../services.ts";
+import { databaseOf, type RunningMariadb } from "../services.ts";
 import { register, type User } from "../wire.ts";
 import type { Sent, Stored } from "./crowd.ts";
 
@@ -176,8 +176,6 @@ export async function readShared(mariadb: RunningMariadb, url: string): Promise<
   );
   return rows as unknown as Stored[];
 }
-
-export const databaseOf = (url: string): string => new URL(url).pathname.slice(1);
 
 /** A young database waits for its instances to come back before it counts one as dead. */
 export const untilSettled = (mariadb: RunningMariadb): Promise<void> =>

@@ -1,12 +1,14 @@
 // kill -9 of one of two instances under load: its users go on at the other one at once, their friends learn who does
 // not, nothing that was acknowledged is lost, doubled or out of order, and the dead one leaves nothing behind.
+
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { Redis } from "ioredis";
 import { MsgId } from "../../src/protocol.ts";
 import { type RunningCluster, startCluster } from "../cluster.ts";
 import { type RunningServer, until } from "../harness.ts";
+import { databaseOf } from "../services.ts";
 import { login, register, type User, type Wire } from "../wire.ts";
-import { Crowd, databaseOf, readShared, untilSettled } from "./cluster-crowd.ts";
+import { Crowd, readShared, untilSettled } from "./cluster-crowd.ts";
 import { compare, FLAWLESS } from "./crowd.ts";
 
 let cluster: RunningCluster;

@@ -1,13 +1,15 @@
 // Two instances behind nginx with the configuration that ships: clients on different instances talk, those of an instance
 // that is killed, drained or added under load lose nothing.
+
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { Redis } from "ioredis";
 import { Errno, MsgId } from "../../src/protocol.ts";
 import { type RunningCluster, startCluster } from "../cluster.ts";
 import { type RunningServer, until } from "../harness.ts";
 import { type RunningNginx, startNginx } from "../nginx.ts";
+import { databaseOf } from "../services.ts";
 import { type User, Wire } from "../wire.ts";
-import { Crowd, databaseOf, readShared } from "./cluster-crowd.ts";
+import { Crowd, readShared } from "./cluster-crowd.ts";
 import { compare, FLAWLESS } from "./crowd.ts";
 
 let cluster: RunningCluster;

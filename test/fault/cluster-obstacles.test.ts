@@ -5,10 +5,10 @@ import { Connection } from "../../src/db/mysql-connection.ts";
 import { readTarget } from "../../src/db/mysql-start.ts";
 import { directConv, Errno, MsgId } from "../../src/protocol.ts";
 import { type RunningServer, until } from "../harness.ts";
-import { type AdminSession, type RunningMariadb, startMariadb } from "../services.ts";
+import { type AdminSession, databaseOf, type RunningMariadb, startMariadb } from "../services.ts";
 import { type SmallDisk, startSmallDisk, whyNoSmallDisk } from "../small-disk.ts";
 import { login, register, type User, type Wire } from "../wire.ts";
-import { databaseOf, startInstance } from "./cluster-crowd.ts";
+import { startInstance } from "./cluster-crowd.ts";
 
 const STORE_TIMEOUT_S = 1;
 /** With what a loaded machine adds. */

@@ -1,12 +1,14 @@
 // The database is away for much longer than the leases last: killed, hanging, black-holed. All clients stay connected, senders
 // are told 19 in time, and when it is back everything goes on. One instance alone without it is taken over.
+
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { directConv, Errno, MsgId } from "../../src/protocol.ts";
 import { type RunningCluster, startCluster } from "../cluster.ts";
 import { type Forwarder, startForwarder } from "../forwarder.ts";
 import { type RunningServer, until } from "../harness.ts";
+import { databaseOf } from "../services.ts";
 import { login, register, type User, type Wire } from "../wire.ts";
-import { databaseOf, startInstance, untilSettled } from "./cluster-crowd.ts";
+import { startInstance, untilSettled } from "./cluster-crowd.ts";
 
 const STORE_TIMEOUT_S = 2;
 /** With what a loaded machine adds. */

@@ -1,12 +1,14 @@
 // An instance stands still for longer than its lease (SIGSTOP): the others go on, its users go elsewhere, and when it wakes
 // nothing that it still had to do is done. It begins anew.
+
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { Errno, MsgId } from "../../src/protocol.ts";
 import { type RunningCluster, startCluster } from "../cluster.ts";
 import { startForwarder } from "../forwarder.ts";
 import { type RunningServer, until } from "../harness.ts";
+import { databaseOf } from "../services.ts";
 import { login, register, type User } from "../wire.ts";
-import { Crowd, databaseOf, readShared, startInstance, untilSettled } from "./cluster-crowd.ts";
+import { Crowd, readShared, startInstance, untilSettled } from "./cluster-crowd.ts";
 import { compare, FLAWLESS } from "./crowd.ts";
 
 /** Longer than a lease, and than instances look back for who has come and gone. */

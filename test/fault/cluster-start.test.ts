@@ -3,9 +3,9 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { MsgId } from "../../src/protocol.ts";
 import { CHAT_SERVER, runProgram } from "../harness.ts";
-import { freePort, type RunningMariadb, type RunningRedis, startMariadb, startRedis } from "../services.ts";
+import { databaseOf, freePort, type RunningMariadb, type RunningRedis, startMariadb, startRedis } from "../services.ts";
 import { login, register } from "../wire.ts";
-import { databaseOf, startInstance } from "./cluster-crowd.ts";
+import { startInstance } from "./cluster-crowd.ts";
 
 const SECRET = "hush-hush";
 

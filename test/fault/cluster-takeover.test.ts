@@ -1,11 +1,12 @@
 // A device that moves between instances under load, log-ins that break off, log-ins at two instances at once: one owner, no
 // message twice, and nobody online who is not there.
+
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { Errno, MsgId } from "../../src/protocol.ts";
 import { type RunningCluster, startCluster } from "../cluster.ts";
 import { type RunningServer, until } from "../harness.ts";
+import { databaseOf } from "../services.ts";
 import { login, register, type User, Wire } from "../wire.ts";
-import { databaseOf } from "./cluster-crowd.ts";
 
 let cluster: RunningCluster;
 let a: RunningServer;

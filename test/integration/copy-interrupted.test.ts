@@ -3,10 +3,10 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { join } from "node:path";
 import { startForwarder } from "../forwarder.ts";
 import { CHAT_SERVER, runProgram, startServer, temporaryFolder, until } from "../harness.ts";
-import { type RunningMariadb, startMariadb } from "../services.ts";
+import { databaseOf, type RunningMariadb, startMariadb } from "../services.ts";
 import { through } from "../store/mysql-shared.ts";
 import { login } from "../wire.ts";
-import { compare, copyOf, type FilledStore, fillStore, MESSAGES, nameOf, refusal, succeed } from "./copy-store.ts";
+import { compare, copyOf, type FilledStore, fillStore, MESSAGES, refusal, succeed } from "./copy-store.ts";
 
 /** What a copy that is to be interrupted has sent before: well within its messages. */
 const HALF_BYTES = 300_000;
@@ -38,7 +38,7 @@ describe("interrupted", () => {
     child.kill("SIGKILL");
     await child.exited;
     forwarder.stop();
-    const [row] = await mariadb.admin(`SELECT COUNT(*) AS count FROM ${nameOf(url)}.message`);
+    const [row] = await mariadb.admin(`SELECT COUNT(*) AS count FROM ${databaseOf(url)}.message`);
     expect(row!.count).toBeGreaterThan(0);
     expect(row!.count).toBeLessThan(MESSAGES);
   }
@@ -79,7 +79,7 @@ describe("interrupted", () => {
     const server = await startServer(own);
     await login(server.port, store.ann);
     await server.stop();
-    expect(await refusal(own, url)).toContain(`DROP DATABASE \`${nameOf(url)}\``);
+    expect(await refusal(own, url)).toContain(`DROP DATABASE \`${databaseOf(url)}\``);
   }, 60_000);
 
   for (const [what, damage] of [
@@ -92,9 +92,11 @@ describe("interrupted", () => {
       const url = await mariadb.database();
       await interrupted(url);
       const [row] = await mariadb.admin(
-        `USE ${nameOf(url)}; SELECT MIN(conversation) AS first FROM message GROUP BY conversation ORDER BY COUNT(*) DESC`,
+        `USE ${databaseOf(url)}; SELECT MIN(conversation) AS first FROM message GROUP BY conversation ORDER BY COUNT(*) DESC`,
       );
-      await mariadb.admin(`USE ${nameOf(url)}; ${damage.replace("conversation = 3", `conversation = ${row!.first}`)}`);
+      await mariadb.admin(
+        `USE ${databaseOf(url)}; ${damage.replace("conversation = 3", `conversation = ${row!.first}`)}`,
+      );
       const told = await refusal(store.file, url);
       expect(told).toMatch(/table \w+ of \S+ is not what \S+ holds \(.*\): empty the database and copy again/);
       const refused = await runProgram([CHAT_SERVER, "0", "--mysql", url]);

@@ -5,7 +5,7 @@ import { copyFileSync, existsSync } from "node:fs";
 import { join } from "node:path";
 import { MsgId } from "../../src/protocol.ts";
 import { CHAT_SERVER, type Ended, runProgram, startServer, temporaryFolder } from "../harness.ts";
-import type { RunningMariadb } from "../services.ts";
+import { databaseOf, type RunningMariadb } from "../services.ts";
 import { login, register, type User } from "../wire.ts";
 
 /** From ann to cid, none of them delivered. */
@@ -89,8 +89,6 @@ export async function refusal(from: string, to: string): Promise<string> {
   return errors;
 }
 
-export const nameOf = (url: string): string => new URL(url).pathname.slice(1);
-
 /** Every table of the file, but those of the log, is in the database, with all columns that both of them have. */
 export async function compare(file: string, mariadb: RunningMariadb, url: string): Promise<void> {
   const db = new Database(copyOf(file), { readwrite: true });
@@ -105,7 +103,7 @@ export async function compare(file: string, mariadb: RunningMariadb, url: string
       .map(([name]) => name)
       .filter((name) => name !== "boot" && !(table === "conversation" && name === "last_seq"));
     const there = (await mariadb.admin(
-      `SELECT ${columns.map((name) => `\`${name}\``)} FROM \`${nameOf(url)}\`.\`${table}\``,
+      `SELECT ${columns.map((name) => `\`${name}\``)} FROM \`${databaseOf(url)}\`.\`${table}\``,
     )) as Record<string, unknown>[];
     const text = (row: Record<string, unknown>) => JSON.stringify(columns.map((name) => shown(row[name])));
     const here = db.query(`SELECT ${columns} FROM ${table}`).all() as Record<string, unknown>[];
@@ -114,7 +112,7 @@ export async function compare(file: string, mariadb: RunningMariadb, url: string
   }
   db.close();
   const heads = `SELECT c.last_seq - COUNT(m.seq) AS gap FROM conversation c LEFT JOIN message m ON m.conversation = c.id`;
-  const gaps = await mariadb.admin(`USE \`${nameOf(url)}\`; ${heads} GROUP BY c.id`);
+  const gaps = await mariadb.admin(`USE \`${databaseOf(url)}\`; ${heads} GROUP BY c.id`);
   expect(gaps.every(({ gap }) => gap === 0)).toBe(true);
 }
 

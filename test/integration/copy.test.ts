@@ -14,19 +14,9 @@ import {
   temporaryFolder,
   until,
 } from "../harness.ts";
-import { type RunningMariadb, startMariadb } from "../services.ts";
+import { databaseOf, type RunningMariadb, startMariadb } from "../services.ts";
 import { login, register } from "../wire.ts";
-import {
-  compare,
-  copyOf,
-  type FilledStore,
-  fillStore,
-  journalled,
-  MESSAGES,
-  nameOf,
-  refusal,
-  succeed,
-} from "./copy-store.ts";
+import { compare, copyOf, type FilledStore, fillStore, journalled, MESSAGES, refusal, succeed } from "./copy-store.ts";
 
 let mariadb: RunningMariadb;
 let store: FilledStore;
@@ -133,7 +123,7 @@ test("what cannot be copied, or not there, is told in one line", async () => {
   expect(await refusal(held, url)).toMatch(/is in use by process \d+: stop that server first/);
   await server.stop();
   const used = await mariadb.database();
-  await mariadb.admin(`CREATE TABLE ${nameOf(used)}.other (id INT)`);
+  await mariadb.admin(`CREATE TABLE ${databaseOf(used)}.other (id INT)`);
   expect(await refusal(store.file, used)).toContain("is not empty");
   expect(await refusal(store.file, used.replace(/[^/]*$/, "chat_missing"))).toContain("CREATE DATABASE `chat_missing`");
   expect(await refusal(store.file, "mysql://chat:se%3Acr@127.0.0.1:1/chat")).toContain(
@@ -142,5 +132,5 @@ test("what cannot be copied, or not there, is told in one line", async () => {
   expect(await refusal(store.file, `mysql://chat:se%3Acr@127.0.0.1:${mariadb.port}/chat`)).toContain(
     "password of --to",
   );
-  expect(await mariadb.admin(`SHOW TABLES FROM ${nameOf(url)}`)).toEqual([]);
+  expect(await mariadb.admin(`SHOW TABLES FROM ${databaseOf(url)}`)).toEqual([]);
 }, 60_000);

@@ -5,8 +5,8 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { parseKept } from "../../src/tools/offline.ts";
 import { startServer, temporaryFolder } from "../harness.ts";
-import { type RunningMariadb, startMariadb } from "../services.ts";
-import { direct, nameOf, predecessor, runImport } from "./import-predecessor.ts";
+import { databaseOf, type RunningMariadb, startMariadb } from "../services.ts";
+import { direct, predecessor, runImport } from "./import-predecessor.ts";
 
 let mariadb: RunningMariadb;
 beforeAll(async () => {
@@ -55,7 +55,7 @@ test("texts that went through a connection with another character set are brough
   // As a client does that sends UTF-8 and has said that it sends GBK.
   const bytes = Buffer.from("张三").toString("hex");
   await mariadb.admin(
-    `USE ${nameOf(from)}; INSERT INTO user (id, name, password) VALUES (1, CONVERT(X'${bytes}' USING gbk), 'secret1')`,
+    `USE ${databaseOf(from)}; INSERT INTO user (id, name, password) VALUES (1, CONVERT(X'${bytes}' USING gbk), 'secret1')`,
   );
   const data = join(temporaryFolder(), "chat.db");
   await runImport(["--from", from, "--data", data, "--from-charset", "gbk"]);
@@ -74,7 +74,7 @@ test("what is there is not overwritten, and what is wrong is told in one line", 
   expect(await refusal(["--from", from, "--data", full])).toContain("exists: give --data another path");
   expect(readFileSync(full)).toEqual(before);
   const used = await mariadb.database();
-  await mariadb.admin(`CREATE TABLE ${nameOf(used)}.other (id INT)`);
+  await mariadb.admin(`CREATE TABLE ${databaseOf(used)}.other (id INT)`);
   expect(await refusal(["--from", from, "--to", used])).toContain("is not empty");
   expect(await refusal(["--from", from, "--to", "mysql://chat:hunter2@127.0.0.1:1/chat"])).toContain("does not answer");
   const file = join(folder, "chat.db");

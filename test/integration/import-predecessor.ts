@@ -2,9 +2,7 @@
 import { expect } from "bun:test";
 import type { JsonObject } from "../../src/protocol.ts";
 import { CHAT_SERVER, CHEAP_PASSWORDS, runProgram } from "../harness.ts";
-import type { RunningMariadb } from "../services.ts";
-
-export const nameOf = (url: string): string => new URL(url).pathname.slice(1);
+import { databaseOf, type RunningMariadb } from "../services.ts";
 
 /** The tables as the C++ server's chat.sql makes them. */
 const SCHEMA = `
@@ -20,7 +18,7 @@ CREATE TABLE offlinemessage (userid INT NOT NULL, message VARCHAR(500) NOT NULL)
 /** Makes a database of the C++ server with these statements run in it; resolves to its URL. */
 export async function predecessor(mariadb: RunningMariadb, sql: string, schema = SCHEMA): Promise<string> {
   const url = await mariadb.database();
-  await mariadb.admin(`SET NAMES utf8mb4; USE \`${nameOf(url)}\`; ${schema}; ${sql}`);
+  await mariadb.admin(`SET NAMES utf8mb4; USE \`${databaseOf(url)}\`; ${schema}; ${sql}`);
   return url;
 }
 

@@ -1,4 +1,5 @@
 // What happens to MariaDB itself, and what others do there: locks held for seconds, connections used up or ended.
+import { databaseOf } from "../services.ts";
 import { whyNoSmallDisk } from "../small-disk.ts";
 import type { Fault, World } from "./fault.ts";
 import { mariadbNetworkFaults } from "./faults-network.ts";
@@ -19,7 +20,6 @@ const ofMariadb = (name: string, act: (world: World) => Promise<void>, weight = 
   },
 });
 
-const databaseOf = (world: World): string => new URL(world.databaseUrl).pathname.slice(1);
 const accountOf = (world: World): string => new URL(world.databaseUrl).username;
 
 const kill = ofMariadb(
@@ -96,7 +96,7 @@ const MAX_TRIES = 50;
 
 /** Does `work` while a session of its own holds what `statements` take: it may be what a deadlock is resolved with. */
 async function holding(world: World, statements: string[], end: string, work: () => Promise<void>): Promise<void> {
-  const session = await world.mariadb.session(databaseOf(world));
+  const session = await world.mariadb.session(databaseOf(world.databaseUrl));
   try {
     const take = async () => {
       for (const statement of statements) await session.run(statement);

@@ -1,7 +1,9 @@
 // Log-ins in the midst of which messages come. In a crowd such a message is soon followed by others, from which it would be
 // noticed that it is missing; here none follows, with accounts of its own: it must arrive by itself.
+
 import { MsgId } from "../../src/protocol.ts";
 import { until } from "../harness.ts";
+import { databaseOf } from "../services.ts";
 import { login, register, type User, type Wire } from "../wire.ts";
 import type { Fault, Instance, World } from "./fault.ts";
 
@@ -94,7 +96,7 @@ const whileRedisIsSilent = whileLoggingIn("log-in while redis is silent", async 
 const whileCommitsWait = whileLoggingIn(
   "log-in while commits wait",
   async ({ mariadb, databaseUrl }, instance, scene) => {
-    const session = await mariadb.session(new URL(databaseUrl).pathname.slice(1));
+    const session = await mariadb.session(databaseOf(databaseUrl));
     try {
       await session.run("START TRANSACTION");
       await session.run("SELECT id FROM conversation FOR UPDATE");

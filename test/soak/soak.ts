@@ -1,6 +1,8 @@
 // One soak: a cluster, a crowd that writes on it, faults, and at the end what came of it all.
+
 import { Redis } from "ioredis";
 import { until } from "../harness.ts";
+import { databaseOf } from "../services.ts";
 import { Crowd } from "./crowd.ts";
 import type { Fault } from "./fault.ts";
 import { Findings, Ledger } from "./ledger.ts";
@@ -160,7 +162,7 @@ async function idle({ instances, redis }: Cluster, before?: Idle): Promise<Idle>
 
 async function readPage({ mariadb, databaseUrl }: Cluster, conv: string, above: number): Promise<StoredRow[]> {
   const [low, high = "0"] = conv.slice(2).split("-");
-  const name = new URL(databaseUrl).pathname.slice(1);
+  const name = databaseOf(databaseUrl);
   const rows = await mariadb.admin(
     `SELECT m.seq, CONVERT(m.mid USING utf8mb4) AS mid, m.body FROM ${name}.message m
      JOIN ${name}.conversation c ON c.id = m.conversation

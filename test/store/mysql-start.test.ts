@@ -6,7 +6,7 @@ import { isMariadb, readTarget } from "../../src/db/mysql-start.ts";
 import { StartError } from "../../src/start-error.ts";
 import { startForwarder } from "../forwarder.ts";
 import { temporaryFolder } from "../harness.ts";
-import { freePort, type RunningMariadb, startMariadb } from "../services.ts";
+import { databaseOf, freePort, type RunningMariadb, startMariadb } from "../services.ts";
 import { lines, openShared, through } from "./mysql-shared.ts";
 
 let mariadb: RunningMariadb;
@@ -44,14 +44,14 @@ test("ten instances started together on an empty database all come up", async ()
   const settings = await Promise.all(stores.map((store, i) => store.setting("token_secret", `secret-${i}`)));
   expect(new Set(settings).size).toBe(1);
   await Promise.all(stores.map((store) => store.close()));
-  const versions = await mariadb.admin(`SELECT version FROM ${new URL(url).pathname.slice(1)}.schema_version`);
+  const versions = await mariadb.admin(`SELECT version FROM ${databaseOf(url)}.schema_version`);
   expect(versions.map(({ version }) => version)).toEqual(versions.map((_, i) => i + 1));
   expect(versions.length).toBeGreaterThan(1);
 });
 
 test("a migration that was cut off is done again; one of a newer program is left alone", async () => {
   const url = await mariadb.database();
-  const name = new URL(url).pathname.slice(1);
+  const name = databaseOf(url);
   await (await openShared(url)).close();
   await mariadb.admin(`USE ${name}; DELETE FROM schema_version; DROP TABLE lane, commit_log`);
   const store = await openShared(url);
@@ -63,9 +63,7 @@ test("a migration that was cut off is done again; one of a newer program is left
 
 test("another program's database is refused", async () => {
   const url = await mariadb.database();
-  await mariadb.admin(
-    `USE ${new URL(url).pathname.slice(1)}; CREATE TABLE user (id INT); CREATE TABLE friend (id INT)`,
-  );
+  await mariadb.admin(`USE ${databaseOf(url)}; CREATE TABLE user (id INT); CREATE TABLE friend (id INT)`);
   expect(await failure(url)).toContain("is another program's database: give --mysql an empty one");
 });
 

@@ -1,7 +1,9 @@
 // What the parts can do alone here: the limits that the cluster is compared with.
+
 import { Redis } from "ioredis";
 import { type Connection, createConnection } from "mysql2";
 import type { RunningCluster } from "../../cluster.ts";
+import { databaseOf } from "../../services.ts";
 import type { Arguments } from "../arguments.ts";
 import { type Case, limit, type Sample } from "../case.ts";
 import { Meter } from "../meter.ts";
@@ -119,7 +121,7 @@ export function partsOf(
   const inserts = (connections: number, rows: number) =>
     limit(`INSERTs of ${rows} rows, ${connections} connections: rows`, async (build) => {
       const { mariadb, url } = await servicesOf(build);
-      const from = new URL(url).pathname.slice(1);
+      const from = databaseOf(url);
       await mariadb.admin(`CREATE DATABASE IF NOT EXISTS ${PARTS}`);
       await mariadb.admin(`DROP TABLE IF EXISTS ${PARTS}.message`);
       await mariadb.admin(`CREATE TABLE ${PARTS}.message LIKE ${from}.message`);

@@ -3,6 +3,7 @@
 import { MsgId } from "../../../src/protocol.ts";
 import { type RunningCluster, startCluster } from "../../cluster.ts";
 import { CHEAP_PASSWORDS, startAs, until } from "../../harness.ts";
+import { databaseOf } from "../../services.ts";
 import type { Arguments } from "../arguments.ts";
 import { type Case, meterOf, type Sample, type Scenario, sampleOf, single } from "../case.ts";
 import { BEGIN, driveGroup, enterGroup, leaveGroup } from "../load/group.ts";
@@ -65,11 +66,9 @@ async function openPlace(build: Build): Promise<Place> {
   };
 }
 
-const databaseOf = ({ url }: RunningCluster): string => new URL(url).pathname.slice(1);
-
 /** Waits until the instances have closed all sessions of the measurement before. */
 async function settle(services: RunningCluster): Promise<void> {
-  const online = `SELECT COUNT(*) AS online FROM ${databaseOf(services)}.device WHERE boot <> ''`;
+  const online = `SELECT COUNT(*) AS online FROM ${databaseOf(services.url)}.device WHERE boot <> ''`;
   const rows = async () => (await services.mariadb.admin(online))[0]!.online;
   await until(async () => (await rows()) === 0, "all sessions are closed", SETTLE_MS);
 }
@@ -77,7 +76,7 @@ async function settle(services: RunningCluster): Promise<void> {
 /** Messages of the load in the store. */
 async function countStored(services: RunningCluster): Promise<number> {
   const kinds = `${MsgId.chat}, ${MsgId.groupChat}`;
-  const count = `SELECT COUNT(*) AS stored FROM ${databaseOf(services)}.message WHERE kind IN (${kinds}) AND mid NOT LIKE '${BEGIN}%'`;
+  const count = `SELECT COUNT(*) AS stored FROM ${databaseOf(services.url)}.message WHERE kind IN (${kinds}) AND mid NOT LIKE '${BEGIN}%'`;
   const [row] = await services.mariadb.admin(count);
   return row!.stored as number;
 }
