@@ -41,6 +41,16 @@ export interface RunningMariadb extends RunningService {
 /** The name of the database that a URL leads to. */
 export const databaseOf = (url: string): string => new URL(url).pathname.slice(1);
 
+/** InnoDB renews its list of transactions only where nobody has read it for 100 ms: asked more often, it never changes. */
+const TRANSACTIONS_AGE_MS = 150;
+
+/** The connections whose transactions are as `condition` says, of the columns of `innodb_trx`. */
+export async function transactions(mariadb: RunningMariadb, condition: string): Promise<number[]> {
+  await Bun.sleep(TRANSACTIONS_AGE_MS);
+  const sql = `SELECT trx_mysql_thread_id AS id FROM information_schema.innodb_trx WHERE ${condition}`;
+  return (await mariadb.admin(sql)).map(({ id }) => Number(id));
+}
+
 export interface RunningRedis extends RunningService {
   url: string;
 }

@@ -3,7 +3,7 @@ import { expect, test } from "bun:test";
 import { StoreError } from "../../src/db/db.ts";
 import { ChatError, directConv, Errno, groupConv } from "../../src/protocol.ts";
 import { until } from "../harness.ts";
-import { a, b, dead, forwarder, mariadb, pairForEachTest, rowsOf, transactions, user } from "./mysql-pair.ts";
+import { a, b, dead, forwarder, locksHeld, mariadb, pairForEachTest, rowsOf, user } from "./mysql-pair.ts";
 import { messages } from "./mysql-shared.ts";
 
 pairForEachTest();
@@ -17,7 +17,7 @@ test("row locks of a writer that stops before its COMMIT hold the others up for 
     return "pass";
   });
   const stuck = a.append(...messages([{ conv, sender: x, text: "stuck" }])).catch((error) => error);
-  await until(() => transactions().then((count) => count > 0), "the locks are held");
+  await locksHeld();
   const startedAt = performance.now();
   expect(await b.append(...messages([{ conv, sender: y, text: "free" }]))).toMatchObject({ seqs: [2] });
   expect(performance.now() - startedAt).toBeLessThan(5_000);

@@ -2,7 +2,7 @@
 import { afterAll, afterEach, beforeAll, beforeEach } from "bun:test";
 import { type Forwarder, startForwarder } from "../forwarder.ts";
 import { until } from "../harness.ts";
-import { type RunningMariadb, startMariadb } from "../services.ts";
+import { type RunningMariadb, startMariadb, transactions } from "../services.ts";
 import { openShared, type SharedStore, through } from "./mysql-shared.ts";
 
 export let mariadb: RunningMariadb;
@@ -55,6 +55,6 @@ export const settled = () =>
     15_000,
   );
 
-/** How many transactions have changed something and not ended. */
-export const transactions = async () =>
-  (await mariadb.admin("SELECT 1 FROM information_schema.innodb_trx WHERE trx_rows_modified > 0")).length;
+/** Waits until a transaction has changed something and not ended. */
+export const locksHeld = () =>
+  until(async () => (await transactions(mariadb, "trx_rows_modified > 0")).length > 0, "the locks are held");

@@ -3,7 +3,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { ChatError, directConv, Errno } from "../../src/protocol.ts";
 import { until } from "../harness.ts";
-import { type RunningMariadb, startMariadb } from "../services.ts";
+import { type RunningMariadb, startMariadb, transactions } from "../services.ts";
 import { messages, openShared, type SharedStore } from "./mysql-shared.ts";
 
 const MANY = 50;
@@ -136,10 +136,12 @@ test("log-ins that were lost with their connection are told so, and the next one
   await holder.run("START TRANSACTION");
   await holder.run(`SELECT * FROM lane WHERE boot = '${b.boot}' FOR UPDATE`);
   const outcomes = Promise.all(users.slice(0, 10).map((id) => open(b, id)));
-  const waiting = () =>
-    mariadb.admin("SELECT trx_mysql_thread_id AS id FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'");
-  await until(async () => (await waiting()).length > 0, "the log-ins wait");
-  for (const { id } of await waiting()) await mariadb.admin(`KILL ${id}`);
+  let waiting: number[] = [];
+  await until(async () => {
+    waiting = await transactions(mariadb, "trx_state = 'LOCK WAIT'");
+    return waiting.length > 0;
+  }, "the log-ins wait");
+  for (const id of waiting) await mariadb.admin(`KILL ${id}`);
   holder.close();
   // Nothing was committed: they are done again.
   expect((await outcomes).map(errnoOf)).toEqual(Array(10).fill(0));
