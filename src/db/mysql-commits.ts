@@ -1,5 +1,5 @@
-// The commit log: what other boots have committed, read lane by lane in the order of its batches, so that no hole is
-// passed over; and its cleaning.
+// The commit log: what other boots have committed, and what this one does not know to be committed, read lane by lane in
+// the order of its batches, so that no hole is passed over; and its cleaning.
 import type { Head } from "./db.ts";
 import type { Boot } from "./mysql-boot.ts";
 import { literal, type Result } from "./mysql-connection.ts";
@@ -38,8 +38,10 @@ export class CommitReader {
     const [found] = await own.query(["SELECT boot, lane, batch FROM lane WHERE lane >= 0"], deadline);
     const lanes = found!.rows
       .map(([boot, lane, batch]) => ({ boot, lane, batch }) as LaneState)
-      .filter(({ boot }) => boot !== own.name);
+      .filter(({ boot, lane }) => boot !== own.name || own.lanes[lane]!.isUnsure);
     const { seen } = this;
+    const seenOf = ({ boot, lane }: LaneState): number =>
+      (boot === own.name ? own.lanes[lane]!.batch : seen?.get(`${boot}/${lane}`)) ?? 0;
     const after = new Map(lanes.map(({ boot, lane, batch }) => [`${boot}/${lane}`, batch]));
     if (seen === null) {
       this.seen = after;
@@ -47,10 +49,10 @@ export class CommitReader {
     }
     const newest = new Map<number, Head>();
     let all = false;
-    const behind = lanes.filter(({ boot, lane, batch }) => batch > (seen.get(`${boot}/${lane}`) ?? 0));
+    const behind = lanes.filter((each) => each.batch > seenOf(each));
     for (let at = 0; at < behind.length; at += LANES_PER_READ) {
       const some = behind.slice(at, at + LANES_PER_READ);
-      const wanted = some.map((each) => ({ ...each, from: seen.get(`${each.boot}/${each.lane}`) ?? 0 }));
+      const wanted = some.map((each) => ({ ...each, from: seenOf(each) }));
       const near = wanted.filter(({ batch, from }) => batch - from <= MAX_BATCHES);
       if (near.length < wanted.length) all = true;
       if (near.length === 0) continue;

@@ -89,6 +89,11 @@ export class Lane {
     }
   }
 
+  /** Whether the batch after `batch` may be committed. */
+  get isUnsure(): boolean {
+    return this.unsure !== null;
+  }
+
   /** Ends the lane, with what is under way. */
   close(): void {
     this.closed = true;

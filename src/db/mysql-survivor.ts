@@ -17,6 +17,7 @@ const NOTICE_MS = 100;
 const LOOK_AGAIN_MS = 250;
 /** After a restart of the database the others have this long to come back. */
 const SETTLING_S = LEASE_S + 2;
+/** What is committed now may have been written this long ago: it waited for a lock. */
 const CHANGED_S = 12;
 const NO_SUCH_THREAD = 1094;
 
@@ -66,11 +67,21 @@ export function bury({ pool }: Boot, boot: string, force: boolean, deadline: num
   });
 }
 
-/** Users who have logged in or out anywhere in the last seconds: longer than two reads and a wait for a lock are apart. */
-export async function readChanged(own: Boot, deadline: number): Promise<number[]> {
-  const sql = `SELECT DISTINCT user_id FROM device WHERE changed >= NOW(6) - INTERVAL ${CHANGED_S} SECOND`;
-  const [found] = await own.query([sql], deadline);
-  return found!.rows.map(([userId]) => userId as number);
+/** Users who have logged in or out anywhere since `since`, which is the `at` of the read before, or "". */
+export async function readChanged(
+  own: Boot,
+  since: string,
+  deadline: number,
+): Promise<{ users: number[]; at: string }> {
+  const from = since === "" ? "NOW(6)" : `LEAST(NOW(6), ${literal(since)})`;
+  const [now, found] = await own.query(
+    [
+      "SELECT CAST(NOW(6) AS CHAR)",
+      `SELECT DISTINCT user_id FROM device WHERE changed >= ${from} - INTERVAL ${CHANGED_S} SECOND`,
+    ],
+    deadline,
+  );
+  return { users: found!.rows.map(([userId]) => userId as number), at: now!.rows[0]![0] as string };
 }
 
 /** Whether the database has run long enough for all living instances to have returned to it. */

@@ -71,6 +71,8 @@ class MysqlStore implements Shared {
   private current: Boot | null = null;
   private lease: Lease | null = null;
   private lastBoot = "";
+  /** By the database's clock. */
+  private onlineReadAt = "";
   private closed = false;
   private readonly pending = new Set<Promise<unknown>>();
   private readonly lostCallbacks: (() => void)[] = [];
@@ -168,7 +170,11 @@ class MysqlStore implements Shared {
   }
 
   readOnline(): Promise<number[]> {
-    return this.track(() => readChanged(this.living(), this.deadline()));
+    return this.track(async () => {
+      const { users, at } = await readChanged(this.living(), this.onlineReadAt, this.deadline());
+      this.onlineReadAt = at;
+      return users;
+    });
   }
 
   async close(): Promise<void> {
