@@ -17,11 +17,13 @@ export interface OpenedStore {
   description: string;
 }
 
+/** What these store late is delivered all the same: who calls them keeps the time. */
+const DELIVERED = ["append", "addFriend", "joinGroup"];
+
 /** `onDead` is told why the embedded store can never answer again. Throws StartError. */
 export async function openStore(options: Options, log: Log, onDead: (why: string) => void): Promise<OpenedStore> {
   const storeTimeoutMs = options.storeTimeout * 1000;
-  // The committer keeps the time of batches itself: it delivers those that are stored late.
-  const limited = Object.keys(operations).filter((name) => name !== "append");
+  const limited = Object.keys(operations).filter((name) => !DELIVERED.includes(name));
   if (options.mysql === NONE) {
     const file = resolve(options.data);
     const store = await openSqliteStore(file, operations, new URL("./store-worker.ts", import.meta.url), onDead);

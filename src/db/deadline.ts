@@ -1,22 +1,22 @@
 // A time limit on what is asked of a store, whatever it is waiting for: a lock, a disk, a connection.
 import { StoreError } from "./db.ts";
 
+/** Rejects with StoreError where `call` has not settled after `ms`: what it was to do may be done all the same. */
+export function within<T>(ms: number, name: string, call: Promise<T>): Promise<T> {
+  const { promise, resolve, reject } = Promise.withResolvers<T>();
+  const late = setTimeout(() => reject(new StoreError(`${name}: not done within ${ms} ms`)), ms);
+  call.then(resolve, reject).finally(() => clearTimeout(late));
+  return promise;
+}
+
 /**
- * From now on calls of these operations reject with StoreError after `ms`; what they were to do may be done all the same.
- * Changes `store`, and returns it.
+ * From now on calls of these operations are `within` their time. Changes `store`, and returns it.
  */
 export function limitCalls<S extends object>(store: S, names: string[], ms: number): S {
   const calls = store as Record<string, (...args: unknown[]) => Promise<unknown>>;
   for (const name of names) {
     const call = calls[name]!;
-    calls[name] = (...args) => {
-      const { promise, resolve, reject } = Promise.withResolvers<unknown>();
-      const late = setTimeout(() => reject(new StoreError(`${name}: not done within ${ms} ms`)), ms);
-      call(...args)
-        .then(resolve, reject)
-        .finally(() => clearTimeout(late));
-      return promise;
-    };
+    calls[name] = (...args) => within(ms, name, call(...args));
   }
   return store;
 }

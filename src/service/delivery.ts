@@ -134,8 +134,13 @@ export class Delivery {
       for (const hint of hints) this.deliver(hint);
     } catch (error) {
       this.log.warn(`members of conversation ${conversation} not read, trying again: ${(error as Error).message}`);
-      // The newest hint brings the others with it, from the log.
-      this.loading.get(conversation)!.splice(0, this.loading.get(conversation)!.length - 1);
+      // The newest row brings the others with it, from the log.
+      const hints = this.loading.get(conversation)!;
+      hints.splice(
+        0,
+        hints.length,
+        hints.reduce((newest, hint) => (hint.row[1] > newest.row[1] ? hint : newest)),
+      );
       setTimeout(() => this.loadMembers(conversation), RETRY_MS);
     }
   }

@@ -1,4 +1,5 @@
 // Groups.
+import { within } from "../db/deadline.ts";
 import * as field from "../protocol.ts";
 import { groupConv, MEMBER_PAGE_LIMIT } from "../protocol.ts";
 import { hintOf } from "./delivery.ts";
@@ -15,13 +16,17 @@ export async function createGroup({ store }: Context, { message }: Request, { us
 }
 
 /** {"msgId":1007,"groupid":1} -> {"msgId":1010,"ack":1007,"errno":0,"group":{"id":1,"groupname":"hikers",…}} */
-export async function joinGroup({ store, sessions }: Context, { message }: Request, session: Session): Promise<Reply> {
+export async function joinGroup(context: Context, { message }: Request, session: Session): Promise<Reply> {
+  const { store, sessions, storeTimeoutMs } = context;
   const { userId, deviceId, name } = session;
   field.ownId(message, "id", userId);
   const groupId = field.id(message, "groupid");
-  const joined = await store.joinGroup([userId, deviceId, groupId], Date.now());
-  sessions.delivery.deliver(hintOf(joined.row, groupConv(groupId), name, joined.version));
-  const stateOf = await sessions.presence.states(joined.group.members.map(([id]) => id));
+  const joining = store.joinGroup([userId, deviceId, groupId], Date.now()).then((joined) => {
+    sessions.delivery.deliver(hintOf(joined.row, groupConv(groupId), name, joined.version));
+    return joined;
+  });
+  const joined = await within(storeTimeoutMs, "joinGroup", joining);
+  const stateOf = await sessions.presence.statesAtLast(joined.group.members.map(([id]) => id));
   return { fields: { group: group(joined.group, stateOf) } };
 }
 

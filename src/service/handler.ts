@@ -17,6 +17,8 @@ export interface Context {
   /** Signs tokens. */
   secret: string;
   tokenTtlMs: number;
+  /** The store's time to do what is asked of it; then the client is told 19. */
+  storeTimeoutMs: number;
   log: Log;
 }
 

@@ -7,8 +7,6 @@ import type { Log } from "./log.ts";
 import { presence, type State, type StateOf } from "./render.ts";
 import type { Session } from "./session.ts";
 
-/** Presence changes kept for a session that cannot be pushed to. */
-const MAX_MISSED = 1_000;
 const RETRY_MS = 1_000;
 const NOBODY: ReadonlySet<number> = new Set();
 
@@ -43,6 +41,17 @@ export class Presence {
     for (const id of differing) this.unsure.add(id);
     this.review(differing);
     return stateOf;
+  }
+
+  /** As `states`, for an answer that must not fail any more: who cannot be looked at is looked at later, and told of. */
+  async statesAtLast(userIds: number[]): Promise<StateOf> {
+    try {
+      return await this.states(userIds);
+    } catch {
+      for (const id of userIds) this.unsure.add(id);
+      this.review(userIds);
+      return (id) => (this.here.has(id) ? "online" : "offline");
+    }
   }
 
   /** All sessions here have ended: nobody takes anybody for online. */
@@ -84,7 +93,9 @@ export class Presence {
       this.doubted = new Set();
       try {
         const stateOf = await this.look(ids);
-        await Promise.all(ids.map((id) => this.settle(id, stateOf(id))));
+        const settled = await Promise.allSettled(ids.map((id) => this.settle(id, stateOf(id))));
+        // Not before all are over: one that goes on would tell what the next look has found to be otherwise.
+        for (const each of settled) if (each.status === "rejected") throw each.reason;
       } catch (error) {
         this.log.warn(`presence of ${ids.length} users not told yet: ${(error as Error).message}`);
         for (const id of ids) this.doubted.add(id);
@@ -138,6 +149,6 @@ export class Presence {
   private tell(session: Session, userId: number, state: State): void {
     if (session.ended) return;
     if (session.pushable) session.connection.push(presence(userId, state));
-    else if (session.missedPresence.size < MAX_MISSED) session.missPresence(userId);
+    else session.missPresence(userId);
   }
 }

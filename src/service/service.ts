@@ -46,7 +46,8 @@ export class Service implements ConnectionEvents {
     this.cluster = isShared(store) ? new Cluster(store, openRouter, sessions, log) : null;
     const committer = new Committer(store, sessions.delivery, options.storeTimeoutMs, this.troubles);
     const passwords = new Passwords(options);
-    this.context = { store, sessions, committer, passwords, secret, tokenTtlMs: options.tokenTtlMs, log };
+    const { tokenTtlMs, storeTimeoutMs } = options;
+    this.context = { store, sessions, committer, passwords, secret, tokenTtlMs, storeTimeoutMs, log };
   }
 
   /** Waits until the other instances can be reached; rejects with the reason. */

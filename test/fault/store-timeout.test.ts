@@ -14,12 +14,13 @@ const ANSWERED_MS = STORE_TIMEOUT_S * 1_000 + 1_500;
 test("the embedded database hangs: everything is answered in time, nobody is disconnected, nothing is lost", async () => {
   const file = join(temporaryFolder(), "chat.db");
   const server = await startServer(file, [...CHEAP_PASSWORDS, "--store-timeout", String(STORE_TIMEOUT_S)]);
-  const users = await Promise.all(Array.from({ length: 5 }, () => register(server.port)));
+  const users = await Promise.all(Array.from({ length: 6 }, () => register(server.port)));
   const wires = await Promise.all(users.map((user) => login(server.port, user)));
   const [ann, bob, ...others] = wires as Wire[] as [Wire, Wire, ...Wire[]];
   const toid = users[1]!.id;
   expect((await ann.ask({ msgId: MsgId.chat, toid, msg: "before" })).errno).toBe(0);
   await bob.push(MsgId.chat);
+  const { groupid } = await bob.ask({ msgId: MsgId.createGroup, groupname: "before" });
 
   const lock = new Database(file);
   lock.run("BEGIN IMMEDIATE");
@@ -30,6 +31,7 @@ test("the embedded database hangs: everything is answered in time, nobody is dis
     [ann, { msgId: MsgId.chat, toid, msg: "held", mid: "held" }],
     [others[0]!, { msgId: MsgId.addFriend, friendId: toid }],
     [others[1]!, { msgId: MsgId.createGroup, groupname: "group" }],
+    [others[3]!, { msgId: MsgId.joinGroup, groupid }],
     [newcomer, { msgId: MsgId.login, id, password, device: "other" }],
   ];
   const answers = await Promise.all(asked.map(([wire, request]) => wire.ask(request)));
@@ -47,6 +49,8 @@ test("the embedded database hangs: everything is answered in time, nobody is dis
   lock.close();
 
   expect((await bob.push(MsgId.chat)).msg).toBe("held");
+  expect((await bob.push(MsgId.addFriend)).id).toBe(users[2]!.id);
+  expect((await bob.push(MsgId.joinGroup)).userid).toBe(users[5]!.id);
   const again = await ann.ask({ msgId: MsgId.chat, toid, msg: "held", mid: "held" });
   expect([again.errno, again.seq]).toEqual([0, 2]);
   expect((await ann.ask({ msgId: MsgId.chat, toid, msg: "after" })).errno).toBe(0);

@@ -1,12 +1,13 @@
-// Who comes and goes while the answer to a log-in says how they are.
+// Presence while things go on: who comes and goes meanwhile is told in the end as they are.
 import { expect, test } from "bun:test";
 import type { Store } from "../../src/model/store.ts";
+import type { Connection } from "../../src/net/connection.ts";
 import { LocalRouter } from "../../src/router/local.ts";
 import type { Elsewhere } from "../../src/service/elsewhere.ts";
 import type { Log } from "../../src/service/log.ts";
 import { Presence } from "../../src/service/presence.ts";
 import { presence, type State } from "../../src/service/render.ts";
-import type { Session } from "../../src/service/session.ts";
+import { Session } from "../../src/service/session.ts";
 import { until } from "../harness.ts";
 
 const [FOLLOWER, FRIEND] = [1, 2];
@@ -59,3 +60,62 @@ test.each(CHANGES)(
     expect(found).toBeEmpty();
   },
 );
+
+/** Who lists everybody, and what is pushed to them; `listedBy` as the store's. */
+function watch(listedBy: (id: number) => Promise<number[]>): { users: Presence; session: Session; pushed: string[] } {
+  const pushed: string[] = [];
+  const router = new LocalRouter<Session>();
+  const users = new Presence({ listedBy } as unknown as Store, router, { warn: () => undefined } as unknown as Log);
+  const connection = { writable: true, push: (text: string) => pushed.push(text) } as unknown as Connection;
+  const session = new Session(connection, FOLLOWER, "ann", "", false, 1);
+  session.ready = true;
+  router.add(session);
+  return { users, session, pushed };
+}
+
+test("a look that fails for one user tells nothing old of another one when it is overtaken", async () => {
+  const [COMER, OTHER] = [2, 3];
+  const slow = Promise.withResolvers<number[]>();
+  const asked: number[] = [];
+  const { users, pushed } = watch(async (id) => {
+    asked.push(id);
+    if (asked.filter((each) => each === id).length > 1) return [FOLLOWER];
+    if (id === OTHER) throw new Error("the database is away");
+    return slow.promise;
+  });
+  const online = new Set([COMER, OTHER]);
+  users.elsewhere = { online: async () => new Set(online) } as unknown as Elsewhere;
+  users.review([COMER, OTHER]);
+  await until(() => asked.includes(OTHER), "the other one's followers are asked for");
+  online.delete(COMER);
+  users.review([COMER]);
+  // Where that look does not wait for the first one, it is over in this turn.
+  await Bun.sleep(1);
+  slow.resolve([FOLLOWER]);
+  await until(() => pushed.includes(presence(OTHER, "online")), "the look is made again");
+  expect(pushed.findLast((text) => text !== presence(OTHER, "online"))).toBe(presence(COMER, "offline"));
+});
+
+test("a session that could not be told of thousands is told of all of them", async () => {
+  const { users, session, pushed } = watch(async () => [FOLLOWER]);
+  const ids = Array.from({ length: 3_000 }, (_, i) => i + 2);
+  Object.assign(session.connection, { writable: false });
+  for (const id of ids) users.came(id);
+  await until(() => session.missedPresence.size === ids.length, "it has missed them");
+  Object.assign(session.connection, { writable: true });
+  await users.catchUp(session);
+  expect(pushed).toEqual(ids.map((id) => presence(id, "online")));
+});
+
+test("who could not be looked at for an answer is told of later", async () => {
+  const found: (() => Set<number>)[] = [];
+  const { users, pushed } = watch(async () => [FOLLOWER]);
+  found.push(() => {
+    throw new Error("the database is away");
+  });
+  const online = async () => (found.shift() ?? (() => new Set([FRIEND])))();
+  users.elsewhere = { online } as unknown as Elsewhere;
+  expect((await users.statesAtLast([FRIEND]))(FRIEND)).toBe("offline");
+  await until(() => pushed.length > 0, "it is told");
+  expect(pushed).toEqual([presence(FRIEND, "online")]);
+});
