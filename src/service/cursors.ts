@@ -69,7 +69,7 @@ export class Cursors {
         cursors.push([position.conversation, position.delivered]);
         saved.push({ session, position, seq: position.delivered });
       }
-      saves.push([session.deviceId, session.epoch, cursors, session.ended]);
+      saves.push([session.deviceId, session.epoch, cursors, session.ended && !session.unawaited]);
     }
     this.ended.clear();
     if (saves.length === 0) return;
@@ -77,10 +77,11 @@ export class Cursors {
       const refused = new Set(await this.store.saveCursors(saves));
       const replaced = new Set<Session>();
       for (const { session, position, seq } of saved)
-        if (refused.has(session.deviceId)) {
+        if (!refused.has(session.deviceId)) position.saved = seq;
+        else if (!session.unawaited) {
           replaced.add(session);
           this.keep(session, position);
-        } else position.saved = seq;
+        }
       for (const session of replaced) if (!session.ended) this.onReplaced(session);
     } catch (error) {
       this.log.warn(`positions of ${saves.length} sessions not saved, trying again: ${(error as Error).message}`);

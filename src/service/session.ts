@@ -75,7 +75,7 @@ export class Session {
   behind: ReadonlySet<Position> = NONE;
   /** Positions to be saved. */
   moved: ReadonlySet<Position> = NONE;
-  /** Users whose presence changed while nothing could be pushed. */
+  /** Users on its list whose presence changed while nothing could be pushed. */
   missedPresence: ReadonlySet<number> = NONE;
   /** The answer to the log-in is written: pushes may follow. */
   ready = false;
@@ -94,6 +94,8 @@ export class Session {
   asked: PromiseWithResolvers<void> | null = null;
   /** The new owner has gone on without them: what was delivered here meanwhile is its own to be pushed, and is not saved. */
   disowned = false;
+  /** It has ended, and its device may be somebody else's before all output is out. */
+  unawaited = false;
   /** Taken out of where the others look, or about to be. */
   left = false;
   /** The direct conversation written to last: as a rule it is the next one too. */

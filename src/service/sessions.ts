@@ -14,6 +14,8 @@ import { Session } from "./session.ts";
 
 /** How long a log-in waits for its device's last session to write out what it has pushed. */
 const HANDOVER_MS = 1_000;
+/** Output that a client does not take holds up for this long that others see its session end. */
+const LEAVE_MS = 3_000;
 /** Who has sent FIN and waits for a log-in for longer than this has most likely logged in elsewhere meanwhile. */
 const HUNG_UP_MS = 1_000;
 
@@ -196,11 +198,11 @@ export class Sessions {
   /** Another instance has committed the device's log-in `epoch`: resolves when what was delivered here is saved. */
   async yield(userId: number, device: string, epoch: number): Promise<void> {
     const session = this.router.get(userId, device);
-    if (session === undefined) {
+    if (session === undefined || session.epoch === 0) {
+      if (session !== undefined) session.outdoneBy = Math.max(session.outdoneBy, epoch);
       this.leaving.get(`${userId}/${device}`)?.session.asked?.resolve();
-      await this.handover({ userId, device }, null);
-    } else if (session.epoch === 0) session.outdoneBy = Math.max(session.outdoneBy, epoch);
-    else if (session.epoch < epoch) await this.replace(session);
+      await this.handover({ userId, device }, session?.connection ?? null);
+    } else if (session.epoch < epoch) await this.replace(session);
   }
 
   /** Whether a session of the device is here, or has ended and still has positions to save. */
@@ -218,8 +220,17 @@ export class Sessions {
     this.presence.forget();
   }
 
-  /** From now on nothing is pushed; what has been delivered is saved when the output is out. */
-  end(session: Session): void {
+  /** Ends a session; resolves when other instances see that, or after a second: the store may be away. */
+  async endSeen(session: Session): Promise<void> {
+    const seen = this.end(session);
+    if (this.elsewhere !== null) await Promise.race([seen, Bun.sleep(HANDOVER_MS)]);
+  }
+
+  /**
+   * From now on nothing is pushed; what has been delivered is saved when the output is out. Resolves when it is, and other
+   * instances see the end of the session; those see it after three seconds also where the client takes nothing.
+   */
+  async end(session: Session): Promise<void> {
     if (session.ended) return;
     const { connection, userId, device } = session;
     session.ended = true;
@@ -229,14 +240,24 @@ export class Sessions {
     const last = this.router.remove(session);
     if (last) this.presence.went(userId);
     const key = `${userId}/${device}`;
+    const late = this.elsewhere === null ? undefined : setTimeout(() => this.leaveEarly(session, last), LEAVE_MS);
     const saved = Promise.all([connection.whenFlushed(), this.leaving.get(key)?.saved])
       .then(() => this.untilAsked(session))
       .then(() => this.cursors.save([session]))
       .then(() => {
+        clearTimeout(late);
         if (this.leaving.get(key)?.session === session) this.leaving.delete(key);
-        return void this.leave(session, last);
       });
     this.leaving.set(key, { session, saved });
+    await saved;
+    await this.leave(session, last);
+  }
+
+  /** Before its output is out. */
+  private async leaveEarly(session: Session, last: boolean): Promise<void> {
+    await this.cursors.save([session]);
+    session.unawaited = true;
+    await this.leave(session, last);
   }
 
   /** The new owner asks right after its log-in is committed, and waits for as long. */
