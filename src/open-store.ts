@@ -26,7 +26,8 @@ export async function openStore(options: Options, log: Log, onDead: (why: string
   const limited = Object.keys(operations).filter((name) => !DELIVERED.includes(name));
   if (options.mysql === NONE) {
     const file = resolve(options.data);
-    const store = await openSqliteStore(file, operations, new URL("./store-worker.ts", import.meta.url), onDead);
+    const thread = new URL("./store-worker.ts", import.meta.url);
+    const store = await openSqliteStore(file, operations, thread, onDead, (what) => log.warn(what));
     return { store: limitCalls(store, limited, storeTimeoutMs), description: `SQLite ${file}` };
   }
   const passwordFile = options.mysqlPasswordFile === NONE ? undefined : options.mysqlPasswordFile;

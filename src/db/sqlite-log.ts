@@ -13,6 +13,9 @@ const COLUMNS = ["id", "kind", "lo", "hi", "last_seq", "member_ver"];
 /** What the runs kept in memory may weigh: enough for those who read backlogs of many conversations at once. */
 const MAX_RUNS_SIZE = 32_768;
 
+/** Rows, by weight, that may be in the journal alone: so many gather only where folding fails and fails again. */
+const MOST_ROWS = 8 * 49_152;
+
 /** What texts weigh, in rows: long ones cost memory and pages. */
 const weightOf = (rows: number, text: number): number => rows + (text >> 9);
 export const weight = ({ count, bodies }: Series): number => weightOf(count, bodies.length);
@@ -97,6 +100,8 @@ export class SqliteLog implements Log {
   }
 
   async append(all: Series[]): Promise<boolean> {
+    if (this.size > MOST_ROWS)
+      throw Object.assign(new Error("the journal is full, and cannot be folded"), { code: "JOURNAL_FULL" });
     const mark = this.mark();
     const doubtful: MidKey[] = [];
     for (const each of all)
@@ -104,7 +109,10 @@ export class SqliteLog implements Log {
         if (!this.mids.note(series)) {
           const key: MidKey = [series.conversation, series.sender, series.low!];
           doubtful.push(key);
-          if (this.mids.inMemory(...key) !== undefined) return this.undo(mark);
+          if (this.mids.inMemory(...key) !== undefined) {
+            this.mids.refused(series);
+            return this.undo(mark);
+          }
         }
         this.keep(series);
         this.fresh.push(series);

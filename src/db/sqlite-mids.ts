@@ -62,8 +62,14 @@ export class SqliteMids {
     this.dropped(series);
   }
 
+  /** A series that was noted is not kept. */
+  refused(series: Series): void {
+    this.odd.delete(series);
+  }
+
   /** A series is in the tables now, and no longer in memory. */
   dropped(series: Series): void {
+    if (series.low === null) return;
     if (this.odd.size > 0) this.odd.delete(series);
     const index = this.indexes.size > 0 ? this.indexes.get(series.conversation) : undefined;
     if (index !== undefined) for (const row of rowsOf(series)) index.delete(nameOf(row[3], row[5]!));
@@ -94,7 +100,9 @@ export class SqliteMids {
       "INSERT INTO mid_range (conversation, sender, top, low, seq) VALUES (?, ?, ?, ?, ?)",
     );
     for (const [sender, [low, top]] of ranges) insert.run(conversation, sender, ordered(top), ordered(low), last);
-    if (odd.length > 0) this.sql.insertRows("INSERT INTO mid (conversation, sender, mid, seq) VALUES", 4, odd, "");
+    // Of a mid that is there already the first message counts: folding must go on.
+    const head = "INSERT OR IGNORE INTO mid (conversation, sender, mid, seq) VALUES";
+    if (odd.length > 0) this.sql.insertRows(head, 4, odd, "");
   }
 
   inMemory(conversation: number, sender: number, mid: string): LogRow | undefined {

@@ -163,8 +163,9 @@ function foldPortion(): boolean {
     tx.prepare("COMMIT").run();
     tx.folder.committed();
     return tx.log.size > 0;
-  } catch {
+  } catch (error) {
     // What is in the journal is stored: the next one tries again.
+    self.postMessage({ trouble: `the journal is not folded yet, trying again: ${(error as Error).message}` });
     tx.folder.rolledBack();
     rollBack();
     return false;

@@ -11,6 +11,7 @@ export type Request = [operation: string, args: unknown[], pieces: number];
 export type Failure = { errno: number | null; message: string; extra: JsonObject };
 export type Reply = [value: unknown, failure: Failure | null];
 export type StartReply = { error: string | null };
+export type Trouble = { trouble: string };
 
 interface Pending {
   resolve(value: unknown): void;
@@ -20,13 +21,14 @@ interface Pending {
 /**
  * Opens (or makes) the database `file`, in its own thread: `thread` is the program that serves `operations` there
  * (see sqlite-worker.ts). `onDead` is told why, once, where that thread ends without having been told to: nothing brings it
- * back. Throws StartError.
+ * back. `onTrouble` is told what fails in the background, once a second at most. Throws StartError.
  */
 export async function openSqliteStore<O extends Operations>(
   file: string,
   operations: O,
   thread: URL,
   onDead: (why: string) => void = () => undefined,
+  onTrouble: (what: string) => void = () => undefined,
 ): Promise<Store<O>> {
   let unlock: () => void;
   try {
@@ -42,8 +44,11 @@ export async function openSqliteStore<O extends Operations>(
   const ended = new Promise((resolve) => worker.addEventListener("close", resolve));
   const answer = () =>
     new Promise<void>((resolve, reject) => {
-      worker.onmessage = ({ data }: MessageEvent<StartReply>) =>
-        data.error === null ? resolve() : reject(new StartError(data.error));
+      worker.onmessage = ({ data }: MessageEvent<StartReply | Trouble>) => {
+        if ("trouble" in data) onTrouble(data.trouble);
+        else if (data.error === null) resolve();
+        else reject(new StartError(data.error));
+      };
       worker.onerror = (event) => reject(new StartError(`${file}: ${event.message}`));
     });
   worker.postMessage({ open: file });
@@ -63,7 +68,8 @@ export async function openSqliteStore<O extends Operations>(
   const pending: Pending[] = [];
   let outbox: Request[] = [];
   let pieces: string[] = [];
-  worker.onmessage = ({ data }: MessageEvent<string>) => {
+  worker.onmessage = ({ data }: MessageEvent<string | Trouble>) => {
+    if (typeof data !== "string") return onTrouble(data.trouble);
     const replies = JSON.parse(data) as Reply[];
     for (const [i, { resolve, reject }] of pending.splice(0, replies.length).entries()) {
       const [value, failure] = replies[i]!;

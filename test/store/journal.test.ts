@@ -274,3 +274,28 @@ test("few rows each of many conversations are gathered for longer than many rows
   await fill(many!, 5_000, 2);
   expect(many!.folder.due).toBe(true);
 });
+
+test("while folding fails that is told, and what comes is refused before it is too much; then all goes on", async () => {
+  const file = join(temporaryFolder(), "chat.db");
+  const troubles: string[] = [];
+  const store = await openSqliteStore(file, operations, thread, undefined, (what) => troubles.push(what));
+  await users(store, 2);
+  const other = new Database(file);
+  other.run("PRAGMA busy_timeout = 5000");
+  other.run("CREATE TRIGGER damage BEFORE INSERT ON run BEGIN SELECT RAISE(ABORT, 'a damaged page'); END");
+  let stored = 0;
+  const append = () => store.append(...batch(stored, 500, 1)).then(() => (stored += 500));
+  let refusal = "";
+  while (refusal === "" && stored < 1_000_000) await append().catch(({ message }: Error) => (refusal = message));
+  expect(refusal).toContain("JOURNAL_FULL");
+  expect(stored).toBeGreaterThan(300_000);
+  expect(troubles.length).toBeGreaterThan(0);
+  expect(new Set(troubles)).toEqual(new Set(["the journal is not folded yet, trying again: a damaged page"]));
+  // Who reads is served.
+  expect(await store.friendsOf(1)).toEqual([]);
+  other.run("DROP TRIGGER damage");
+  other.close();
+  await until(() => append().then(Boolean, () => false), "messages are stored again", 20_000);
+  await store.close();
+  expect(journalled(file)).toBe(0);
+}, 60_000);

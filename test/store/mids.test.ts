@@ -29,6 +29,16 @@ function open(file: string) {
   return { db, tx };
 }
 
+/** Stores messages of one user to another in a transaction; returns their seqs. */
+async function commit(db: Database, tx: SqliteTx, mids: (string | null)[]): Promise<number[]> {
+  db.run("BEGIN");
+  const { seqs } = await append(tx, ...messages(mids.map((mid) => ({ conv: "u:1-2", sender: 1, mid }))));
+  tx.log.record();
+  db.run("COMMIT");
+  tx.log.committed();
+  return seqs;
+}
+
 const CONVERSATIONS: [conv: string, ...senders: number[]][] = [
   ["u:1-2", 1, 2],
   ["u:1-3", 1, 3],
@@ -63,7 +73,7 @@ function* posts(random: Random): Generator<Post> {
               `small ${random.int(0, 399)}`,
               `é${count % 300}\u{1F600}`,
               `${count}`.padStart(64, "0"),
-              random.pick(["!", "~".repeat(64), " ", "0"]),
+              random.pick(["!", "~".repeat(64), " ", "0", "null"]),
               null,
             ][kind]!;
             return { conv, sender, mid };
@@ -125,6 +135,38 @@ for (const seed of [1, 2, 3])
     expect(db.query("SELECT count(*) > 0 AS some FROM mid_range").get()).toEqual({ some: 1 });
     db.close();
   });
+
+test("a mid that is the text null is none beside messages without a mid", async () => {
+  const { db, tx } = open(join(temporaryFolder(), "chat.db"));
+  db.run("INSERT INTO user (name, password) VALUES ('a', ''), ('b', '')");
+  const batches = [["zzzzz"], ["null"], ["null"], [null, "null"]];
+  const seqs: number[][] = [];
+  for (const mids of batches) seqs.push(await commit(db, tx, mids));
+  expect(seqs).toEqual([[1], [2], [2], [3, 2]]);
+  db.close();
+});
+
+test("repeated mids leave nothing behind", async () => {
+  const { db, tx } = open(join(temporaryFolder(), "chat.db"));
+  db.run("INSERT INTO user (name, password) VALUES ('a', ''), ('b', '')");
+  for (let i = 0; i < 100; i++) expect(await commit(db, tx, ["1"])).toEqual([1]);
+  expect((tx.log.mids as unknown as { odd: Set<unknown> }).odd.size).toBe(0);
+  db.close();
+});
+
+test("a file in which a mid was stored twice is folded all the same", async () => {
+  const { db, tx } = open(join(temporaryFolder(), "chat.db"));
+  db.run("INSERT INTO user (name, password) VALUES ('a', ''), ('b', '')");
+  await commit(db, tx, ["zzzzz"]);
+  await commit(db, tx, ["a"]);
+  db.run("INSERT INTO mid (conversation, sender, mid, seq) VALUES (1, 1, 'a', 9)");
+  db.run("BEGIN");
+  tx.folder.fold(10);
+  db.run("COMMIT");
+  tx.folder.committed();
+  expect(tx.log.size).toBe(0);
+  db.close();
+});
 
 test("the mids of a sender who counts cost no row each", async () => {
   const { db, tx } = open(join(temporaryFolder(), "chat.db"));
