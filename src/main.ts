@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { readOptions, UsageError, VERSION } from "./cli.ts";
 import { createLog } from "./log.ts";
 import { Server } from "./net/server.ts";
-import { readTls, tlsChangedAt } from "./net/tls.ts";
+import { readTls, tlsVersion } from "./net/tls.ts";
 import { openStore } from "./open-store.ts";
 import { RedisRouter } from "./router/redis.ts";
 import { explainStart } from "./router/redis-client.ts";
@@ -15,6 +15,8 @@ import { Notifier, passedSocket } from "./systemd.ts";
 
 /** Files that the server needs beside its connections. */
 const RESERVED_FILES = 64;
+/** Connections above the limit that are told so, where the limit of open files allows. */
+const MAX_REFUSED = 256;
 /** A second signal this soon is the first one's echo: a terminal's Ctrl-C may reach the server twice. Later: now. */
 const ECHO_MS = 500;
 /** The connections' share of the time to drain; the rest is the store's. */
@@ -73,7 +75,11 @@ async function main(): Promise<void> {
   await service.connected().catch((error: Error) => {
     throw explainStart(error, target!);
   });
-  const maxConnections = Math.min(options.maxConnections, maxFiles() - RESERVED_FILES);
+  const fileLimit = maxFiles();
+  const maxRefused = Math.min(MAX_REFUSED, Math.floor(fileLimit / 10));
+  const maxConnections = Math.min(options.maxConnections, fileLimit - RESERVED_FILES - maxRefused);
+  if (maxConnections < 1)
+    throw new StartError(`${fileLimit} open files are too few: raise the limit (ulimit -n, LimitNOFILE=) to 1024`);
   const onRefused = (address: string, reason: string) => log.debug(`connection from ${address} closed: ${reason}`);
   const server = new Server(
     {
@@ -81,6 +87,7 @@ async function main(): Promise<void> {
       port: options.port,
       inherited: passedSocket(process.env),
       maxConnections,
+      maxRefused,
       maxFrameBytes: options.maxFrame,
       maxInFlight: options.maxInFlight,
       highWaterBytes: options.highWater,
@@ -115,11 +122,11 @@ async function main(): Promise<void> {
 
   if (options.tls !== null) {
     const files = options.tls;
-    let seenAt = tlsChangedAt(files);
+    let seen = tlsVersion(files);
     const renew = () => {
-      const changedAt = tlsChangedAt(files);
-      if (changedAt === 0 || changedAt === seenAt || stopping !== null) return;
-      seenAt = changedAt;
+      const version = tlsVersion(files);
+      if (version === null || version === seen || stopping !== null) return;
+      seen = version;
       try {
         server.replaceTls(readTls(files));
         log.info("new connections get the renewed certificate");

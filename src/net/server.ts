@@ -13,6 +13,8 @@ export interface ServerOptions extends ConnectionLimits {
   /** A socket that listens already, and for others too: it takes the place of host and port. Null: none. */
   inherited: number | null;
   maxConnections: number;
+  /** Connections above that limit that are told so; those above this one are closed without a word. */
+  maxRefused: number;
   loginTimeoutMs: number;
   idleTimeoutMs: number;
   /** Null: plain TCP. */
@@ -26,8 +28,6 @@ const RECEIVE_BUFFER_BYTES = 256 * 1024;
 const KEEPALIVE_MS = 60_000;
 /** How long an idle peer is probed: one lost packet must not end its connection. */
 const PROBES_MS = 10_000;
-/** Connections above the limit that are told so; those above this are closed without a word. */
-const MAX_REFUSED = 256;
 /** How long a refused connection has to send the byte that tells how it wants to be answered. */
 const REFUSED_WAIT_MS = 1_000;
 /** How long a proxy's header may take; a lost packet's repetition must fit in. */
@@ -74,9 +74,10 @@ export class Server {
 
   /** New connections get these keys; those that are there keep theirs. */
   replaceTls(tls: TlsKeys): void {
-    // The runtime's listener cannot change them.
+    // The runtime's listener cannot change them. Where it does not take the new ones, the old listener stays.
+    const listener = this.listen(this.held, tls);
     this.listener.stop(false);
-    this.listener = this.listen(this.held, tls);
+    this.listener = listener;
   }
 
   /**
@@ -102,6 +103,8 @@ export class Server {
         allowHalfOpen: true,
         socket: {
           open: (socket) => this.accept(socket),
+          // Without it, the runtime opens a TLS connection when hands are shaken: one that never does would have no limits.
+          handshake: () => undefined,
           data: (socket, chunk) => socket.data.handleData(chunk),
           end: (socket) => socket.data.handleEnd(),
           drain: (socket) => socket.data.handleDrain(),
@@ -125,7 +128,7 @@ export class Server {
     const { proxy } = this.options;
     if (proxy !== null && !proxy.trusted.has(socket.remoteAddress))
       return connection.refuseProxy(`it is none of the trusted proxies (${proxy.trusted})`);
-    if (full && this.refused.size >= MAX_REFUSED) return connection.terminate();
+    if (full && this.refused.size >= this.options.maxRefused) return connection.terminate();
     (full ? this.refused : this.connections).add(connection);
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEPALIVE_MS);
@@ -150,7 +153,8 @@ export class Server {
       else if (anonymousMs > loginTimeoutMs && !connection.busy) connection.finish();
       else if (connection.heartbeats && silentMs > idleTimeoutMs && connection.writable) connection.finish();
     }
-    for (const connection of this.refused) if (now - connection.inputAt > REFUSED_WAIT_MS) connection.finish();
+    for (const connection of this.refused)
+      if (now - (connection.anonymousSince ?? now) > REFUSED_WAIT_MS) connection.finish();
   }
 }
 

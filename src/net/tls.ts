@@ -17,6 +17,8 @@ export interface TlsKeys {
 /** The files' contents. Throws StartError with what to do where they cannot be read or do not belong together. */
 export function readTls({ certificate, key }: TlsFiles): TlsKeys {
   const keys = { cert: read("--tls-cert", certificate), key: read("--tls-key", key) };
+  if (keys.cert.trim() === "") throw new StartError(`--tls-cert ${certificate} is empty`);
+  if (keys.key.trim() === "") throw new StartError(`--tls-key ${key} is empty`);
   try {
     createSecureContext(keys);
   } catch (error) {
@@ -27,10 +29,11 @@ export function readTls({ certificate, key }: TlsFiles): TlsKeys {
   return keys;
 }
 
-/** When the files last changed, milliseconds since 1970; 0 while one is missing. */
-export function tlsChangedAt({ certificate, key }: TlsFiles): number {
-  const times = [certificate, key].map((file) => statSync(file, { throwIfNoEntry: false })?.mtimeMs ?? 0);
-  return times.includes(0) ? 0 : Math.max(...times);
+/** Another text when a file has changed, whichever is the newer one; null while one is missing. */
+export function tlsVersion({ certificate, key }: TlsFiles): string | null {
+  const stats = [certificate, key].map((file) => statSync(file, { throwIfNoEntry: false }));
+  if (stats.includes(undefined)) return null;
+  return stats.map((each) => `${each!.mtimeMs} ${each!.size} ${each!.ino}`).join(", ");
 }
 
 function read(flag: string, file: string): string {

@@ -1,7 +1,7 @@
 // TLS: the same protocol behind it, answers after a half-close, large backlogs, and a certificate that is renewed.
 // The keys beside this file are made for these tests.
 import { afterAll, expect, test } from "bun:test";
-import { copyFileSync, readFileSync, utimesSync } from "node:fs";
+import { copyFileSync, readFileSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { type ConnectionOptions, connect, type TLSSocket } from "node:tls";
 import { ChatClient } from "../../src/client/client.ts";
@@ -157,25 +157,54 @@ test("a plain connection to the TLS port is closed, and others go on", async () 
   expect((await (await Peer.connect()).ask({ msgId: MsgId.heartbeat })).errno).toBe(0);
 });
 
+test("who connects and shakes no hands has the limits of all, and ends", async () => {
+  const flags = [...CHEAP_PASSWORDS, "--tls-cert", certificate, "--tls-key", key, "--login-timeout", "1"];
+  const other = await startServer(join(folder, "silent.db"), flags);
+  let ended = 0;
+  const count = 20;
+  const close = () => {
+    ended++;
+  };
+  const socket = { data: () => undefined, close };
+  for (let i = 0; i < count; i++) await Bun.connect({ hostname: "127.0.0.1", port: other.port, socket });
+  await until(() => ended === count, "their end");
+  await other.stop();
+});
+
+const served = async () => (await Peer.connect()).socket.getPeerCertificate().subject.CN;
+
+test("while a certificate is being written, the one before is served", async () => {
+  writeFileSync(certificate, "");
+  await until(
+    () => server.log().includes(`stays as it was: --tls-cert ${certificate} is empty`),
+    "it is noticed",
+    30_000,
+  );
+  expect(await served()).toBe("first.chatserver.test");
+});
+
 test("a renewed certificate is served to new connections, and old ones live on", async () => {
   const old = await Peer.connect();
   expect(old.socket.getPeerCertificate().subject.CN).toBe("first.chatserver.test");
   install("renewed");
-  const later = new Date(Date.now() + 60_000);
-  for (const file of [certificate, key]) utimesSync(file, later, later);
-  await until(
-    async () => (await Peer.connect()).socket.getPeerCertificate().subject.CN === "renewed.chatserver.test",
-    "the renewed certificate",
-    30_000,
-  );
+  await until(async () => (await served()) === "renewed.chatserver.test", "the renewed certificate", 30_000);
   expect((await old.ask({ msgId: MsgId.heartbeat })).errno).toBe(0);
+});
+
+test("a certificate older than its key is a change too", async () => {
+  const { mtime } = statSync(key);
+  install("first");
+  utimesSync(key, mtime, mtime);
+  utimesSync(certificate, 0, 0);
+  await until(async () => (await served()) === "first.chatserver.test", "the other certificate", 30_000);
 });
 
 test("keys that do not fit are refused at start, in one line", async () => {
   for (const [flags, code, word] of [
     [["--tls-cert", certificate], 2, "--tls-key"],
-    [["--tls-cert", certificate, "--tls-key", join(KEYS, "first.key.pem")], 1, "--tls-key"],
+    [["--tls-cert", certificate, "--tls-key", join(KEYS, "renewed.key.pem")], 1, "--tls-key"],
     [["--tls-cert", join(folder, "none.pem"), "--tls-key", key], 1, "none.pem"],
+    [["--tls-cert", "/dev/null", "--tls-key", key], 1, "--tls-cert /dev/null is empty"],
   ] as const) {
     const child = Bun.spawnSync([CHAT_SERVER, "0", "--data", join(folder, "other.db"), ...flags]);
     expect([child.exitCode, child.stderr.toString().trim().split("\n").length]).toEqual([code, 1]);
