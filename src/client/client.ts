@@ -183,8 +183,9 @@ export class ChatClient {
 
   private async ask(message: Message, text: string): Promise<Message> {
     if (this.closing !== null) throw closedError();
-    const isReady = this.connector.isConnected && this.loggedIn === (this.account !== null);
-    const answer = this.requests.ask(message, text, isReady);
+    // What was told so far was told to who logs out.
+    if (message.msgId === MsgId.logout) this.inbox.confirmNow();
+    const answer = this.requests.ask(message, text, this.account === null ? null : this.outbox);
     if (message.msgId === MsgId.login) answer.catch((error) => error instanceof ClientError && this.doubt());
     // Else the lost connection is on its way back.
     if (this.account === null) this.connector.connect().catch((error) => this.requests.fail(error));
@@ -228,7 +229,6 @@ export class ChatClient {
     this.loggedIn = true;
     this.events.emit("online", { login, resumed });
     this.outbox.open();
-    this.requests.writeWaiting();
   }
 
   private handlePush(push: Message): void {
@@ -270,6 +270,7 @@ export class ChatClient {
   private forget(error: Error): void {
     this.account = null;
     this.loggedIn = false;
+    this.inbox.disconnected();
     this.outbox.suspend();
     this.failAll(error);
   }

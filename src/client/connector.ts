@@ -55,11 +55,6 @@ export class Connector {
     return this.link !== null;
   }
 
-  /** Requests that are not answered. */
-  get asked(): number {
-    return this.inFlight.size;
-  }
-
   nextReqId(): number {
     return ++this.lastReqId;
   }

@@ -45,8 +45,4 @@ export class InFlight {
     const limit = QUICK.has(msgId) || token !== undefined ? quickMs : slowMs;
     return performance.now() - Math.max(oldest.at, progressAt) > limit;
   }
-
-  get size(): number {
-    return this.waiting.length;
-  }
 }

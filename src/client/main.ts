@@ -1,6 +1,5 @@
 // Composition root of ./ChatClient: connect, then lines in and lines out until they end. Exit codes: 0 ended, 1 no
 // server, 2 wrong arguments.
-import { createInterface } from "node:readline";
 import { Errno } from "../protocol.ts";
 import { type Options, readOptions, UsageError } from "./cli.ts";
 import { ChatClient } from "./client.ts";
@@ -17,8 +16,6 @@ async function main(): Promise<void> {
   if (options === null) return;
   const client = new ChatClient(options);
   const show = new Show(options.colours && process.stdout.isTTY === true);
-  // Who reads what is shown may stop reading.
-  process.stdout.on("error", () => process.exit(0));
   try {
     await client.connect();
   } catch (error) {
@@ -34,15 +31,20 @@ async function runPipe(client: ChatClient, show: Show): Promise<void> {
   const print = (...lines: string[]) => {
     for (const line of lines) process.stdout.write(`${line}\n`);
   };
+  // Who reads what is shown may stop reading.
+  process.stdout.on("error", () => process.exit(0));
   const context = { client, show, print };
   tellEvents(context);
   let late: Timer | undefined;
-  client.on("offline", () => {
+  client.on("offline", ({ retryInMs }) => {
+    clearTimeout(late);
+    // Else it is made again when a line needs it.
+    if (retryInMs === null) return;
     late = setTimeout(() => fail(new StartError("the server has not come back")), RECONNECT_WITHIN_MS);
   });
   client.on("online", () => clearTimeout(late));
   client.on("ended", () => clearTimeout(late));
-  for await (const line of createInterface({ input: process.stdin })) {
+  for await (const line of linesOf(process.stdin)) {
     if (isQuit(line)) break;
     await runLine(context, line);
   }
@@ -50,20 +52,44 @@ async function runPipe(client: ChatClient, show: Show): Promise<void> {
   process.stdin.destroy();
 }
 
+/** They end at LF or CR LF; whatever else some take for the end of a line belongs to it. */
+async function* linesOf(input: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
+  const decoder = new TextDecoder();
+  let rest = "";
+  for await (const chunk of input) {
+    const lines = (rest + decoder.decode(chunk, { stream: true })).split("\n");
+    rest = lines.pop()!;
+    for (const line of lines) yield line.replace(/\r$/, "");
+  }
+  if (rest !== "") yield rest;
+}
+
 function runTerminal({ host, port }: Options, client: ChatClient, show: Show): void {
   /** Done when what the last line has begun lets the next one mean what it says. */
   let turn: Promise<void> = Promise.resolve();
+  /** Typed or pasted ahead: the next ones answer what a line asks. */
+  const ahead: string[] = [];
   const terminal = new Terminal({
     onLine: (line) => {
-      turn = turn.then(() => handleLine(line));
+      ahead.push(line);
+      turn = turn.then(async () => {
+        const next = ahead.shift();
+        if (next !== undefined) await handleLine(next);
+      });
     },
     onEnd: () => quit(),
+    onLost: () => hangUp(),
   });
   const context = {
     client,
     show,
     print: terminal.print.bind(terminal),
-    ask: terminal.ask.bind(terminal),
+    ask: async (prompt: string, hidden?: boolean) => {
+      const line = ahead.shift();
+      if (line === undefined) return terminal.ask(prompt, hidden);
+      terminal.forget(line);
+      return line;
+    },
   };
   const showMenu = () => {
     show.ownId = 0;
@@ -97,7 +123,13 @@ function runTerminal({ host, port }: Options, client: ChatClient, show: Show): v
     process.exit(0);
   }
 
-  for (const signal of ["SIGTERM", "SIGHUP"]) process.on(signal, quit);
+  /** What is not sent yet is sent, whoever has gone. */
+  function hangUp(): void {
+    if (!quitting) quit();
+  }
+
+  process.on("SIGTERM", quit);
+  process.on("SIGHUP", hangUp);
   tellEvents(context);
   client.on("online", () => terminal.setPrompt(show.prompt()));
   client.on("ended", showMenu);

@@ -1,5 +1,5 @@
 // Messages sent and not acknowledged yet. Each is written again, with the same mid and in order, until the server has
-// acknowledged it or refused it for good.
+// acknowledged it or refused it for good. Requests stand in their order among them, and are written once.
 import { ChatError, Errno, invalid, type JsonObject, MAX_FRAME_BYTES, type Message } from "../protocol.ts";
 import { Backoff, retryAfterMs } from "./backoff.ts";
 import { ClientError } from "./events.ts";
@@ -14,14 +14,19 @@ export interface Ack {
   ts: number;
 }
 
-interface Send {
-  /** Its place in the order of sending. */
-  order: number;
+export interface Queued {
   asked: Asked;
   text: string;
-  resolve(ack: Ack): void;
   reject(error: Error): void;
 }
+
+interface Send extends Queued {
+  /** Its place in the order of sending. */
+  order: number;
+  resolve(ack: Ack): void;
+}
+
+type Request = Queued & { order: number };
 
 /** Written and not answered at once: enough to fill the server's batches, little to write again. */
 const WINDOW_SENDS = 512;
@@ -33,8 +38,8 @@ export class Outbox {
   /** Logged in: messages may be written. Else they wait. */
   private isOpen = false;
   private readonly all = new Set<Send>();
-  /** Those to be written (again), by their order once `sorted`. */
-  private unwritten: Send[] = [];
+  /** What is to be written (again), by its order once `sorted`. */
+  private unwritten: (Send | Request)[] = [];
   private sorted = true;
   private written = 0;
   private writtenText = 0;
@@ -71,6 +76,17 @@ export class Outbox {
     return promise;
   }
 
+  /** Takes a request, to be written when what came before it is. */
+  addRequest(request: Queued): void {
+    this.unwritten.push(Object.assign(request, { order: this.sent++ }));
+    this.pump();
+  }
+
+  /** A request need not be written any more. */
+  takeBack(request: Queued): void {
+    if (this.unwritten.length > 0) this.unwritten = this.unwritten.filter((each) => each !== request);
+  }
+
   /** Logged in: what waits is written. */
   open(): void {
     this.isOpen = true;
@@ -82,13 +98,14 @@ export class Outbox {
     this.isOpen = false;
   }
 
-  /** Gives everything up. */
+  /** Gives up all sends, and the requests that are not written. */
   fail(error: Error): void {
-    const all = [...this.all];
+    const all = new Set<Queued>([...this.all, ...this.unwritten]);
+    const sends = [...this.all];
     this.unwritten = [];
     this.endPause();
-    for (const send of all) this.remove(send);
-    for (const send of all) send.reject(error);
+    for (const send of sends) this.remove(send);
+    for (const { reject } of all) reject(error);
   }
 
   /** Resolves when nothing waits for its acknowledgement. */
@@ -102,13 +119,15 @@ export class Outbox {
     if (!this.sorted) this.unwritten.sort((a, b) => a.order - b.order);
     this.sorted = true;
     let count = 0;
-    while (count < this.unwritten.length && this.written < WINDOW_SENDS && this.writtenText < WINDOW_TEXT) {
-      const { asked, text } = this.unwritten[count++]!;
-      this.written++;
-      this.writtenText += text.length;
-      this.write(asked, text);
+    for (const each of this.unwritten) {
+      if (isSend(each)) {
+        if (this.written >= WINDOW_SENDS || this.writtenText >= WINDOW_TEXT) break;
+        this.written++;
+        this.writtenText += each.text.length;
+      }
+      count++;
     }
-    this.unwritten.splice(0, count);
+    for (const { asked, text } of this.unwritten.splice(0, count)) this.write(asked, text);
   }
 
   private settle(send: Send, answer: Message | null): void {
@@ -153,6 +172,8 @@ export class Outbox {
     this.pump();
   }
 }
+
+const isSend = (queued: Send | Request): queued is Send => "resolve" in queued;
 
 /** The failure that an answer tells. */
 export function errorOf(answer: Message): ChatError {

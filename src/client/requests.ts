@@ -2,17 +2,13 @@
 import { Errno, MAX_FRAME_BYTES, type Message } from "../protocol.ts";
 import type { Connector } from "./connector.ts";
 import { ClientError } from "./events.ts";
-import type { Asked } from "./in-flight.ts";
-import { errorOf, tooLarge, tooMany } from "./outbox.ts";
-
-interface Request extends Asked {
-  readonly text: string;
-  fail(error: Error): void;
-}
+import { errorOf, type Outbox, type Queued, tooLarge, tooMany } from "./outbox.ts";
 
 export class Requests {
-  /** Not written yet. */
-  private readonly waiting = new Set<Request>();
+  /** Of nobody who is logged in: they wait for the connection. */
+  private readonly waiting = new Set<Queued>();
+  /** All that are not answered. */
+  private count = 0;
 
   constructor(
     private readonly connector: Connector,
@@ -21,51 +17,54 @@ export class Requests {
     private readonly onSuccess: (request: Message, answer: Message) => void,
   ) {}
 
-  /** Writes `text`, which is `message`, where `isReady`, else with the next `writeWaiting`; resolves with the answer. */
-  async ask(message: Message, text: string, isReady: boolean): Promise<Message> {
+  /**
+   * Writes `text`, which is `message`, when what was sent before is written: it stands in `queue`, or, where nobody is logged
+   * in, needs a connection alone. Resolves with the answer.
+   */
+  async ask(message: Message, text: string, queue: Outbox | null): Promise<Message> {
     const { requestTimeoutMs, maxOutstanding } = this.options;
-    if (this.waiting.size + this.connector.asked >= 2 * maxOutstanding) throw tooMany(maxOutstanding);
+    if (this.count >= maxOutstanding) throw tooMany(maxOutstanding);
     if (Buffer.byteLength(text) > MAX_FRAME_BYTES) throw tooLarge();
     const { promise, resolve, reject } = Promise.withResolvers<Message>();
     const what = `request ${message.msgId}`;
-    const request: Request = {
-      message,
-      text,
-      settle: (answer) => {
-        if (answer === null)
-          reject(new ClientError("lost", `${what}: the connection ended before the answer; it may have been done`));
-        else if (answer.errno !== Errno.ok) reject(errorOf(answer));
-        else {
-          this.onSuccess(message, answer);
-          resolve(answer);
-        }
-      },
-      fail: reject,
+    const settle = (answer: Message | null) => {
+      if (answer === null)
+        reject(new ClientError("lost", `${what}: the connection ended before the answer; it may have been done`));
+      else if (answer.errno !== Errno.ok) reject(errorOf(answer));
+      else {
+        this.onSuccess(message, answer);
+        resolve(answer);
+      }
     };
+    const request: Queued = { asked: { message, settle }, text, reject };
     const late = setTimeout(
       () => reject(new ClientError("timeout", `${what}: no answer within ${requestTimeoutMs / 1000} s`)),
       requestTimeoutMs,
     );
-    if (isReady) this.connector.write(request, text);
+    this.count++;
+    if (queue !== null) queue.addRequest(request);
+    else if (this.connector.isConnected) this.connector.write(request.asked, text);
     else this.waiting.add(request);
     try {
       return await promise;
     } finally {
+      this.count--;
       clearTimeout(late);
       this.waiting.delete(request);
+      queue?.takeBack(request);
     }
   }
 
-  /** The connection is there, and resumed where somebody is logged in. */
+  /** The connection is there. */
   writeWaiting(): void {
     const waiting = [...this.waiting];
     this.waiting.clear();
-    for (const request of waiting) this.connector.write(request, request.text);
+    for (const { asked, text } of waiting) this.connector.write(asked, text);
   }
 
   /** Gives up what is not written. */
   fail(error: Error): void {
-    for (const request of this.waiting) request.fail(error);
+    for (const request of this.waiting) request.reject(error);
     this.waiting.clear();
   }
 }

@@ -4,8 +4,10 @@ import { Writable } from "node:stream";
 
 export interface TerminalEvents {
   onLine(line: string): void;
-  /** Ctrl-D or Ctrl-C on an empty line, or the terminal has gone. */
+  /** Ctrl-D or Ctrl-C on an empty line. */
   onEnd(): void;
+  /** The terminal has gone: nothing can be shown any more. */
+  onLost(): void;
 }
 
 /** A question on the line, and who waits for its answer. */
@@ -34,11 +36,15 @@ export class Terminal {
     this.line.on("SIGINT", () => this.interrupt());
     this.line.on("close", () => {
       if (this.closed) return;
-      this.closed = true;
-      this.question?.answer(null);
       process.stdout.write("\n");
+      this.end();
       this.events.onEnd();
     });
+    const lose = () => {
+      this.end();
+      this.events.onLost();
+    };
+    for (const each of [this.line, process.stdin, process.stdout]) each.on("error", lose);
   }
 
   /** Prints lines. Those of one turn of the loop appear together. */
@@ -50,7 +56,15 @@ export class Terminal {
   /** From now on the line to be typed on starts with `prompt`. */
   setPrompt(prompt: string): void {
     this.prompt = prompt;
+    if (!this.closed) this.erase();
     this.show();
+  }
+
+  /** Keeps a line out of the history: it was an answer. */
+  forget(line: string): void {
+    const { history } = this.line;
+    const at = history?.indexOf(line) ?? -1;
+    if (at >= 0) history!.splice(at, 1);
   }
 
   /** Asks on the line; null where that was interrupted. A hidden answer is neither shown nor kept. */
@@ -72,6 +86,11 @@ export class Terminal {
     this.closed = true;
     this.erase();
     this.line.close();
+  }
+
+  private end(): void {
+    this.closed = true;
+    this.question?.answer(null);
   }
 
   private take(text: string): void {

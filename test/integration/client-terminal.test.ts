@@ -5,6 +5,7 @@ import { MsgId } from "../../src/protocol.ts";
 import { CHAT_CLIENT, CHEAP_PASSWORDS, type RunningServer, startServer, temporaryFolder, until } from "../harness.ts";
 import { login, register } from "../wire.ts";
 import { endClients, environment, logInLine, running } from "./client-process.ts";
+import { Tunnel } from "./stand-ins.ts";
 
 let server: RunningServer;
 
@@ -45,6 +46,11 @@ class Typist {
   /** Types as keys do, Enter at the end unless said otherwise. */
   type(text: string, enter = "\r"): void {
     this.client.terminal!.write(text + enter);
+  }
+
+  /** The terminal goes away, as when its window is closed. */
+  hangUp(): void {
+    this.client.terminal!.close();
   }
 
   /** Waits for `text` behind everything that was shown up to now, or behind `from`. */
@@ -129,6 +135,42 @@ test("on a terminal: a session elsewhere is taken over when the user says so, an
   expect(await second.exited).toBe(0);
   first.type("quit");
   expect(await first.exited).toBe(0);
+});
+
+test("answers that are pasted with the line that asks for them answer, and are no commands", async () => {
+  const { name, password } = await register(server.port);
+  const typist = new Typist(server.port);
+  await typist.sees("1 log in");
+  typist.type(`1\r${name}\r${password}`);
+  await typist.sees("Logged in as ");
+  const before = typist.shown.length;
+  for (let i = 0; i < 5; i++) typist.type("\u001b[A", "");
+  typist.type("\u0003", "");
+  typist.type("quit");
+  expect(await typist.exited).toBe(0);
+  expect(typist.shown).not.toContain("There is no command");
+  expect(typist.shown.slice(before)).not.toContain(password);
+});
+
+test("a terminal that goes away while the connection is: what was typed is sent still", async () => {
+  const tunnel = await Tunnel.to(server.port);
+  const [ann, bob] = [await register(server.port), await register(server.port)];
+  const typist = new Typist(tunnel.port);
+  await typist.sees("1 log in");
+  typist.type(logInLine(ann).trim());
+  await typist.sees("Logged in as ");
+  tunnel.refusing = true;
+  tunnel.cut();
+  await typist.sees("No connection");
+  typist.type(`chat:${bob.id}:typed before`);
+  await typist.sees("typed before");
+  typist.hangUp();
+  tunnel.refusing = false;
+  expect(await typist.exited).toBe(0);
+  const wire = await login(server.port, bob);
+  expect((await wire.push(MsgId.chat)).msg).toBe("typed before");
+  wire.close();
+  tunnel.stop();
 });
 
 test("a connection that breaks is told once, and once when it is back; what is typed meanwhile is sent", async () => {

@@ -1,10 +1,11 @@
 // ./ChatClient with lines from a pipe: what they do, what it shows, and what it says when something is wrong.
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { join } from "node:path";
+import { join, resolve } from "node:path";
 import type { GroupChanged, LoggedIn } from "../../src/client/events.ts";
 import { Show } from "../../src/client/show.ts";
 import { MsgId } from "../../src/protocol.ts";
-import { CHAT_CLIENT, type RunningServer, startServer, temporaryFolder } from "../harness.ts";
+import { connectionsOf } from "../fault/kernel.ts";
+import { CHAT_CLIENT, type RunningServer, startServer, temporaryFolder, until } from "../harness.ts";
 import { login, register } from "../wire.ts";
 import { endClients, environment, logInLine, running } from "./client-process.ts";
 import { FakeServer, LOGIN } from "./stand-ins.ts";
@@ -77,6 +78,41 @@ test("the seven lines of the starting system, typed as they are", async () => {
   const third = await pipe(server.port, `{"msgId":1002,"id":${a},"password":"123456"}\n`);
   expect(third.out).toMatch(line(`#${groupid} zhys · ${other.name} (${b}) joined`));
   expect(third.out).toMatch(line(`#${groupid} zhys · ${other.name} (${b}): hello group`));
+});
+
+test("a line of a pipe ends at LF, with or without a CR before it, and nowhere else", async () => {
+  const [ann, bob] = [await register(server.port), await register(server.port)];
+  const texts = ["one\u2028quit", "two\rquit", "three\u2029quit"];
+  const { out, code } = await pipe(
+    server.port,
+    `${logInLine(ann)}${texts.map((text) => `chat:${bob.id}:${text}\n`).join("")}chat:${bob.id}:four\r\nquit`,
+  );
+  expect([out.match(/ sent to /g)?.length, code]).toEqual([4, 0]);
+  const wire = await login(server.port, bob);
+  for (const text of [...texts, "four"]) expect((await wire.push(MsgId.chat)).msg).toBe(text);
+  wire.close();
+});
+
+test("lines of a pipe may come late: a connection that nobody needs is no reason to give up", async () => {
+  const strict = await startServer(join(temporaryFolder(), "chat.db"), ["--login-timeout", "1"]);
+  const ann = await register(strict.port);
+  const source = (path: string) => resolve(import.meta.dir, path);
+  const command = [process.execPath, "--preload", source("impatient.ts"), source("../../src/client/main.ts")];
+  const client = Bun.spawn([...command, "127.0.0.1", String(strict.port)], {
+    stdin: "pipe",
+    stdout: "pipe",
+    env: environment(),
+  });
+  running.add(client);
+  await until(() => connectionsOf(strict.port).length > 0, "it is connected");
+  await until(() => connectionsOf(strict.port).length === 0, "the server has ended the connection");
+  // Longer than a connection that is needed may be away there.
+  await Bun.sleep(1_000);
+  client.stdin.write(logInLine(ann));
+  client.stdin.end();
+  expect(await client.stdout.text()).toContain(`Logged in as ${ann.name}`);
+  expect(await client.exited).toBe(0);
+  await strict.stop();
 });
 
 test("the starting client's commands", async () => {

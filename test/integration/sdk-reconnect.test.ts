@@ -116,6 +116,30 @@ test("requests wait for the reconnect; one whose answer was lost is not repeated
   tunnel.stop();
 });
 
+test("requests and messages go out in the order in which they were asked for and sent", async () => {
+  const tunnel = await Tunnel.to(server.port);
+  const owner = await newcomer(server.port);
+  const groupid = (await owner.request(MsgId.createGroup, { groupname: "hikers" })).groupid as number;
+  const ann = await newcomer(tunnel.port);
+  tunnel.refusing = true;
+  tunnel.cut();
+  await until(() => ann.told.offline.length > 0, "the connection is away");
+  const order: string[] = [];
+  const note = (what: string) => () => void order.push(what);
+  // More than are written at once stand between the requests.
+  const sends = Array.from({ length: 1_000 }, (_, i) => [`before ${i}`, `after ${i}`] as const);
+  const all = [ann.request(MsgId.addFriend, { friendId: owner.user.id }).then(note("first"))];
+  for (const [text] of sends) all.push(ann.send(owner.user.id, text).then(note(text)));
+  all.push(ann.request(MsgId.joinGroup, { groupid }).then(note("join")));
+  for (const [, text] of sends) all.push(ann.sendGroup(groupid, text).then(note(text)));
+  const given = ann.request(MsgId.friends).catch(codeOf);
+  tunnel.refusing = false;
+  await Promise.all(all);
+  expect(order).toEqual(["first", ...sends.map(([text]) => text), "join", ...sends.map(([, text]) => text)]);
+  expect(await given).toMatchObject({ errno: 0 });
+  tunnel.stop();
+});
+
 test("a half-open connection is found out by heartbeats, and a server that is silent from the start too", async () => {
   const tunnel = await Tunnel.to(server.port);
   const ann = await newcomer(tunnel.port, { heartbeatMs: 50, silenceMs: 300 });

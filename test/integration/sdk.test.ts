@@ -93,6 +93,11 @@ test("what was stored follows the log-in once, and is confirmed", async () => {
   await second.close();
   const third = new Recorder(server.port);
   expect((await third.login({ ...bob, confirm: true })).offline).toBe(0);
+  // So does a log-out.
+  await ann.send(bob.id, "one more");
+  await until(() => third.texts.length === 1, "it is told");
+  await third.logout();
+  expect((await third.login({ ...bob, confirm: true })).offline).toBe(0);
 });
 
 test("a session without confirm gets what was stored even after its own FIN", async () => {
