@@ -41,7 +41,8 @@ async function main(): Promise<void> {
   let stopping: number | null = null;
   // There is nothing to drain yet.
   let stop = (_signal: string): unknown => process.exit(0);
-  for (const signal of ["SIGTERM", "SIGINT", "SIGHUP"]) process.on(signal, () => stop(signal));
+  for (const signal of ["SIGTERM", "SIGINT", ...(ignoresHangup() ? [] : ["SIGHUP"])])
+    process.on(signal, () => stop(signal));
   // What the database holds is nobody else's.
   process.umask(0o077);
 
@@ -155,6 +156,16 @@ async function main(): Promise<void> {
     log.info("stopped");
     process.exit(0);
   };
+}
+
+/** Whether this process was started to outlive its terminal, as by nohup; where the system does not say, it was not. */
+function ignoresHangup(): boolean {
+  try {
+    const ignored = /^SigIgn:\s+(\w+)/m.exec(readFileSync("/proc/self/status", "utf8"));
+    return ignored !== null && (BigInt(`0x${ignored[1]}`) & 1n) === 1n;
+  } catch {
+    return false;
+  }
 }
 
 /** How many files this process may open; where the system does not say, as many as it likes. */

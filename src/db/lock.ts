@@ -6,12 +6,18 @@ import { StartError } from "../start-error.ts";
 const GIVE_ANOTHER = "give this one another --data file (a cluster of several servers shares MySQL and Redis instead)";
 
 /**
- * Makes the file `file` where there is none, locks it until the returned function is called or this process ends, and
+ * Makes the file `file` where there is none (unless another one's last changes lie there), locks it until the returned function is called or this process ends, and
  * notes who holds it. Throws StartError with `advice` where another process does, and the system's error where it cannot be opened.
  */
 export function lockDatabase(file: string, advice = GIVE_ANOTHER): () => void {
   const there = statSync(file, { throwIfNoEntry: false });
   if (there !== undefined && !there.isFile()) throw new StartError(`${file} is not a file: give --data another path`);
+  const log = `${there === undefined ? file : realpathSync(file)}-wal`;
+  // SQLite would delete it, or play it into whatever file comes here.
+  if ((there?.size ?? 0) === 0 && (statSync(log, { throwIfNoEntry: false })?.size ?? 0) > 0)
+    throw new StartError(
+      `${log} holds the last changes of a file that was moved away: move it after that one, or delete it`,
+    );
   closeSync(openSync(file, "a", 0o600));
   // Whatever links lead to it, it is one file.
   const path = `${realpathSync(file)}.lock`;

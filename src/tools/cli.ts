@@ -49,6 +49,8 @@ export async function runCommand(
   argv: string[],
   env: Record<string, string | undefined>,
 ): Promise<void> {
+  // Who reads what is told may stop reading: the work goes on.
+  process.stdout.on("error", () => undefined);
   const given = readFlags(command, argv);
   if (given === null) process.stdout.write(HELP[command]);
   else {

@@ -31,13 +31,17 @@ export async function importToFile(from: Target, file: string, options: ImportOp
     throw new StartError(`${file} cannot be made (${(error as Error).message}): give --data another path`);
   };
   let unlock = () => {};
-  const folder = `${file}.importing`;
+  /** Where links lead. */
+  let real = file;
+  let folder = "";
   const wasThere = existsSync(file);
   try {
     mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
     if (existsSync(file) && statSync(file).size > 0)
       throw new StartError(`${file} exists: give --data another path, or move it away`);
     unlock = lockDatabase(file, "give --data another path");
+    real = realpathSync(file);
+    folder = `${real}.importing`;
     rmSync(folder, { recursive: true, force: true });
     mkdirSync(folder, { mode: 0o700 });
   } catch (error) {
@@ -47,9 +51,9 @@ export async function importToFile(from: Target, file: string, options: ImportOp
   try {
     const made = join(folder, "chat.db");
     await importTo(made, from, options);
-    renameSync(made, realpathSync(file));
+    renameSync(made, real);
   } catch (error) {
-    if (!wasThere) rmSync(file, { force: true });
+    if (!wasThere) rmSync(real, { force: true });
     throw error;
   } finally {
     rmSync(folder, { recursive: true, force: true });

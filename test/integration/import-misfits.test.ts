@@ -1,7 +1,16 @@
 // `ChatServer import` of what does not fit: names and texts that it changes, messages that are none, what it refuses.
 import { Database } from "bun:sqlite";
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { parseKept } from "../../src/tools/offline.ts";
 import { startServer, temporaryFolder } from "../harness.ts";
@@ -99,6 +108,28 @@ test("what is there is not overwritten, and what is wrong is told in one line", 
   writeFileSync(join(`${file}.importing`, "chat.db"), "half");
   await runImport(["--from", from, "--data", file]);
   expect(await refusal(["--from", from, "--data", file])).toContain("exists");
+  // The last changes of a file that was moved away without them.
+  rmSync(file);
+  writeFileSync(`${file}-wal`, "changes");
+  expect(await refusal(["--from", from, "--data", file])).toContain(`${file}-wal holds the last changes`);
+  expect(existsSync(file)).toBe(false);
+  expect(readFileSync(`${file}-wal`).toString()).toBe("changes");
+});
+
+test("an import goes where a link leads, also to another file system", async () => {
+  const from = await predecessor(mariadb, "INSERT INTO user (name, password) VALUES ('ann', 'secret1')");
+  const link = join(temporaryFolder(), "chat.db");
+  const elsewhere = mkdtempSync("/dev/shm/chatserver-");
+  try {
+    symlinkSync(join(elsewhere, "real.db"), link);
+    await runImport(["--from", from, "--data", link]);
+    expect(readdirSync(elsewhere).sort()).toEqual(["real.db", "real.db.lock"]);
+    const db = new Database(join(elsewhere, "real.db"), { readonly: true });
+    expect(db.query("SELECT name FROM user").values()).toEqual([["ann"]]);
+    db.close();
+  } finally {
+    rmSync(elsewhere, { recursive: true });
+  }
 });
 
 test("kept messages are read as they were sent, and nothing else is taken for one", () => {

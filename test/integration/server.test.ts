@@ -1,6 +1,6 @@
 // ./ChatServer as a program: its flags, its start from anywhere, what it says and what it keeps to itself.
 import { expect, test } from "bun:test";
-import { constants, copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { constants, copyFileSync, existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { version } from "../../package.json" with { type: "json" };
 import { MsgId } from "../../src/protocol.ts";
@@ -108,6 +108,28 @@ test("alone in a strange folder, without an environment: it starts, and reads no
   expect(server.log()).toContain(`store: SQLite ${join(cwd, "chat.db")}\n`);
   expect(server.log()).not.toMatch(/WARN|ERROR/);
   expect(await server.stop()).toBe(0);
+});
+
+test("nohup: SIGHUP ends nothing", async () => {
+  const server = await startServer(newFile(), [], 0, { prefix: ["env", "--ignore-signal=HUP"] });
+  process.kill(server.pid, "SIGHUP");
+  expect(await server.stop()).toBe(0);
+  expect(server.log()).toContain("SIGTERM: draining");
+  expect(server.log()).not.toContain("SIGHUP");
+});
+
+test("the last changes of a file that was moved away are not lost with a new one in its place", async () => {
+  const data = newFile();
+  await (await startServer(data)).stop();
+  renameSync(data, `${data}.old`);
+  writeFileSync(`${data}-wal`, "changes");
+  const { code, errors } = await runProgram([CHAT_SERVER, "0", "--data", data]);
+  expect([code, errors]).toEqual([
+    1,
+    `ChatServer: ${data}-wal holds the last changes of a file that was moved away: move it after that one, or delete it\n`,
+  ]);
+  expect(existsSync(data)).toBe(false);
+  expect(readFileSync(`${data}-wal`).toString()).toBe("changes");
 });
 
 test("the database is where --data, CHAT_DATA, systemd, XDG or the home folder says, in this order", async () => {
