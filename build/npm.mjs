@@ -1,8 +1,17 @@
 // What the npm scripts do: node build/npm.mjs <command> [arguments]. Needs Node.js 18 and npm; everything else is
 // installed into node_modules, and only when it is needed.
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, readdirSync, statSync } from "node:fs";
-import { constants } from "node:os";
+import {
+  accessSync,
+  existsSync,
+  constants as files,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  statSync,
+} from "node:fs";
+import { constants, homedir, tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ensureServices } from "./services.mjs";
@@ -63,11 +72,26 @@ function run(program, args, output = "inherit") {
   });
 }
 
+/** A folder for npm's downloads where its own cannot be written, as without a home; null where it can. */
+function makeCache() {
+  const own = process.env.npm_config_cache ?? join(homedir(), ".npm");
+  try {
+    mkdirSync(own, { recursive: true });
+    accessSync(own, files.W_OK);
+    return null;
+  } catch {
+    return mkdtempSync(join(tmpdir(), "chatserver-npm-"));
+  }
+}
+
 async function install() {
   if (existsSync(INSTALLED) && changed(INSTALLED) >= changed("package-lock.json")) return;
   say("installing dependencies…");
   // The build needs the development dependencies, whatever NODE_ENV says.
-  const code = await run("npm", ["ci", "--include=dev", "--ignore-scripts", "--no-audit", "--no-fund"], "pipe");
+  const cache = makeCache();
+  const args = ["ci", "--include=dev", "--ignore-scripts", "--no-audit", "--no-fund"];
+  const code = await run("npm", cache === null ? args : [...args, "--cache", cache], "pipe");
+  if (cache !== null) rmSync(cache, { recursive: true, force: true });
   if (code !== 0)
     throw new Failure(`npm ci failed (exit code ${code}), its messages are above: is npm's registry in reach?`);
 }

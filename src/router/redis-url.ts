@@ -42,8 +42,13 @@ export function parseRedisUrls(text: string): RedisTarget | undefined {
   }));
   const [first] = parsed as [URL];
   const login: Login = { tls: scheme === "rediss" };
-  if (first.username !== "") login.username = decodeURIComponent(first.username);
-  if (first.password !== "") login.password = decodeURIComponent(first.password);
+  try {
+    if (first.username !== "") login.username = decodeURIComponent(first.username);
+    if (first.password !== "") login.password = decodeURIComponent(first.password);
+  } catch {
+    // A "%" of its own is written "%25".
+    return undefined;
+  }
   // The path stands behind the last address.
   const path = parsed.map(({ pathname }) => pathname.replace(/^\/|\/$/g, "")).find((each) => each !== "") ?? "";
   if (scheme === "redis+cluster") {

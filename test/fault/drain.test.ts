@@ -150,7 +150,7 @@ test("a client that never reads does not hold up the others, nor the end beyond 
 
 test("without connections it ends at once, and with idle ones as soon as they have closed", async () => {
   const data = newFile();
-  const server = await startServer(data);
+  const server = await startServer(data, CHEAP_PASSWORDS, 0, { prefix: ["env", "--default-signal=HUP"] });
   let startedAt = performance.now();
   expect(await server.stop("SIGHUP")).toBe(0);
   expect(performance.now() - startedAt).toBeLessThan(PROMPT_MS);

@@ -52,6 +52,7 @@ test("what is wrong is none", () => {
     "redis+sentinel://s1",
     "redis+cluster://n1/2",
     "redis://a,redis+cluster://b",
+    "redis://:50%off@a",
   ])
     expect(parseRedisUrls(text), text).toBeUndefined();
 });
