@@ -33,6 +33,8 @@ export class Connection implements AnswerSink {
   anonymousSince: number | null = this.inputAt;
   /** Set by the owner: silence ends the connection after the idle timeout. */
   heartbeats = false;
+  /** Hands are not shaken yet: nothing can be written, and there is nobody to wait for. */
+  mute = false;
 
   private readonly answers = new Answers();
   private readonly intake: Intake;
@@ -110,7 +112,7 @@ export class Connection implements AnswerSink {
    */
   finish(lastText = ""): void {
     if (this.state !== "open") return;
-    if (lastText !== "") this.write(lastText, null, 0);
+    if (lastText !== "" && !this.mute) this.write(lastText, null, 0);
     this.state = "ending";
     this.intake.stop();
     this.intake.resume();
@@ -133,6 +135,11 @@ export class Connection implements AnswerSink {
   /** `finish`, after what was asked is answered. */
   retire(lastText: string): void {
     if (this.state === "open") this.intake.retire(lastText);
+  }
+
+  /** `mark` is told when the kernel has accepted what was written last. To be called in the turn of that write. */
+  markLast(mark: Mark): void {
+    this.output.markLast(mark);
   }
 
   /** Settles with true when the kernel has accepted everything written so far, with false when it never will. */

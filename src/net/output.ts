@@ -89,6 +89,12 @@ export class Output {
     this.textLength += message.length;
   }
 
+  /** `mark` is told when the message that was added last is accepted. */
+  markLast(mark: Mark): void {
+    const marks = this.waiting?.marks;
+    if (marks !== undefined) marks[marks.length - 1] = mark;
+  }
+
   /** Writes until everything is out or the kernel takes no more; true where everything is out. */
   flush(): boolean {
     if (this.unsent !== null && !this.writeUnsent(this.unsent)) return false;

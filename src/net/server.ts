@@ -104,7 +104,9 @@ export class Server {
         socket: {
           open: (socket) => this.accept(socket),
           // Without it, the runtime opens a TLS connection when hands are shaken: one that never does would have no limits.
-          handshake: () => undefined,
+          handshake: (socket) => {
+            socket.data.mute = false;
+          },
           data: (socket, chunk) => socket.data.handleData(chunk),
           end: (socket) => socket.data.handleEnd(),
           drain: (socket) => socket.data.handleDrain(),
@@ -124,6 +126,7 @@ export class Server {
   private accept(socket: Bun.Socket<Connection>): void {
     const full = this.connections.size >= this.options.maxConnections;
     const connection = new Connection(socket, full ? this.overload : this.events, this.options);
+    connection.mute = this.options.tls !== null;
     socket.data = connection;
     const { proxy } = this.options;
     if (proxy !== null && !proxy.trusted.has(socket.remoteAddress))

@@ -5,12 +5,22 @@ import type { Log } from "./log.ts";
 import type { Position, Session } from "./session.ts";
 
 const SAVE_EVERY_MS = 1_000;
+/** Positions in one transaction, and what one session has beyond that. */
+const SAVED_AT_ONCE = 5_000;
+
+interface Saved {
+  session: Session;
+  position: Position;
+  seq: number;
+}
 
 export class Cursors {
   private timer: Timer;
   /** Sessions with unsaved positions, in the order they ended. */
   private readonly ended = new Set<Session>();
   private saving: Promise<void> = Promise.resolve();
+  /** The next save, which waits for the one under way, and the sessions that have gathered for it. */
+  private next: { sessions: Set<Session>; saved: Promise<void> } | null = null;
   /** The timer's save is under way. */
   private isTurn = false;
   /** Whether this instance may act: asked before every save. */
@@ -42,8 +52,16 @@ export class Cursors {
 
   /** Saves what has moved in these sessions; what cannot be saved now is tried again with the next ones. */
   save(sessions: Iterable<Session>): Promise<void> {
-    this.saving = this.saving.then(() => this.saveNow([...this.ended, ...sessions]));
-    return this.saving;
+    if (this.next === null) {
+      const gathered = new Set<Session>();
+      this.saving = this.saving.then(() => {
+        this.next = null;
+        return this.saveNow(new Set([...this.ended, ...gathered]));
+      });
+      this.next = { sessions: gathered, saved: this.saving };
+    }
+    for (const session of sessions) this.next.sessions.add(session);
+    return this.next.saved;
   }
 
   /** A slow store gets one of these at a time. */
@@ -54,38 +72,46 @@ export class Cursors {
     this.isTurn = false;
   }
 
-  private async saveNow(sessions: Session[]): Promise<void> {
-    if (!this.maySave()) {
-      // Those that are online are asked again; these are not.
-      for (const session of sessions) if (session.ended && session.moved.size > 0) this.ended.add(session);
-      return;
-    }
-    const saves: [number, number, CursorOf[], boolean][] = [];
-    const saved: { session: Session; position: Position; seq: number }[] = [];
+  private async saveNow(sessions: Iterable<Session>): Promise<void> {
+    this.ended.clear();
+    let portion: Saved[] = [];
+    let isSaving = this.maySave();
     for (const session of sessions) {
       if (session.moved.size === 0 || session.deviceId === 0 || session.disowned) continue;
-      const cursors: CursorOf[] = [];
-      for (const position of session.takeMoved()) {
-        cursors.push([position.conversation, position.delivered]);
-        saved.push({ session, position, seq: position.delivered });
-      }
-      saves.push([session.deviceId, session.epoch, cursors, session.ended && !session.unawaited]);
+      if (isSaving)
+        for (const position of session.takeMoved()) portion.push({ session, position, seq: position.delivered });
+      // Those that are online are asked again; these are not.
+      else if (session.ended) this.ended.add(session);
+      if (portion.length < SAVED_AT_ONCE) continue;
+      isSaving = await this.savePortion(portion);
+      portion = [];
     }
-    this.ended.clear();
-    if (saves.length === 0) return;
+    if (portion.length > 0) await this.savePortion(portion);
+  }
+
+  /** Whole sessions, one after the other; false where the store cannot be written. */
+  private async savePortion(portion: Saved[]): Promise<boolean> {
+    const saves: [number, number, CursorOf[], boolean][] = [];
+    let last: Session | null = null;
+    for (const { session, position, seq } of portion) {
+      if (session !== last) saves.push([session.deviceId, session.epoch, [], session.ended]);
+      last = session;
+      saves.at(-1)![2].push([position.conversation, seq]);
+    }
     try {
       const refused = new Set(await this.store.saveCursors(saves));
       const replaced = new Set<Session>();
-      for (const { session, position, seq } of saved)
-        if (!refused.has(session.deviceId)) position.saved = seq;
-        else if (!session.unawaited) {
+      for (const { session, position, seq } of portion)
+        if (refused.has(session.deviceId)) {
           replaced.add(session);
           this.keep(session, position);
-        }
+        } else position.saved = seq;
       for (const session of replaced) if (!session.ended) this.onReplaced(session);
+      return true;
     } catch (error) {
       this.log.warn(`positions of ${saves.length} sessions not saved, trying again: ${(error as Error).message}`);
-      for (const { session, position } of saved) this.keep(session, position);
+      for (const { session, position } of portion) this.keep(session, position);
+      return false;
     }
   }
 

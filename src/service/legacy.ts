@@ -24,9 +24,10 @@ export async function legacyLogin(
   const pushRest = () => {
     for (const event of events) session.connection.push(event);
     const seqs = [...touched].map((position) => [position, position.pushed] as const);
-    session.connection.whenFlushed().then((accepted) => {
-      if (accepted && !session.confirms) for (const [position, seq] of seqs) position.deliver(seq);
-    });
+    const accepted = () => {
+      for (const [position, seq] of seqs) position.deliver(seq);
+    };
+    if (!session.confirms) session.connection.markLast({ accepted });
   };
   return {
     fields: { ...fields, friends: strings(fields.friends), groups: strings(groups), offlinemsg: messages },

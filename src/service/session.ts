@@ -94,8 +94,6 @@ export class Session {
   asked: PromiseWithResolvers<void> | null = null;
   /** The new owner has gone on without them: what was delivered here meanwhile is its own to be pushed, and is not saved. */
   disowned = false;
-  /** It has ended, and its device may be somebody else's before all output is out. */
-  unawaited = false;
   /** Taken out of where the others look, or about to be. */
   left = false;
   /** The direct conversation written to last: as a rule it is the next one too. */

@@ -14,8 +14,8 @@ import { Session } from "./session.ts";
 
 /** How long a log-in waits for its device's last session to write out what it has pushed. */
 const HANDOVER_MS = 1_000;
-/** Output that a client does not take holds up for this long that others see its session end. */
-const LEAVE_MS = 3_000;
+/** Other instances see a session's end after this long: what is not taken by then goes to the device's next log-in alone. */
+const LEAVE_MS = 5_000;
 /** Who has sent FIN and waits for a log-in for longer than this has most likely logged in elsewhere meanwhile. */
 const HUNG_UP_MS = 1_000;
 
@@ -228,7 +228,7 @@ export class Sessions {
 
   /**
    * From now on nothing is pushed; what has been delivered is saved when the output is out. Resolves when it is, and other
-   * instances see the end of the session; those see it after three seconds also where the client takes nothing.
+   * instances see the end of the session.
    */
   async end(session: Session): Promise<void> {
     if (session.ended) return;
@@ -240,23 +240,19 @@ export class Sessions {
     const last = this.router.remove(session);
     if (last) this.presence.went(userId);
     const key = `${userId}/${device}`;
-    const late = this.elsewhere === null ? undefined : setTimeout(() => this.leaveEarly(session, last), LEAVE_MS);
+    const cut = () => this.byConnection.has(connection) || connection.terminate();
+    const late = this.elsewhere === null ? undefined : setTimeout(cut, LEAVE_MS);
     const saved = Promise.all([connection.whenFlushed(), this.leaving.get(key)?.saved])
-      .then(() => this.untilAsked(session))
-      .then(() => this.cursors.save([session]))
       .then(() => {
         clearTimeout(late);
+        return this.untilAsked(session);
+      })
+      .then(() => this.cursors.save([session]))
+      .then(() => {
         if (this.leaving.get(key)?.session === session) this.leaving.delete(key);
       });
     this.leaving.set(key, { session, saved });
     await saved;
-    await this.leave(session, last);
-  }
-
-  /** Before its output is out. */
-  private async leaveEarly(session: Session, last: boolean): Promise<void> {
-    await this.cursors.save([session]);
-    session.unawaited = true;
     await this.leave(session, last);
   }
 

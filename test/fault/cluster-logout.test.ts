@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { MsgId } from "../../src/protocol.ts";
 import { type RunningCluster, startCluster } from "../cluster.ts";
 import type { RunningServer } from "../harness.ts";
-import { login, register, Wire } from "../wire.ts";
+import { login, register, type User, Wire } from "../wire.ts";
 import { longestQueue } from "./kernel.ts";
 
 let cluster: RunningCluster;
@@ -30,6 +30,24 @@ test("who is told that they are logged out can log in at another instance", asyn
     expect((await wire.ask({ msgId: MsgId.logout })).errno).toBe(0);
   }
 }, 30_000);
+
+test("also where hundreds log out at once, each with something to save", async () => {
+  const users: User[] = [];
+  for (let i = 0; i < 200; i++) users.push(await register(one.port));
+  const sender = await login(one.port, await register(one.port));
+  const here = await Promise.all(users.map((user) => login(one.port, user)));
+  const there = await Promise.all(users.map(() => Wire.connect(two.port)));
+  sender.send(...users.map(({ id }) => ({ msgId: MsgId.chat, toid: id, msg: "hi" })));
+  await Promise.all(here.map((wire) => wire.push(MsgId.chat)));
+  const errnos = await Promise.all(
+    users.map(async ({ id, password }, i) => {
+      const { errno } = await here[i]!.ask({ msgId: MsgId.logout });
+      return [errno, (await there[i]!.ask({ msgId: MsgId.login, id, password })).errno];
+    }),
+  );
+  expect(errnos.filter(([out, again]) => out !== 0 || again !== 0)).toEqual([]);
+  for (const wire of [...here, ...there]) wire.close();
+}, 60_000);
 
 test("who logs out and does not read what waits is offline for everybody, and can log in elsewhere", async () => {
   const [ann, bob, friend] = [await register(one.port), await register(one.port), await register(two.port)];

@@ -46,9 +46,9 @@ class Peer {
     socket.on("error", () => undefined);
   }
 
-  static connect(): Promise<Peer> {
+  static connect(port = server.port): Promise<Peer> {
     return new Promise((resolve, reject) => {
-      const options = { host: "127.0.0.1", port: server.port, rejectUnauthorized: false, allowHalfOpen: true };
+      const options = { host: "127.0.0.1", port, rejectUnauthorized: false, allowHalfOpen: true };
       const socket = connect(options as ConnectionOptions);
       const peer = new Peer(socket);
       socket.once("secureConnect", () => resolve(peer));
@@ -168,7 +168,12 @@ test("who connects and shakes no hands has the limits of all, and ends", async (
   const socket = { data: () => undefined, close };
   for (let i = 0; i < count; i++) await Bun.connect({ hostname: "127.0.0.1", port: other.port, socket });
   await until(() => ended === count, "their end");
+  // Nor do they hold the end of the server up.
+  await Bun.connect({ hostname: "127.0.0.1", port: other.port, socket });
+  await (await Peer.connect(other.port)).ask({ msgId: MsgId.heartbeat });
   await other.stop();
+  expect(other.log()).toContain("draining 2 connections");
+  expect(other.log()).not.toContain("not drained in time");
 });
 
 const served = async () => (await Peer.connect()).socket.getPeerCertificate().subject.CN;

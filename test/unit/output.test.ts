@@ -102,3 +102,18 @@ test("a mark is told once of what is accepted together, and never of what is not
   expect(accepted.at(-1)).toBe(3);
   expect(kernel.bytes.toString()).toBe(inLines(all));
 });
+
+test("the mark of what was written last is told when that is accepted, whatever follows", () => {
+  const kernel = new Kernel("lf");
+  const [answer, push] = texts(10, 1_000) as [string, string];
+  let told = 0;
+  kernel.output.add(answer, null, 0);
+  kernel.output.markLast({ accepted: () => told++ });
+  kernel.output.add(push, null, 0);
+  kernel.room = Buffer.byteLength(answer);
+  kernel.output.flush();
+  expect(told).toBe(0);
+  kernel.room = 1;
+  kernel.output.flush();
+  expect([told, kernel.output.pendingBytes > 0]).toEqual([1, true]);
+});
