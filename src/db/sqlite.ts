@@ -4,7 +4,7 @@ import { dirname } from "node:path";
 import { ChatError, type JsonObject } from "../protocol.ts";
 import { StartError } from "../start-error.ts";
 import { type Operations, Pieces, type Store, StoreError } from "./db.ts";
-import { lockDatabase } from "./lock.ts";
+import { lockDatabase, setLogAside } from "./lock.ts";
 
 /** `pieces`: how many belong to it, of those that follow the requests: see `post`. */
 export type Request = [operation: string, args: unknown[], pieces: number];
@@ -21,7 +21,7 @@ interface Pending {
 /**
  * Opens (or makes) the database `file`, in its own thread: `thread` is the program that serves `operations` there
  * (see sqlite-worker.ts). `onDead` is told why, once, where that thread ends without having been told to: nothing brings it
- * back. `onTrouble` is told what fails in the background, once a second at most. Throws StartError.
+ * back. `onTrouble` is told what is amiss, once a second at most. Throws StartError.
  */
 export async function openSqliteStore<O extends Operations>(
   file: string,
@@ -34,6 +34,8 @@ export async function openSqliteStore<O extends Operations>(
   try {
     mkdirSync(dirname(file), { recursive: true, mode: 0o700 });
     unlock = lockDatabase(file);
+    const aside = setLogAside(file);
+    if (aside !== null) onTrouble(aside);
   } catch (error) {
     if (error instanceof StartError) throw error;
     throw new StartError(

@@ -1,7 +1,7 @@
 // `ChatServer import`: the database of the C++ chat server becomes an embedded store.
 import { existsSync, mkdirSync, realpathSync, renameSync, rmSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { lockDatabase } from "../db/lock.ts";
+import { lockDatabase, setLogAside } from "../db/lock.ts";
 import type { Target } from "../db/mysql-connection.ts";
 import { describe, explainStart } from "../db/mysql-start.ts";
 import { explainFile } from "../db/sqlite-read.ts";
@@ -40,6 +40,8 @@ export async function importToFile(from: Target, file: string, options: ImportOp
     if (existsSync(file) && statSync(file).size > 0)
       throw new StartError(`${file} exists: give --data another path, or move it away`);
     unlock = lockDatabase(file, "give --data another path");
+    const aside = setLogAside(file);
+    if (aside !== null) say(aside);
     real = realpathSync(file);
     folder = `${real}.importing`;
     rmSync(folder, { recursive: true, force: true });
