@@ -70,7 +70,8 @@ test("an instance is paused under load", async () => {
   eveOnA.send({ msgId: MsgId.chat, toid: bob.id, msg: "asleep", mid: "asleep" });
   bobOnB.close();
   const annOnB = await login(b.port, ann, { takeover: true, confirm: true });
-  expect(performance.now() - pausedAt).toBeLessThan(3_000);
+  // A second for the old owner's answer; and two more where its pause has met a transaction that holds the device.
+  expect(performance.now() - pausedAt).toBeLessThan(5_000);
   expect((await annOnB.push(MsgId.chat)).seq).toBe(saved + 1);
   await crowd.advance(300, HELD_UP_MS);
   await until(() => performance.now() - pausedAt > PAUSE_MS, "the pause is over", PAUSE_MS + 1_000);
