@@ -39,6 +39,8 @@ export class Boot {
   private readonly gatherings = new Map<string, Gathering>();
   private events: Promise<unknown> = Promise.resolve();
   private readonly gate: Frame;
+  /** Entered at the database as this boot's, whether they are open or not. */
+  readonly linked = new Set<Connection>();
 
   constructor(private readonly options: BootOptions) {
     const { connector, ids, lanes, connections, operations, writers, onFenced, onLate } = options;
@@ -196,6 +198,7 @@ export class Boot {
 
   /** Enters a connection, so that whoever finds this boot dead can end it. */
   register(connection: Connection): Promise<void> {
+    this.linked.add(connection);
     return registerLink(connection, this.name);
   }
 }

@@ -2,7 +2,7 @@
 // writer holds row locks.
 import type { Boot } from "./mysql-boot.ts";
 import { LEASE_S } from "./mysql-boot.ts";
-import { type Connection, DatabaseError, literal } from "./mysql-connection.ts";
+import { type Connection, DatabaseError, literal, type Result } from "./mysql-connection.ts";
 import { readLinks } from "./mysql-links.ts";
 
 export interface Instance {
@@ -50,8 +50,9 @@ export function bury({ pool }: Boot, boot: string, force: boolean, deadline: num
         await query("ROLLBACK");
         return false;
       }
-      for (const id of await readLinks((statements) => query(...statements), boot))
-        await kill(connection, id, deadline);
+      const links = await readLinks((statements) => query(...statements), boot);
+      const open = openOf((await query("SHOW PROCESSLIST"))[0]!);
+      for (const id of links) if (open.has(id)) await kill(connection, id, deadline);
       await query(
         `UPDATE lane SET fenced = 1 WHERE boot = ${name}`,
         `DELETE FROM link WHERE boot = ${name}`,
@@ -106,10 +107,25 @@ async function isConnected(own: Boot, boot: string, deadline: number): Promise<b
   let ids = new Set<unknown>();
   const links = await readLinks(async (statements) => {
     const results = await own.query([...statements, "SHOW PROCESSLIST"], deadline);
-    ids = new Set(results.pop()!.rows.map(([id]) => id));
+    ids = openOf(results.pop()!);
     return results;
   }, boot);
   return links.some((id) => ids.has(id));
+}
+
+/** The connections in the answer to SHOW PROCESSLIST. */
+const openOf = ({ rows }: Result): Set<unknown> => new Set(rows.map(([id]) => id));
+
+/** Takes out what was entered of this boot's own connections that the database has ended. */
+export async function cleanLinks(own: Boot, deadline: number): Promise<void> {
+  const lost = [...own.linked].filter((connection) => connection.lost !== null);
+  if (lost.length === 0) return;
+  const open = openOf((await own.query(["SHOW PROCESSLIST"], deadline))[0]!);
+  const gone = lost.filter(({ id }) => !open.has(id));
+  if (gone.length === 0) return;
+  const ids = gone.map(({ id }) => id).join(", ");
+  await own.query([`DELETE FROM link WHERE boot = ${literal(own.name)} AND conn_id IN (${ids})`], deadline);
+  for (const connection of gone) own.linked.delete(connection);
 }
 
 async function kill(connection: Connection, id: number, deadline: number): Promise<void> {

@@ -3,7 +3,7 @@
 import type { Boot } from "./mysql-boot.ts";
 import { cleanCommits } from "./mysql-commits.ts";
 import type { Lease } from "./mysql-lease.ts";
-import { bury, isGone, isSettled, readInstances } from "./mysql-survivor.ts";
+import { bury, cleanLinks, isGone, isSettled, readInstances } from "./mysql-survivor.ts";
 
 /** With the lease and the grace after it: who died is offline for everyone within 10 s. */
 const LOOK_EVERY_MS = 1_000;
@@ -85,9 +85,10 @@ export class Watch {
     const first = [...names].every((boot) => boot >= own.name);
     names.delete(own.name);
     this.others = names;
-    if (!first || performance.now() - this.cleanedAt < CLEAN_EVERY_MS) return;
+    if (performance.now() - this.cleanedAt < CLEAN_EVERY_MS) return;
     this.cleanedAt = performance.now();
-    await cleanCommits(own, this.storeTimeoutMs);
+    await cleanLinks(own, this.deadline());
+    if (first) await cleanCommits(own, this.storeTimeoutMs);
   }
 
   /** After an outage of the database all leases have expired, and those who live come back within a lease's time. */

@@ -131,6 +131,25 @@ test("the connections of a boot that is taken over are ended", async () => {
   }, "they are ended");
 }, 30_000);
 
+test("connections that are gone are not kept, and hold up no takeover", async () => {
+  const { boot } = a;
+  const links = async (of: string) =>
+    (await mariadb.admin(`SELECT conn_id, started FROM chat.link WHERE boot = '${of}'`)).map(({ conn_id }) => conn_id);
+  for (let i = 0; i < 10; i++) {
+    await a.credentials("id", 1);
+    for (const id of await links(boot)) await mariadb.admin(`KILL ${id}`).catch(() => undefined);
+  }
+  await until(async () => (await links(boot)).length <= 8, "those that are open are left", 20_000);
+  await settled();
+  await mariadb.admin(
+    `INSERT INTO chat.link SELECT 1000000 + seq, '${boot}', (SELECT MAX(started) FROM chat.link) FROM chat.seq_1_to_100000`,
+  );
+  forwarder.cut();
+  forwarder.swallow();
+  await until(() => dead.includes(boot), "it is taken over", 15_000);
+  expect(await links(boot)).toEqual([]);
+}, 60_000);
+
 test("a process that has ended is found dead before its lease expires, one that lives is not", async () => {
   await a.credentials("id", 1);
   await settled();
