@@ -120,6 +120,12 @@ export class Connection implements AnswerSink {
     this.markDirty();
   }
 
+  /** As `finish`, without what the kernel has not accepted yet; what it has, arrives. */
+  giveUp(): void {
+    this.finish();
+    if (this.state === "ending") this.linger();
+  }
+
   /** Ends at once, with a reset. */
   terminate(): void {
     if (this.state === "closed") return;

@@ -106,7 +106,7 @@ async function authenticate(context: Context, message: JsonObject): Promise<Auth
 export async function logout({ store, sessions }: Context, { message }: Request, session: Session): Promise<Reply> {
   field.ownId(message, "id", session.userId);
   if (field.flag(message, "revoke")) await store.revokeTokens(session.userId);
-  await sessions.endSeen(session);
+  await sessions.logOut(session);
   return { fields: {} };
 }
 

@@ -14,7 +14,7 @@ import { Session } from "./session.ts";
 
 /** How long a log-in waits for its device's last session to write out what it has pushed. */
 const HANDOVER_MS = 1_000;
-/** Other instances see a session's end after this long: what is not taken by then goes to the device's next log-in alone. */
+/** Other instances see a log-out after this long: what is not taken by then goes to the device's next log-in alone. */
 const LEAVE_MS = 5_000;
 /** Who has sent FIN and waits for a log-in for longer than this has most likely logged in elsewhere meanwhile. */
 const HUNG_UP_MS = 1_000;
@@ -220,10 +220,14 @@ export class Sessions {
     this.presence.forget();
   }
 
-  /** Ends a session; resolves when other instances see that, or after a second: the store may be away. */
-  async endSeen(session: Session): Promise<void> {
+  /** Ends the session of who logs out; resolves when other instances see that, or after a second: the store may be away. */
+  async logOut(session: Session): Promise<void> {
+    const { connection } = session;
     const seen = this.end(session);
-    if (this.elsewhere !== null) await Promise.race([seen, Bun.sleep(HANDOVER_MS)]);
+    if (this.elsewhere === null) return;
+    const late = setTimeout(() => this.byConnection.has(connection) || connection.giveUp(), LEAVE_MS);
+    connection.whenFlushed().then(() => clearTimeout(late));
+    await Promise.race([seen, Bun.sleep(HANDOVER_MS)]);
   }
 
   /**
@@ -240,13 +244,8 @@ export class Sessions {
     const last = this.router.remove(session);
     if (last) this.presence.went(userId);
     const key = `${userId}/${device}`;
-    const cut = () => this.byConnection.has(connection) || connection.terminate();
-    const late = this.elsewhere === null ? undefined : setTimeout(cut, LEAVE_MS);
     const saved = Promise.all([connection.whenFlushed(), this.leaving.get(key)?.saved])
-      .then(() => {
-        clearTimeout(late);
-        return this.untilAsked(session);
-      })
+      .then(() => this.untilAsked(session))
       .then(() => this.cursors.save([session]))
       .then(() => {
         if (this.leaving.get(key)?.session === session) this.leaving.delete(key);
