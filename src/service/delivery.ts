@@ -97,7 +97,8 @@ export class Delivery {
 
   /** The session is to read a conversation up to `head`, where it has not. */
   lack(session: Session, conversation: number, conv: string, head: number): void {
-    if (session.ended) return;
+    // Who has sent FIN gets what there was then: with what follows it would never end.
+    if (session.ended || session.halfClosed) return;
     const position = session.position(conversation, conv);
     if (head > position.head) position.head = head;
     if (position.at !== null && head <= position.at) return;
@@ -154,7 +155,7 @@ export class Delivery {
 
   private offerTo(userId: number, push: Push, pushing: boolean): void {
     for (const session of this.router.of(userId)) {
-      if (session.ended) continue;
+      if (session.ended || session.halfClosed) continue;
       const [conversation, seq] = push.hint.row;
       const position = session.position(conversation, push.hint.conv);
       // Nobody can have been delivered anything of a conversation of two that begins here and now: no need to ask the store.
@@ -234,7 +235,7 @@ export class Delivery {
     for (const [i, [from, head]] of found.entries()) {
       const position = wanted[i]!;
       if (position.at === null) position.start(from);
-      if (head > position.head) position.head = head;
+      if (head > position.head && !session.halfClosed) position.head = head;
     }
     return { rows, names: new Map(names), wanted };
   }
