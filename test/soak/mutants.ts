@@ -159,7 +159,7 @@ export const MUTANTS: Mutant[] = [
       },
       {
         file: "src/service/delivery.ts",
-        find: "      if (session.ended) continue;",
+        find: "      if (session.ended || session.halfClosed) continue;",
         replace: "      if (session.ended || push.hint.only?.has(session) === false) continue;",
       },
     ],
