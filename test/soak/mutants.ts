@@ -160,7 +160,7 @@ export const MUTANTS: Mutant[] = [
       {
         file: "src/service/delivery.ts",
         find: "      if (session.ended || session.halfClosed) continue;",
-        replace: "      if (session.ended || push.hint.only?.has(session) === false) continue;",
+        replace: "      if (session.ended || session.halfClosed || push.hint.only?.has(session) === false) continue;",
       },
     ],
     soak: cluster("log-in while commits wait", "--rate 100"),
