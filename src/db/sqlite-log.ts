@@ -13,8 +13,10 @@ const COLUMNS = ["id", "kind", "lo", "hi", "last_seq", "member_ver"];
 /** What the runs kept in memory may weigh: enough for those who read backlogs of many conversations at once. */
 const MAX_RUNS_SIZE = 32_768;
 
-/** Rows, by weight, that may be in the journal alone: so many gather only where folding fails and fails again. */
-const MOST_ROWS = 8 * 49_152;
+/** Rows, by weight, that may be in the journal alone before operations wait for folding. */
+export const MAX_JOURNAL_ROWS = 49_152;
+/** More than these are refused: so many gather only where folding fails and fails again. */
+const REFUSED_JOURNAL_ROWS = 8 * MAX_JOURNAL_ROWS;
 
 /** What texts weigh, in rows: long ones cost memory and pages. */
 const weightOf = (rows: number, text: number): number => rows + (text >> 9);
@@ -100,7 +102,7 @@ export class SqliteLog implements Log {
   }
 
   async append(all: Series[]): Promise<boolean> {
-    if (this.size > MOST_ROWS)
+    if (this.size > REFUSED_JOURNAL_ROWS)
       throw Object.assign(new Error("the journal is full, and cannot be folded"), { code: "JOURNAL_FULL" });
     const mark = this.mark();
     const doubtful: MidKey[] = [];

@@ -5,6 +5,7 @@ import { ChatError } from "../protocol.ts";
 import { type Operations, Pieces } from "./db.ts";
 import type { Failure, Reply, Request, StartReply } from "./sqlite.ts";
 import { Checkpointer } from "./sqlite-checkpoint.ts";
+import { MAX_JOURNAL_ROWS } from "./sqlite-log.ts";
 import { openDatabase, unusable } from "./sqlite-migrate.ts";
 import { SqliteTx } from "./sqlite-tx.ts";
 
@@ -14,8 +15,6 @@ declare const self: Worker;
 const MAX_TRANSACTION_MS = 10;
 /** Rows folded at once: bounds what the next request waits for it. */
 const FOLD_ROWS = 1_024;
-/** Rows that may be in the journal alone before operations wait for folding. */
-const MAX_JOURNAL_ROWS = 49_152;
 /** Everything is folded when nothing has been asked for this long. */
 const IDLE_MS = 250;
 

@@ -289,7 +289,6 @@ test("while folding fails that is told, and what comes is refused before it is t
   while (refusal === "" && stored < 1_000_000) await append().catch(({ message }: Error) => (refusal = message));
   expect(refusal).toContain("JOURNAL_FULL");
   expect(stored).toBeGreaterThan(300_000);
-  expect(troubles.length).toBeGreaterThan(0);
   expect(new Set(troubles)).toEqual(new Set(["the journal is not folded yet, trying again: a damaged page"]));
   // Who reads is served.
   expect(await store.friendsOf(1)).toEqual([]);
