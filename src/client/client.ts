@@ -55,7 +55,7 @@ export class ChatClient {
   private account: Account | null = null;
   /** The server knows this connection as `account`'s. */
   private loggedIn = false;
-  private closing: Promise<void> | null = null;
+  private closing: Promise<number> | null = null;
   /** When the last log-in was given up without an answer. */
   private doubtAt = Number.NEGATIVE_INFINITY;
   /** Our last byte is on its way. */
@@ -157,22 +157,25 @@ export class ChatClient {
   /**
    * Waits until everything sent is acknowledged, at most `timeoutMs`, then ends the connection in good order. What is
    * unanswered then rejects with ClientError "closed". Nothing of the client keeps the process alive afterwards.
+   * Resolves with how many messages were given up.
    */
-  close(timeoutMs = 5_000): Promise<void> {
+  close(timeoutMs = 5_000): Promise<number> {
     this.closing ??= this.finish(timeoutMs);
     return this.closing;
   }
 
-  private async finish(timeoutMs: number): Promise<void> {
+  private async finish(timeoutMs: number): Promise<number> {
     await within(timeoutMs, this.outbox.whenEmpty());
     this.inbox.confirmNow();
     this.finished = true;
     this.outbox.suspend();
-    this.failAll(closedError());
+    const unsent = this.outstanding;
+    this.failAll(new ClientError("closed", "given up when the client was closed: it may have been done, or not"));
     // What was asked is answered after our FIN.
     await this.connector.stop();
     this.inbox.disconnected();
     this.loggedIn = false;
+    return unsent;
   }
 
   private async post(message: Message & { msg: string; mid: string }): Promise<Ack> {

@@ -1,10 +1,11 @@
 // Composition root of ./ChatClient: connect, then lines in and lines out until they end. Exit codes: 0 ended, 1 no
-// server, 2 wrong arguments.
+// server, or something typed may not have been sent, 2 wrong arguments.
 import { Errno } from "../protocol.ts";
 import { type Options, readOptions, UsageError } from "./cli.ts";
 import { ChatClient } from "./client.ts";
 import { type Context, changesUser, runLine } from "./commands.ts";
 import { logInByDialogue, MENU, registerByDialogue } from "./dialogue.ts";
+import type { Events } from "./events.ts";
 import { Show } from "./show.ts";
 import { Terminal } from "./terminal.ts";
 
@@ -118,9 +119,10 @@ function runTerminal({ host, port }: Options, client: ChatClient, show: Show): v
     if (quitting) process.exit(0);
     quitting = true;
     if (client.outstanding > 0) terminal.print(show.notice("Sending what is not sent yet…"));
-    await client.close();
+    const unsent = await client.close();
+    if (unsent > 0) terminal.print(show.notice(`Not known to be sent: ${unsent} message${unsent === 1 ? "" : "s"}.`));
     terminal.close();
-    process.exit(0);
+    process.exit(unsent > 0 ? 1 : 0);
   }
 
   /** What is not sent yet is sent, whoever has gone. */
@@ -139,15 +141,23 @@ function runTerminal({ host, port }: Options, client: ChatClient, show: Show): v
 
 /** Prints what arrives unasked. */
 function tellEvents({ client, show, print }: Context): void {
-  client.on("message", (event) => print(show.message(event)));
-  client.on("groupMessage", (event) => print(show.groupMessage(event)));
-  client.on("friendAdded", (event) => print(show.friendAdded(event)));
-  client.on("groupChanged", (event) => print(show.groupChanged(event)));
-  client.on("presence", (event) => print(show.presence(event)));
-  client.on("push", (event) => print(show.json(event)));
-  client.on("online", ({ login, resumed }) => {
+  const tell = <Name extends keyof Events>(name: Name, lines: (event: Events[Name]) => string | string[]) =>
+    client.on(name, (event) => {
+      try {
+        print(...[lines(event)].flat());
+      } catch (error) {
+        print(show.notice(`The server sent what is not as in the protocol: ${(error as Error).message}`));
+      }
+    });
+  tell("message", (event) => show.message(event));
+  tell("groupMessage", (event) => show.groupMessage(event));
+  tell("friendAdded", (event) => show.friendAdded(event));
+  tell("groupChanged", (event) => show.groupChanged(event));
+  tell("presence", (event) => show.presence(event));
+  tell("push", (event) => show.json(event));
+  tell("online", ({ login, resumed }) => {
     const lines = show.login(login);
-    print(...(resumed ? [show.notice("Connected again.")] : lines));
+    return resumed ? show.notice("Connected again.") : lines;
   });
   client.on("offline", ({ reason, retryInMs }) => {
     if (retryInMs !== null) print(show.notice(`No connection: ${reason}. Connecting again; what you send waits.`));

@@ -1,5 +1,5 @@
 // What is shown: pushes and answers as lines for people. Knows names that it has seen. No line can do anything to a
-// terminal but be read.
+// terminal but be read, whatever the server puts in the place of a number.
 import { styleText } from "node:util";
 import { ChatError, clock, Errno, type JsonObject, type Message, MsgId } from "../protocol.ts";
 import type {
@@ -22,8 +22,8 @@ const FEW = 10;
  * `text` without what a terminal would obey: control characters (as their pictures), and the characters that turn the
  * direction of writing, which could make a line look like another one.
  */
-export const harmless = (text: string): string =>
-  text
+export const harmless = (text: unknown): string =>
+  String(text)
     // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is replaced
     .replace(/[\u0000-\u001f]/g, (each) => String.fromCharCode(0x2400 + each.charCodeAt(0)))
     .replace(/\u007f/g, "\u2421")
@@ -53,7 +53,8 @@ export class Show {
     this.ownId = login.id;
     learn(this.users, login.id, login.name);
     const { offline } = login;
-    const stored = offline === 0 ? [] : [`${offline} stored message${offline === 1 ? " follows" : "s follow"}:`];
+    const stored =
+      offline === 0 ? [] : [`${harmless(offline)} stored message${offline === 1 ? " follows" : "s follow"}:`];
     return [
       `Logged in as ${this.user(login.id)}.`,
       ...this.friends(login.friends, FEW),
@@ -75,7 +76,7 @@ export class Show {
     if (groups.length === 0) return ["No groups yet: creategroup:NAME:DESCRIPTION makes one, addgroup:ID joins one."];
     const lines = groups.slice(0, max).map(({ id, groupdesc, count }) => {
       const about = groupdesc === "" ? "" : `: ${harmless(groupdesc)}`;
-      return `  ${this.group(id)}${about} ${this.dim(`(${count} member${count === 1 ? "" : "s"})`)}`;
+      return `  ${this.group(id)}${about} ${this.dim(`(${harmless(count)} member${count === 1 ? "" : "s"})`)}`;
     });
     return ["Groups:", ...lines, ...more(groups.length - max, "groups")];
   }
@@ -93,7 +94,7 @@ export class Show {
   friendAdded({ id, name, friendId, msg, time }: FriendAdded): string {
     if (id === this.ownId) return `${this.at(time)} you put ${this.user(friendId)} on your list`;
     const word = msg === "" ? "" : `: ${harmless(msg)}`;
-    return `${this.at(time)} ${this.user(id, name)} put you on their list${word} ${this.dim(`(addfriend:${id} adds them to yours)`)}`;
+    return `${this.at(time)} ${this.user(id, name)} put you on their list${word} ${this.dim(`(addfriend:${harmless(id)} adds them to yours)`)}`;
   }
 
   groupChanged({ msgId, id, name, groupid, userid, role, time }: GroupChanged): string {
@@ -104,7 +105,7 @@ export class Show {
       1017: `${who} left`,
       1018: `${who} removed ${whom}`,
       1019: `${who} dissolved the group`,
-      1020: `${who} made ${whom} ${harmless(String(role))}`,
+      1020: `${who} made ${whom} ${harmless(role)}`,
     };
     return `${this.at(time)} ${this.group(groupid)} · ${what[msgId]}`;
   }
@@ -116,14 +117,14 @@ export class Show {
   /** A message of one's own is stored. */
   sent({ toid, groupid }: JsonObject, time: unknown): string {
     const to = typeof groupid === "number" ? this.group(groupid) : this.user(toid as number);
-    return this.dim(`[${harmless(String(time))}] sent to ${to}`);
+    return this.dim(`[${harmless(time)}] sent to ${to}`);
   }
 
   /** The answer to any request; empty for a log-in, which has been shown. */
   answer(request: Message, answer: Message): string[] {
     switch (request.msgId) {
       case MsgId.register:
-        return [`Registered: your id is ${answer.id}.`];
+        return [`Registered: your id is ${harmless(answer.id)}.`];
       case MsgId.login:
         return [];
       case MsgId.chat:
@@ -136,12 +137,12 @@ export class Show {
       case MsgId.createGroup: {
         const id = answer.groupid as number;
         learn(this.groups, id, String(request.groupname));
-        return [`${this.group(id)} is made: others join it with addgroup:${id}.`];
+        return [`${this.group(id)} is made: others join it with addgroup:${harmless(id)}.`];
       }
       case MsgId.joinGroup: {
         const group = answer.group as unknown as Group;
         this.learnGroup(group);
-        return [`You are in ${this.group(group.id)} now, with ${group.count} members.`];
+        return [`You are in ${this.group(group.id)} now, with ${harmless(group.count)} members.`];
       }
       case MsgId.logout:
         return ["Logged out."];
@@ -176,7 +177,7 @@ export class Show {
   }
 
   private at(time: string): string {
-    return this.dim(`[${harmless(String(time))}]`);
+    return this.dim(`[${harmless(time)}]`);
   }
 
   private state(state: string): string {
@@ -184,14 +185,14 @@ export class Show {
   }
 
   private user(id: number, name = this.users.get(id)): string {
-    if (name === undefined) return `user ${id}`;
+    if (name === undefined) return `user ${harmless(id)}`;
     learn(this.users, id, name);
-    return `${this.style("cyan", harmless(name))} (${id})`;
+    return `${this.style("cyan", harmless(name))} (${harmless(id)})`;
   }
 
   private group(id: number): string {
     const name = this.groups.get(id);
-    return this.style("magenta", name === undefined ? `#${id}` : `#${id} ${harmless(name)}`);
+    return this.style("magenta", harmless(name === undefined ? `#${id}` : `#${id} ${name}`));
   }
 
   private learnGroup({ id, groupname, users }: Group): void {

@@ -10,6 +10,9 @@ export interface TerminalEvents {
   onLost(): void;
 }
 
+/** It knows no command, not even one to erase a line. */
+const IS_DUMB = process.env.TERM === "dumb";
+
 /** A question on the line, and who waits for its answer. */
 interface Question {
   prompt: string;
@@ -34,6 +37,13 @@ export class Terminal {
     });
     this.line.on("line", (text) => this.take(text));
     this.line.on("SIGINT", () => this.interrupt());
+    // Back from Ctrl-Z: readline has paused itself until somebody asks for more; next it takes the terminal back.
+    this.line.on("SIGCONT", () =>
+      setImmediate(() => {
+        this.line.resume();
+        this.show();
+      }),
+    );
     this.line.on("close", () => {
       if (this.closed) return;
       process.stdout.write("\n");
@@ -134,6 +144,7 @@ export class Terminal {
 
   /** Takes the line being typed, with its prompt, off the screen. */
   private erase(): void {
+    if (IS_DUMB) return void process.stdout.write("\n");
     const { rows } = this.line.getCursorPos();
     const hidden = this.question?.hidden === true;
     if (rows > 0 && !hidden) moveCursor(process.stdout, 0, -rows);
@@ -146,8 +157,8 @@ export class Terminal {
     if (this.closed) return;
     const { question } = this;
     if (question?.hidden) {
-      cursorTo(process.stdout, 0);
-      clearScreenDown(process.stdout);
+      if (!IS_DUMB) cursorTo(process.stdout, 0);
+      if (!IS_DUMB) clearScreenDown(process.stdout);
       process.stdout.write(question.prompt);
       return;
     }
@@ -155,6 +166,8 @@ export class Terminal {
     // Else readline goes up by the rows that the line took where it stood before.
     this.line.prevRows = 0;
     this.line.prompt(true);
+    // Only a real terminal gets what has been typed of it.
+    if (IS_DUMB) process.stdout.write(this.line.line);
   }
 
   /** Standard output, but for what is typed as a hidden answer. */

@@ -24,8 +24,9 @@ class Typist {
   shown = "";
   private readonly client;
 
-  constructor(port: number, extra: Record<string, string> = {}) {
-    this.client = Bun.spawn([CHAT_CLIENT, "127.0.0.1", String(port)], {
+  /** `shell`: what starts the client, its command being "$@". */
+  constructor(port: number, extra: Record<string, string> = {}, shell = 'exec "$@"') {
+    this.client = Bun.spawn(["sh", "-mc", shell, "sh", CHAT_CLIENT, "127.0.0.1", String(port)], {
       env: environment(extra),
       terminal: {
         cols: 60,
@@ -150,6 +151,61 @@ test("answers that are pasted with the line that asks for them answer, and are n
   expect(await typist.exited).toBe(0);
   expect(typist.shown).not.toContain("There is no command");
   expect(typist.shown.slice(before)).not.toContain(password);
+});
+
+test.each([
+  ["at a command", ["nonsense", "y"], "> ", "nonsense", 'There is no command "nonsense"'],
+  ["at a hidden question", ["1", "nobody at all"], "Password: ", "some-password", "error 3"],
+])("Ctrl-Z and fg %s: the client goes on reading", async (_, lines, prompt, text, answer) => {
+  // A shell says which job it brings back.
+  const typist = new Typist(server.port, {}, '"$@"; fg');
+  await typist.sees("1 log in");
+  for (const line of lines) typist.type(line);
+  const before = await typist.sees(prompt, await typist.sees(lines[1]!));
+  typist.type("\x1a", "");
+  await typist.sees(prompt, await typist.sees(/"\$\{?@\}?"/, before));
+  typist.type(text);
+  await typist.sees(answer, typist.shown.length);
+  typist.type("quit");
+  expect(await typist.exited).toBe(0);
+});
+
+test("quit says what is not known to be sent, and its exit code too", async () => {
+  const tunnel = await Tunnel.to(server.port);
+  const [ann, bob] = [await register(server.port), await register(server.port)];
+  const typist = new Typist(tunnel.port);
+  await typist.sees("1 log in");
+  typist.type(logInLine(ann).trim());
+  await typist.sees("Logged in as ");
+  tunnel.refusing = true;
+  tunnel.cut();
+  await typist.sees("No connection");
+  typist.type(`chat:${bob.id}:never sent`);
+  typist.type("quit");
+  await typist.sees("Sending what is not sent yet");
+  await typist.sees("Not known to be sent: 1 message.");
+  expect(await typist.exited).toBe(1);
+  tunnel.stop();
+});
+
+test("a terminal that knows no commands is sent none, and shows again what has been typed", async () => {
+  const [ann, bob] = [await register(server.port), await register(server.port)];
+  const typist = new Typist(server.port, { TERM: "dumb" });
+  await typist.sees("1 log in");
+  typist.type(logInLine(ann).trim());
+  await typist.sees("Logged in as ");
+  typist.type(`chat:${bob.id}:half`, "");
+  await typist.sees(`chat:${bob.id}:half`);
+  const before = typist.shown.length;
+  const wire = await login(server.port, bob);
+  await wire.ask({ msgId: MsgId.chat, toid: ann.id, msg: "in between", mid: "1" });
+  await typist.sees(`chat:${bob.id}:half`, await typist.sees("in between", before));
+  typist.type(" and half");
+  expect((await wire.push(MsgId.chat)).msg).toBe("half and half");
+  typist.type("quit");
+  expect(await typist.exited).toBe(0);
+  expect(typist.shown).not.toContain("\x1b");
+  wire.close();
 });
 
 test("a terminal that goes away while the connection is: what was typed is sent still", async () => {

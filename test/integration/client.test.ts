@@ -6,7 +6,7 @@ import { Show } from "../../src/client/show.ts";
 import { MsgId } from "../../src/protocol.ts";
 import { connectionsOf } from "../fault/kernel.ts";
 import { CHAT_CLIENT, type RunningServer, startServer, temporaryFolder, until } from "../harness.ts";
-import { login, register } from "../wire.ts";
+import { login, register, type User } from "../wire.ts";
 import { endClients, environment, logInLine, running } from "./client-process.ts";
 import { FakeServer, LOGIN } from "./stand-ins.ts";
 
@@ -202,6 +202,37 @@ test("nothing that arrives can do anything to a terminal", async () => {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what must not come out
   for (const text of [out, groups.out]) expect(text).not.toMatch(/[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u202e]/);
   wire.close();
+});
+
+test("a server that is none can do nothing to the terminal either, nor end the client", async () => {
+  const evil = "\u001b]0;title\u0007";
+  const fake = new FakeServer(({ msgId, reqId }, reply) => {
+    if (msgId !== MsgId.login) return reply({ msgId: 1010, ack: msgId, reqId, errno: 0, id: evil, groupid: evil });
+    const group = { id: evil, groupname: 5, groupdesc: null, count: evil, users: [{ id: evil, name: [evil] }] };
+    reply({ ...LOGIN, reqId, offline: evil, name: { evil }, friends: [{ id: evil, name: 7 }], groups: [group] });
+    reply({
+      msgId: 1004,
+      id: evil,
+      name: 5,
+      msg: { replace: evil },
+      time: evil,
+      conv: "u:1-2",
+      seq: 1,
+      mid: "m",
+      ts: 1,
+    });
+    reply({ msgId: 1021, id: evil, state: [evil] });
+    reply({ msgId: 1003, friends: 5, errno: 0 });
+  });
+  const { out, err, code } = await pipe(
+    fake.port,
+    `${logInLine({ id: 1, password: "password" } as User)}addfriend:2\ncreategroup:x\naddgroup:3\nfriends\n{"msgId":1000}\n`,
+  );
+  expect([err, code]).toEqual(["", 0]);
+  expect(out).toContain("your id is ␛]0;title␇");
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what must not come out
+  expect(out).not.toMatch(/[\u0000-\u0009\u000b-\u001f]/);
+  fake.stop();
 });
 
 test("events are lines", () => {
