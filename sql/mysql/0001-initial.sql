@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS device (
   UNIQUE KEY device_user (user_id, name),
   KEY device_boot (boot, user_id),
   KEY device_changed (changed, user_id)
-) ENGINE = InnoDB DEFAULT CHARSET = utf8mb4;
+) ENGINE = InnoDB ROW_FORMAT = DYNAMIC DEFAULT CHARSET = utf8mb4;
 
 CREATE TABLE IF NOT EXISTS friend (
   user_id   BIGINT NOT NULL,

@@ -8,24 +8,46 @@ const TOLERANCE_S = 2;
 
 const RUN = ["SELECT UNIX_TIMESTAMP()", "SHOW STATUS LIKE 'Uptime'"];
 
+/** A connection's own number, and whose connections it sees in SHOW PROCESSLIST: an account's, at one server. */
+const VIEW = "SELECT CONNECTION_ID(), CONCAT_WS(' ', CURRENT_USER(), @@hostname, @@port)";
+
+/** A connection of a boot, in this run of the database, whether it is open or not. */
+export interface Link {
+  id: number;
+  /** Who sees it while it is open; "": nobody can tell. */
+  seenBy: string;
+}
+
 /** The second in which this run of the database began, whatever its clock has done since; 0 where that cannot be told. */
 function startOf([time, uptime]: Result[]): number {
   const started = Math.floor(Number(time!.rows[0]![0])) - Number(uptime!.rows[0]![1]);
   return Number.isSafeInteger(started) && started > 0 ? started : 0;
 }
 
-/** Enters a connection as the boot's. */
+/** Enters a connection as the boot's. What numbers connections by itself, as a proxy does, shows them under other numbers. */
 export async function registerLink(connection: Connection, boot: string): Promise<void> {
-  const started = startOf(await connection.query(RUN, REGISTER_TIMEOUT_MS));
-  const sql = `INSERT INTO link (conn_id, boot, started) VALUES (${connection.id}, ${literal(boot)}, ${started})`;
-  const update = "ON DUPLICATE KEY UPDATE boot = VALUES(boot), started = VALUES(started)";
-  await connection.query([`${sql} ${update}`], REGISTER_TIMEOUT_MS);
+  const [view, ...run] = await connection.query([VIEW, ...RUN], REGISTER_TIMEOUT_MS);
+  const [id, seenBy] = view!.rows[0] as [number, string];
+  const values = [connection.id, boot, startOf(run), id === connection.id ? seenBy : ""].map(literal);
+  const update = "ON DUPLICATE KEY UPDATE boot = VALUES(boot), started = VALUES(started), seen_by = VALUES(seen_by)";
+  const sql = `INSERT INTO link (conn_id, boot, started, seen_by) VALUES (${values.join(", ")}) ${update}`;
+  await connection.query([sql], REGISTER_TIMEOUT_MS);
 }
 
-/** The numbers of the boot's connections in this run of the database, whether they are open or not. */
-export async function readLinks(query: (statements: string[]) => Promise<Result[]>, boot: string): Promise<number[]> {
-  const [links, ...run] = await query([`SELECT conn_id, started FROM link WHERE boot = ${literal(boot)}`, ...RUN]);
+/** The boot's connections, and what the reader itself sees. */
+export async function readLinks(
+  query: (statements: string[]) => Promise<Result[]>,
+  boot: string,
+): Promise<{ links: Link[]; view: string }> {
+  const [found, view, ...run] = await query([
+    `SELECT conn_id, seen_by, started FROM link WHERE boot = ${literal(boot)}`,
+    VIEW,
+    ...RUN,
+  ]);
   const start = startOf(run);
   const isOfThisRun = (started: number) => start === 0 || started === 0 || Math.abs(started - start) <= TOLERANCE_S;
-  return (links!.rows as [number, number][]).filter(([, started]) => isOfThisRun(started)).map(([id]) => id);
+  const links = (found!.rows as [number, string, number][])
+    .filter(([, , started]) => isOfThisRun(started))
+    .map(([id, seenBy]) => ({ id, seenBy }));
+  return { links, view: view!.rows[0]![1] as string };
 }

@@ -4,6 +4,8 @@ import { literal, type Result } from "./mysql-connection.ts";
 
 /** Keys named in one statement: above, MariaDB may read them in another order than the index's. */
 const MAX_KEYS = 900;
+/** Of the keys in one statement: max_allowed_packet may be small. */
+const MAX_BYTES = 32_768;
 
 /** A table's or column's name; some of ours are words of the language. */
 export const quoted = (name: string): string => `\`${name}\``;
@@ -27,10 +29,16 @@ export function statement(sql: string, params: readonly (Value | Value[])[]): st
 export function selects(from: string, columns: string[], by: string[], keys: readonly Value[][]): string[] {
   const made: string[] = [];
   const key = by.length === 1 ? columnList(by) : `(${columnList(by)})`;
-  for (let at = 0; at < keys.length; at += MAX_KEYS) {
-    const chunk = keys.slice(at, at + MAX_KEYS);
-    const wanted = by.length === 1 ? literals(chunk.flat()) : chunk.map((each) => `(${literals(each)})`).join(", ");
-    made.push(`SELECT ${columns.join(", ")} FROM ${from} WHERE ${key} IN (${wanted})`);
+  let wanted: string[] = [];
+  let length = 0;
+  for (const [i, each] of keys.entries()) {
+    const one = by.length === 1 ? literals(each) : `(${literals(each)})`;
+    wanted.push(one);
+    length += Buffer.byteLength(one);
+    if (wanted.length < MAX_KEYS && length < MAX_BYTES && i < keys.length - 1) continue;
+    made.push(`SELECT ${columns.join(", ")} FROM ${from} WHERE ${key} IN (${wanted.join(", ")})`);
+    wanted = [];
+    length = 0;
   }
   return made;
 }

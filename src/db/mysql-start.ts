@@ -5,11 +5,15 @@ import { type Connection, ConnectionLost, DatabaseError, type Target } from "./m
 
 const FORM = "mysql://user:password@host:port/database";
 
+export const SET_CHARSET = "SET NAMES utf8mb4";
 /** What every connection of a session is set to: the batches are tried with these. */
 const SESSION = [
+  // Whatever the server makes of the handshake's: in another one, escaped texts could end their quotes.
+  SET_CHARSET,
   "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
   // Explicitly: with NO_BACKSLASH_ESCAPES in it, escaped texts could end their quotes.
   "SET SESSION autocommit = 1, sql_mode = 'STRICT_ALL_TABLES', innodb_lock_wait_timeout = 3, time_zone = '+00:00'",
+  "SET SESSION completion_type = 0, sql_safe_updates = 0, sql_select_limit = 18446744073709551615",
 ];
 /** A paused writer's locks; IN lists that must be read in the order of the index, not joined. */
 const MARIADB = "SET SESSION idle_transaction_timeout = 2, in_predicate_conversion_threshold = 0";

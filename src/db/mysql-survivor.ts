@@ -8,6 +8,8 @@ import { readLinks } from "./mysql-links.ts";
 export interface Instance {
   boot: string;
   address: string;
+  /** By the database's clock. */
+  expires: string;
   expired: boolean;
 }
 
@@ -23,11 +25,12 @@ const NO_SUCH_THREAD = 1094;
 
 /** All that are entered, expired ones too. */
 export async function readInstances(own: Boot, deadline: number): Promise<Instance[]> {
-  const sql = "SELECT boot, address, expires <= UTC_TIMESTAMP(6) FROM instance";
+  const sql = "SELECT boot, address, CAST(expires AS CHAR), expires <= UTC_TIMESTAMP(6) FROM instance";
   const [found] = await own.query([sql], deadline);
-  return found!.rows.map(([boot, address, expired]) => ({
+  return found!.rows.map(([boot, address, expires, expired]) => ({
     boot: boot as string,
     address: address as string,
+    expires: expires as string,
     expired: expired === 1,
   }));
 }
@@ -50,9 +53,9 @@ export function bury({ pool }: Boot, boot: string, force: boolean, deadline: num
         await query("ROLLBACK");
         return false;
       }
-      const links = await readLinks((statements) => query(...statements), boot);
+      const { links } = await readLinks((statements) => query(...statements), boot);
       const open = openOf((await query("SHOW PROCESSLIST"))[0]!);
-      for (const id of links) if (open.has(id)) await kill(connection, id, deadline);
+      for (const { id } of links) if (open.has(id)) await kill(connection, id, deadline);
       await query(
         `UPDATE lane SET fenced = 1 WHERE boot = ${name}`,
         `DELETE FROM link WHERE boot = ${name}`,
@@ -91,26 +94,26 @@ export async function isSettled(own: Boot, deadline: number): Promise<boolean> {
   return Number(found!.rows[0]![1]) >= SETTLING_S;
 }
 
-/** Whether the boot's process has no connection to the database any more: it has ended. */
+/** Whether the boot's process is known to have no connection to the database any more: it has ended. */
 export async function isGone(own: Boot, boot: string, deadline: number): Promise<boolean> {
   if (!(await isSettled(own, deadline))) return false;
-  if (await isConnected(own, boot, deadline)) {
+  if (await mayBeConnected(own, boot, deadline)) {
     await Bun.sleep(NOTICE_MS);
-    if (await isConnected(own, boot, deadline)) return false;
+    if (await mayBeConnected(own, boot, deadline)) return false;
   }
   await Bun.sleep(LOOK_AGAIN_MS);
-  return !(await isConnected(own, boot, deadline));
+  return !(await mayBeConnected(own, boot, deadline));
 }
 
-/** Its own connections an account may see without further rights. */
-async function isConnected(own: Boot, boot: string, deadline: number): Promise<boolean> {
-  let ids = new Set<unknown>();
-  const links = await readLinks(async (statements) => {
+/** Its own connections an account may see without further rights; of those of others nobody here can tell. */
+async function mayBeConnected(own: Boot, boot: string, deadline: number): Promise<boolean> {
+  let open = new Set<unknown>();
+  const { links, view } = await readLinks(async (statements) => {
     const results = await own.query([...statements, "SHOW PROCESSLIST"], deadline);
-    ids = openOf(results.pop()!);
+    open = openOf(results.pop()!);
     return results;
   }, boot);
-  return links.some((id) => ids.has(id));
+  return links.some(({ id, seenBy }) => open.has(id) || seenBy !== view);
 }
 
 /** The connections in the answer to SHOW PROCESSLIST. */

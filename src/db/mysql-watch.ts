@@ -3,13 +3,18 @@
 import type { Boot } from "./mysql-boot.ts";
 import { cleanCommits } from "./mysql-commits.ts";
 import type { Lease } from "./mysql-lease.ts";
-import { bury, cleanLinks, isGone, isSettled, readInstances } from "./mysql-survivor.ts";
+import { bury, cleanLinks, type Instance, isGone, isSettled, readInstances } from "./mysql-survivor.ts";
 
 /** With the lease and the grace after it: who died is offline for everyone within 10 s. */
 const LOOK_EVERY_MS = 1_000;
 const CLEAN_EVERY_MS = 10_000;
 
+/** Who lives renews its lease more often: where the database's clock was set, all of them seem expired until then. */
+const RENEWED_MS = 3_000;
+
 export class Watch {
+  /** Each boot's lease, and since when it has been that, by performance.now(). */
+  private leases = new Map<string, { expires: string; since: number }>();
   /** The other instances at the last look. */
   others = new Set<string>();
   private timer: Timer | undefined;
@@ -48,7 +53,7 @@ export class Watch {
     const found = (await readInstances(own, this.deadline())).find((each) => each.boot === boot);
     if (found === undefined) return true;
     let won: boolean;
-    if (found.expired && (await this.mayBury(own))) won = await bury(own, boot, false, this.deadline());
+    if (this.isExpired(found) && (await this.mayBury(own))) won = await bury(own, boot, false, this.deadline());
     else if (this.lease?.isRecovering === false && (await isGone(own, boot, this.deadline())))
       won = await bury(own, boot, true, this.deadline());
     else return false;
@@ -72,7 +77,8 @@ export class Watch {
 
   private async look(own: Boot): Promise<void> {
     const found = await readInstances(own, this.deadline());
-    const expired = found.filter((each) => each.expired && each.boot !== own.name);
+    this.note(found);
+    const expired = found.filter((each) => each.boot !== own.name && this.isExpired(each));
     const buried = expired.length > 0 && (await this.mayBury(own)) ? expired : [];
     for (const { boot } of buried) {
       this.others.add(boot);
@@ -94,6 +100,22 @@ export class Watch {
   /** After an outage of the database all leases have expired, and those who live come back within a lease's time. */
   private async mayBury(own: Boot): Promise<boolean> {
     return this.lease?.provesOthersDead === true && (await isSettled(own, this.deadline()));
+  }
+
+  private note(found: Instance[]): void {
+    const now = performance.now();
+    const known = this.leases;
+    this.leases = new Map(
+      found.map(({ boot, expires }) => {
+        const before = known.get(boot);
+        return [boot, before?.expires === expires ? before : { expires, since: now }];
+      }),
+    );
+  }
+
+  private isExpired({ boot, expires, expired }: Instance): boolean {
+    const noted = this.leases.get(boot);
+    return expired && noted?.expires === expires && performance.now() - noted.since >= RENEWED_MS;
   }
 
   private tell(boots: string[]): void {

@@ -98,10 +98,7 @@ export async function backlog(
     const [from, head] = found[i]!;
     return head > from ? [{ conversation, from, head }] : [];
   });
-  const firsts = await Promise.all(behind.map(({ conversation, from }) => tx.log.page(conversation, from, 1, 1)));
-  const next = behind.map((each, i) => ({ ...each, ts: firsts[i]![0]![6] }));
-  next.sort((a, b) => a.ts - b.ts);
-  const rows = await merge(tx, next, maxRows, maxBytes);
+  const rows = await merge(tx, behind, maxRows, maxBytes);
   const senders = [...new Set(rows.map((row) => row[3]))].map((id) => [id]);
   const names = await tx.find<{ id: number; name: string }>("user", ["id", "name"], ["id"], senders);
   return { rows, names: names.map(({ id, name }) => [id, name]), found };
@@ -140,42 +137,49 @@ async function resolve(tx: Tx, userId: number, device: number, wants: Want[]): P
 }
 
 /**
- * Merges pages of the conversations with the oldest next rows. Their rows are emitted up to the horizon: the time
- * from which on an unread row, of a cut page or of a conversation not read, may be older.
+ * Merges the conversations: a little of each is read, and more of those that end first. Rows are emitted up to the horizon:
+ * the time from which on an unread row may be older.
  */
 async function merge(
   tx: Tx,
-  next: { conversation: number; from: number; head: number; ts: number }[],
+  behind: { conversation: number; from: number; head: number }[],
   maxRows: number,
   maxBytes: number,
 ): Promise<LogRow[]> {
-  const read = next.slice(0, PAGE_CONVERSATIONS);
-  const each = Math.max(8, Math.ceil(maxRows / Math.max(1, read.length)));
-  const eachBytes = Math.ceil(maxBytes / Math.max(1, read.length));
-  let horizon = next[PAGE_CONVERSATIONS]?.ts ?? Number.POSITIVE_INFINITY;
   const candidates: { row: LogRow; order: number }[] = [];
-  const pages = await Promise.all(
-    read.map(({ conversation, from }) => tx.log.page(conversation, from, each, eachBytes)),
-  );
-  for (const [i, page] of pages.entries()) {
-    let order = 0;
-    for (const row of page) {
-      // The clock may have been set back: a row is never ordered before an earlier one of its conversation.
-      order = Math.max(order, row[6]);
-      candidates.push({ row, order });
+  let reading = behind.map((each) => ({ ...each, order: 0 }));
+  const open: typeof reading = [];
+  for (;;) {
+    const each = Math.max(4, Math.ceil(maxRows / Math.max(1, reading.length)));
+    const eachBytes = Math.ceil(maxBytes / Math.max(1, reading.length));
+    const pages = await Promise.all(
+      reading.map(({ conversation, from }) => tx.log.page(conversation, from, each, eachBytes)),
+    );
+    for (const [i, page] of pages.entries()) {
+      const source = reading[i]!;
+      for (const row of page) {
+        // The clock may have been set back: a row is never ordered before an earlier one of its conversation.
+        source.order = Math.max(source.order, row[6]);
+        candidates.push({ row, order: source.order });
+      }
+      source.from = page.at(-1)![1];
+      if (source.from < source.head) open.push(source);
     }
-    if (page.at(-1)![1] < read[i]!.head) horizon = Math.min(horizon, order);
+    open.sort((a, b) => a.order - b.order);
+    // Array.sort is stable: rows of equal times stay in their conversations' order.
+    candidates.sort((a, b) => a.order - b.order);
+    const horizon = open[0]?.order ?? Number.POSITIVE_INFINITY;
+    const rows: LogRow[] = [];
+    let bytes = 0;
+    for (const { row, order } of candidates) {
+      if (rows.length > 0 && order > horizon) break;
+      if (rows.length > 0 && (rows.length >= maxRows || bytes >= maxBytes)) return rows;
+      rows.push(row);
+      bytes += row[7].length;
+    }
+    if (open.length === 0 || rows.length >= maxRows || bytes >= maxBytes) return rows;
+    reading = open.splice(0, PAGE_CONVERSATIONS);
   }
-  // Array.sort is stable: rows of equal times stay in their conversations' order.
-  candidates.sort((a, b) => a.order - b.order);
-  const rows: LogRow[] = [];
-  let bytes = 0;
-  for (const { row, order } of candidates) {
-    if (rows.length > 0 && (order > horizon || rows.length >= maxRows || bytes >= maxBytes)) break;
-    rows.push(row);
-    bytes += row[7].length;
-  }
-  return rows;
 }
 
 /** Up to where the device has been delivered the conversation `conv`, as its cursor says; 0 where it takes no part. */

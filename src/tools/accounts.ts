@@ -21,9 +21,12 @@ export async function importUsers(
 ): Promise<Set<number>> {
   if (newPasswords !== null) makeFile(newPasswords);
   const passwords = new Passwords({ memoryKiB, time, queueLimit: Number.POSITIVE_INFINITY });
-  const progress = new Progress("users", await source.count("user"));
+  const count = await source.count("user");
+  const progress = new Progress("users", count);
   const users = new Set<number>();
+  let read = 0;
   for await (const page of source.users()) {
+    read += page.length;
     const named: [id: number, name: string, password: string][] = [];
     for (const [givenId, givenName, givenPassword] of page) {
       const id = Number(givenId);
@@ -49,6 +52,7 @@ export async function importUsers(
     );
     await draft.transact(() => draft.tx.insert("user", ["id", "name", "password"], rows));
   }
+  if (read < count) notes.add("users without an id of their own, left out", `${grouped(count - read)} rows`);
   progress.end(`${grouped(users.size)} imported, passwords hashed`);
   return users;
 }

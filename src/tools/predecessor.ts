@@ -2,7 +2,7 @@
 import type { Value } from "../db/db.ts";
 import { Connection, type Result, type Target } from "../db/mysql-connection.ts";
 import { quoted } from "../db/mysql-sql.ts";
-import { describe } from "../db/mysql-start.ts";
+import { describe, SET_CHARSET } from "../db/mysql-start.ts";
 import { StartError } from "../start-error.ts";
 
 const CONNECT_TIMEOUT_MS = 5_000;
@@ -36,6 +36,7 @@ export class Predecessor {
   static async open(target: Target, charset: string | null): Promise<Predecessor> {
     const connection = await Connection.open(target, CONNECT_TIMEOUT_MS);
     try {
+      await connection.query([SET_CHARSET, "SET SESSION wait_timeout = 28800"], CONNECT_TIMEOUT_MS);
       const found = new Predecessor(connection, charset);
       await found.findTables(target);
       return found;
@@ -57,14 +58,16 @@ export class Predecessor {
 
   /** All users, by ascending id: in pages, because hashing takes longer than the database waits for its reader. */
   async *users(): AsyncGenerator<Value[][]> {
-    for (let last: Value = null; ; ) {
-      const above = last === null ? "" : `WHERE ${this.userId} > ${Number(last)}`;
-      const { rows } = await this.query(
-        `${this.selects.get("user")} ${above} ORDER BY ${this.userId} LIMIT ${USERS_PER_PAGE}`,
-      );
+    // As text: a number of 64 bits is no number here.
+    const key = `CAST(${this.userId} AS CHAR)`;
+    const select = this.selects.get("user")!.replace("SELECT ", `SELECT ${key}, `);
+    for (let last = ""; ; ) {
+      const above = last === "" ? `${this.userId} IS NOT NULL` : `${this.userId} > ${last}`;
+      const { rows } = await this.query(`${select} WHERE ${above} ORDER BY ${this.userId} LIMIT ${USERS_PER_PAGE}`);
       if (rows.length === 0) return;
-      yield rows;
-      last = rows.at(-1)![0]!;
+      last = String(rows.at(-1)![0]);
+      if (!/^-?\d+$/.test(last)) throw new StartError(`table user has an id that is not a whole number (${last})`);
+      yield rows.map(([, ...row]) => row);
     }
   }
 

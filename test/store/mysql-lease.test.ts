@@ -142,7 +142,7 @@ test("connections that are gone are not kept, and hold up no takeover", async ()
   await until(async () => (await links(boot)).length <= 8, "those that are open are left", 20_000);
   await settled();
   await mariadb.admin(
-    `INSERT INTO chat.link SELECT 1000000 + seq, '${boot}', (SELECT MAX(started) FROM chat.link) FROM chat.seq_1_to_100000`,
+    `INSERT INTO chat.link SELECT 1000000 + seq, '${boot}', (SELECT MAX(started) FROM chat.link), (SELECT MAX(seen_by) FROM chat.link) FROM chat.seq_1_to_100000`,
   );
   forwarder.cut();
   forwarder.swallow();
