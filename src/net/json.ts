@@ -71,13 +71,18 @@ function listIn(text: string): Message[] | null {
 
 /** By its escapes, in text that is well-formed otherwise. Not by a walk over the value, which may be nested deeply. */
 function hasLoneSurrogate(text: string): boolean {
+  // Most escapes are of other characters, and the walk costs several times what parsing does.
+  if (!/\\u[dD][89a-fA-F]/.test(text)) return false;
   /** Where the low surrogate that belongs to the last high one must follow. */
   let wanted = -1;
-  for (const { 1: digits, index } of text.matchAll(/\\(?:u([0-9a-fA-F]{4})|[^u])/g)) {
-    const code = digits === undefined ? 0 : Number.parseInt(digits, 16);
+  for (let at = text.indexOf("\\"); at >= 0; ) {
+    const isCode = text[at + 1] === "u";
+    const end = at + (isCode ? 6 : 2);
+    const code = isCode ? Number.parseInt(text.slice(at + 2, end), 16) : 0;
     const isLow = code >= 0xdc00 && code <= 0xdfff;
-    if (isLow ? wanted !== index : wanted >= 0) return true;
-    wanted = code >= 0xd800 && code <= 0xdbff ? index + 6 : -1;
+    if (isLow ? wanted !== at : wanted >= 0) return true;
+    wanted = code >= 0xd800 && code <= 0xdbff ? end : -1;
+    at = text.indexOf("\\", end);
   }
   return wanted >= 0;
 }

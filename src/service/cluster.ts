@@ -213,10 +213,12 @@ export class Cluster implements Elsewhere, RouterEvents {
   private async closeStray(): Promise<void> {
     this.doubted = false;
     try {
-      const stray = (await this.store.devicesAt([this.store.boot])).filter(
-        ({ userId, device }) => !this.sessions.holds(userId, device),
-      );
+      const noted = await this.store.devicesAt([this.store.boot]);
+      const unowned = noted.filter(({ userId, device, epoch }) => this.sessions.epochOf(userId, device) !== epoch);
+      const stray = unowned.filter(({ userId, device }) => !this.sessions.holds(userId, device));
       await this.store.closeDevices(stray.map(({ id, epoch }) => [id, epoch]));
+      // Whose log-in or end is under way: neither may come to anything.
+      if (stray.length < unowned.length) this.doubted = true;
     } catch (error) {
       this.doubted = true;
       throw error;

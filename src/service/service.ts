@@ -113,7 +113,7 @@ export class Service implements ConnectionEvents {
     };
     /** A store that hangs takes half of the time that is left, not all of it. */
     const save = (work: Promise<unknown> | undefined) =>
-      Promise.race([work, Bun.sleep(Math.max(0, end - performance.now()) / 2)]);
+      Promise.race([work, Bun.sleep(Math.max(ms / 10, (end - performance.now()) / 2))]);
     const { sessions, committer } = this.context;
     for (const connection of all) connection.stopReading();
     const answered = await settled((connection) => connection.state === "open" && connection.busy);
@@ -125,8 +125,9 @@ export class Service implements ConnectionEvents {
         notice(Errno.shuttingDown, "the server is shutting down: connect again", { retryAfterMs: retryAfterMs() }),
       );
     const closed = await settled((connection) => connection.state !== "closed");
-    // Once more: what the kernels took meanwhile must not be pushed again.
-    await save(sessions.cursors.saveAll());
+    // What the kernels took meanwhile must not be pushed again, and no more is given to them.
+    for (const connection of all) connection.giveUp();
+    await save(sessions.saved());
     sessions.cursors.stop();
     await save(this.cluster?.close());
     committer.stop();

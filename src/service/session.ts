@@ -88,6 +88,8 @@ export class Session {
   /** The store's id of the device, and the number of this log-in; 0 until it is claimed. */
   deviceId = 0;
   epoch = 0;
+  /** Settles when the session that the device had at another instance has saved its positions, or is too late. */
+  entered: Promise<void> | null = null;
   /** The highest epoch of another instance's log-in that wanted the device before this one had its own epoch. */
   outdoneBy = 0;
   /** Of a session that the store says is replaced elsewhere: settles when its new owner asks for its positions. */

@@ -103,13 +103,10 @@ export class Sessions {
       await this.handover(session, connection);
       // A new device starts where its siblings stand.
       await this.cursors.save(this.router.of(userId));
-      const { id, epoch, from } = await this.openInTurn(session, takeover);
-      session.deviceId = id;
-      session.epoch = epoch;
+      await this.openInTurn(session, takeover);
+      await session.entered;
       refuseEnded(session);
-      if (session.outdoneBy > epoch) throw replacedError();
-      await this.elsewhere?.entered(session, from);
-      refuseEnded(session);
+      if (session.outdoneBy > session.epoch) throw replacedError();
       return { session, offline: await this.readMissing(session) };
     } catch (error) {
       // Where it ended before the store had given it its epoch, `end` could not take it out.
@@ -123,12 +120,17 @@ export class Sessions {
    * Commits the log-in, when those of the device that came before it are settled: one that the store is slow with must not
    * be committed after a newer one, which would lose the device to nobody.
    */
-  private async openInTurn(session: Session, takeover: boolean): Promise<OpenedDevice> {
+  private async openInTurn(session: Session, takeover: boolean): Promise<void> {
     const { userId, device } = session;
     const key = `${userId}/${device}`;
     while (this.opening.has(key)) await this.opening.get(key);
     refuseEnded(session);
-    const opened = this.openDevice(session, takeover);
+    const opened = this.openDevice(session, takeover).then(({ id, epoch, from }) => {
+      session.deviceId = id;
+      session.epoch = epoch;
+      // Also where it has been outdone meanwhile: who comes after it goes on where the one before it has stopped.
+      session.entered = this.elsewhere?.entered(session, from) ?? null;
+    });
     const settle = () => {
       this.opening.delete(key);
     };
@@ -201,6 +203,9 @@ export class Sessions {
     if (session === undefined || session.epoch === 0) {
       if (session !== undefined) session.outdoneBy = Math.max(session.outdoneBy, epoch);
       this.leaving.get(`${userId}/${device}`)?.session.asked?.resolve();
+      // Its log-in may be committed already, with an epoch below, and has to hear of the one before it.
+      await this.opening.get(`${userId}/${device}`);
+      if (session !== undefined && session.epoch < epoch) await session.entered;
       await this.handover({ userId, device }, session?.connection ?? null);
     } else if (session.epoch < epoch) await this.replace(session);
   }
@@ -208,6 +213,16 @@ export class Sessions {
   /** Whether a session of the device is here, or has ended and still has positions to save. */
   holds(userId: number, device: string): boolean {
     return this.router.get(userId, device) !== undefined || this.leaving.has(`${userId}/${device}`);
+  }
+
+  /** The epoch of the device's session here; 0 where it has none, or not yet. */
+  epochOf(userId: number, device: string): number {
+    return this.router.get(userId, device)?.epoch ?? 0;
+  }
+
+  /** Resolves when the positions of all sessions that have ended are saved, or cannot be. */
+  async saved(): Promise<void> {
+    await Promise.all([...this.leaving.values()].map((each) => each.saved));
   }
 
   /** Ends all sessions, the last word being `lastText`. Nothing of them is written any more: they may be others' by now. */
@@ -244,7 +259,10 @@ export class Sessions {
     const last = this.router.remove(session);
     if (last) this.presence.went(userId);
     const key = `${userId}/${device}`;
-    const saved = Promise.all([connection.whenFlushed(), this.leaving.get(key)?.saved])
+    // With what it still waits for itself: the positions of the session before it.
+    const opened = Promise.resolve(session.epoch === 0 ? this.opening.get(key) : undefined);
+    const entered = opened.then(() => session.entered);
+    const saved = Promise.all([connection.whenFlushed(), this.leaving.get(key)?.saved, entered])
       .then(() => this.untilAsked(session))
       .then(() => this.cursors.save([session]))
       .then(() => {

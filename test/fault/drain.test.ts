@@ -38,8 +38,8 @@ class Flood {
 }
 
 /** A server with a client that never reads, and more waiting for it in the server than the kernels take. */
-async function withStuckClient(data: string, drainSeconds: number) {
-  const server = await startServer(data, [...CHEAP_PASSWORDS, "--drain-timeout", String(drainSeconds)]);
+async function withStuckClient(data: string, drainSeconds: number, waiting = 200, ...flags: string[]) {
+  const server = await startServer(data, [...CHEAP_PASSWORDS, "--drain-timeout", String(drainSeconds), ...flags]);
   const [ann, bob] = [await register(server.port), await register(server.port)];
   const sender = await login(server.port, ann);
   const receiver = await login(server.port, bob);
@@ -50,12 +50,12 @@ async function withStuckClient(data: string, drainSeconds: number) {
     () => {
       const now = longestQueue(server.port);
       if (now !== queue) [queue, since] = [now, flood.acked.size];
-      return queue > 0 && flood.acked.size - since > 200;
+      return queue > 0 && flood.acked.size - since > waiting;
     },
     "the kernels take no more",
     30_000,
   );
-  return { server, flood };
+  return { server, flood, receiver, bob };
 }
 
 for (const signal of ["SIGTERM", "SIGINT"] as const)
@@ -147,6 +147,32 @@ test("a client that never reads does not hold up the others, nor the end beyond 
   expect(server.log()).toContain("1 connections are cut off");
   expect(readLog(data).length).toBe(flood.acked.size);
 });
+
+test("what a slow reader takes during the drain is not delivered again, also where it is not through at the end", async () => {
+  const data = newFile();
+  const { server, flood, receiver, bob } = await withStuckClient(data, 4, 1_000, "--high-water", "100m");
+  const ended = server.stop();
+  await until(() => server.log().includes("draining"), "the drain");
+  await flood.end;
+  // The kernels take about as much more.
+  receiver.resume();
+  await until(() => receiver.received.length >= 10, "some of it");
+  receiver.pause();
+  await ended;
+  receiver.resume();
+  await receiver.whenEnded();
+  const before = receiver.rest().filter(({ msgId }) => msgId === MsgId.chat);
+  const total = Math.max(...flood.acked.values());
+  expect(before.length).toBeLessThan(total);
+
+  const next = await startServer(data);
+  const again = await login(next.port, bob);
+  await until(() => before.length + again.received.length >= total, "the rest");
+  await again.settle();
+  const seqs = [...before, ...again.rest()].map(({ seq }) => seq);
+  expect(seqs).toEqual(Array.from({ length: total }, (_, i) => i + 1));
+  await next.stop();
+}, 60_000);
 
 test("without connections it ends at once, and with idle ones as soon as they have closed", async () => {
   const data = newFile();
