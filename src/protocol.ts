@@ -66,7 +66,7 @@ export const MAX_FRAME_BYTES = 16 * 1024 * 1024 - 1;
 export const DEFAULT_MAX_FRAME_BYTES = 65_536;
 /** Members listed with a group; the rest is paged by request 1015. */
 export const GROUP_MEMBERS_SHOWN = 200;
-export const MEMBER_PAGE_LIMIT = 1000;
+export const PAGE_LIMIT = 1000;
 /** Stored messages that a first-generation client gets inside its login answer. */
 export const LEGACY_OFFLINE_MESSAGES = 100;
 

@@ -25,6 +25,8 @@ export interface LoggedIn extends Message {
   token: string;
   friends: Friend[];
   groups: Group[];
+  /** There are more, with higher ids: 1015 has them. */
+  moreGroups?: true;
   /** Stored messages that follow. */
   offline: number;
 }

@@ -59,6 +59,7 @@ export class Show {
       `Logged in as ${this.user(login.id)}.`,
       ...this.friends(login.friends, FEW),
       ...this.groupList(login.groups, FEW),
+      ...(login.moreGroups ? moreGroups(login.groups) : []),
       ...stored,
     ];
   }
@@ -149,7 +150,10 @@ export class Show {
       case MsgId.friends:
         return this.friends(answer.friends as Friend[]);
       case MsgId.groups:
-        if (Array.isArray(answer.groups)) return this.groupList(answer.groups as unknown as Group[]);
+        if (Array.isArray(answer.groups)) {
+          const groups = answer.groups as unknown as Group[];
+          return [...this.groupList(groups), ...(answer.more === true ? moreGroups(groups) : [])];
+        }
     }
     return [this.json(answer)];
   }
@@ -213,3 +217,8 @@ function learn(names: Map<number, string>, id: number, name: string): void {
 
 const more = (count: number, command: string): string[] =>
   count > 0 ? [`  and ${count} more: ${command} lists all`] : [];
+
+/** There are more than one answer lists. */
+const moreGroups = (listed: Group[]): string[] => [
+  `  and more: {"msgId":${MsgId.groups},"after":${harmless(listed.at(-1)?.id ?? 0)}} lists the next ones`,
+];

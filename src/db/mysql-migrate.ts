@@ -2,12 +2,13 @@
 import initial from "../../sql/mysql/0001-initial.sql" with { type: "text" };
 import linkStarted from "../../sql/mysql/0002-link-started.sql" with { type: "text" };
 import linkSeenBy from "../../sql/mysql/0003-link-seen-by.sql" with { type: "text" };
+import deviceTimes from "../../sql/mysql/0004-device-times.sql" with { type: "text" };
 import { StartError } from "../start-error.ts";
 import { type Connection, DatabaseError, literal, type Result, type Target } from "./mysql-connection.ts";
 import { describe } from "./mysql-start.ts";
 
 /** Numbered from 1, in order; `schema_version` says how many of them a database has seen. */
-const MIGRATIONS: string[] = [initial, linkStarted, linkSeenBy];
+const MIGRATIONS: string[] = [initial, linkStarted, linkSeenBy, deviceTimes];
 
 /** What a large table may take to be changed. */
 const STATEMENT_TIMEOUT_MS = 3_600_000;

@@ -5,10 +5,11 @@ import ranges from "../../sql/sqlite/0002-mid-ranges.sql" with { type: "text" };
 import columns from "../../sql/sqlite/0003-columns.sql" with { type: "text" };
 import series from "../../sql/sqlite/0004-series.sql" with { type: "text" };
 import runEnds from "../../sql/sqlite/0005-run-ends.sql" with { type: "text" };
+import deviceTimes from "../../sql/sqlite/0006-device-times.sql" with { type: "text" };
 import { StartError } from "../start-error.ts";
 
 /** Numbered from 1, in order; `user_version` says how many of them a file has seen. */
-const MIGRATIONS: string[] = [initial, ranges, columns, series, runEnds];
+const MIGRATIONS: string[] = [initial, ranges, columns, series, runEnds, deviceTimes];
 export const SCHEMA_VERSION = MIGRATIONS.length;
 /** "Chat": marks a file as a ChatServer's, in its header. */
 export const APPLICATION_ID = 0x43686174;

@@ -2,6 +2,7 @@
 import type { Conversation, LogRow, Tx } from "../db/db.ts";
 import { convName } from "../db/log-ids.ts";
 import { conversationsOf, type Received } from "./conversation.ts";
+import { noteUse, type Times } from "./owner.ts";
 
 /** A conversation with rows that a device has not been delivered. */
 export type Behind = [conversation: number, conv: string, delivered: number, head: number];
@@ -199,9 +200,9 @@ export async function saveCursors(
   tx: Tx,
   saves: [device: number, epoch: number, cursors: CursorOf[], last?: boolean][],
 ): Promise<number[]> {
-  const devices = await tx.lock<{ id: number; epoch: number }>(
+  const devices = await tx.lock<Times & { epoch: number }>(
     "device",
-    ["id", "epoch"],
+    ["id", "epoch", "made", "used"],
     ["id"],
     saves.map(([id]) => [id]),
   );
@@ -211,5 +212,6 @@ export async function saveCursors(
     .filter(([device, epoch, , last]) => isOwner(device, epoch) || (last === true && epochs.has(device)))
     .flatMap(([device, , cursors]) => cursors.map(([conversation, seq]) => [device, conversation, seq]));
   if (rows.length > 0) await tx.raise("cursor", ["device", "conversation", "seq"], rows);
+  await noteUse(tx, devices);
   return saves.filter(([device, epoch, , last]) => !isOwner(device, epoch) && last !== true).map(([device]) => device);
 }

@@ -1,7 +1,7 @@
 // Groups and their members. A group's log is its conversation, which counts the changes of its membership.
 import type { LogRow, Tx } from "../db/db.ts";
 import { single } from "../db/series.ts";
-import { ChatError, Errno, GROUP_MEMBERS_SHOWN, MsgId } from "../protocol.ts";
+import { ChatError, Errno, GROUP_MEMBERS_SHOWN, MsgId, PAGE_LIMIT } from "../protocol.ts";
 import { groupLog, lockGroup } from "./conversation.ts";
 
 export type Member = [id: number, name: string, role: string];
@@ -16,8 +16,17 @@ export interface Group {
   members: Member[];
 }
 
-/** Members listed in one answer, over all of its groups. */
-const MEMBERS_PER_ANSWER = 50_000;
+/** Members listed in one answer, over all of its groups: with PAGE_LIMIT of these it fits, in the oldest clients' shape too. */
+const LISTED_MEMBERS = 15_000;
+/** Groups read by one statement. */
+const GROUPS_AT_ONCE = 100;
+
+export interface GroupList {
+  /** By ascending id. */
+  groups: Group[];
+  /** Whether there are others with higher ids. */
+  more: boolean;
+}
 
 export async function createGroup(tx: Tx, userId: number, name: string, description: string): Promise<number> {
   const { id } = await tx.run("INSERT INTO chat_group (name, description) VALUES (?, ?)", [name, description]);
@@ -41,46 +50,105 @@ export async function joinGroup(
   await tx.log.changeMembers(log);
   const row: LogRow = [id, seq, MsgId.joinGroup, userId, device, null, ts, JSON.stringify({ userid: userId })];
   await tx.log.append([single(row)]);
-  return { group: await describe(tx, id, groupId, GROUP_MEMBERS_SHOWN), row, version: log.member_ver };
+  const groups = await describe(tx, new Map([[id, { groupId, shown: GROUP_MEMBERS_SHOWN }]]));
+  return { group: groups.get(id)!, row, version: log.member_ver };
 }
 
-export async function groupsOf(tx: Tx, userId: number): Promise<Group[]> {
-  return (await groupsOfEach(tx, [[userId]]))[0]!;
+/** The user's groups with ids above `after`, `limit` of them at most. */
+export async function groupsOf(tx: Tx, userId: number, after = 0, limit = PAGE_LIMIT): Promise<GroupList> {
+  return (await groupsOfEach(tx, [[userId, after, limit]]))[0]!;
 }
 
-export async function groupsOfEach(tx: Tx, calls: [userId: number][]): Promise<Group[][]> {
+export async function groupsOfEach(
+  tx: Tx,
+  calls: [userId: number, after?: number, limit?: number][],
+): Promise<GroupList[]> {
   const rows = await tx.all<{ userId: number; id: number; groupId: number }>(
     `SELECT m.user_id AS userId, c.id, c.lo AS groupId FROM member m JOIN conversation c ON c.id = m.conversation
      WHERE m.user_id IN (?) ORDER BY c.lo`,
-    [calls.flat()],
+    [calls.map(([userId]) => userId)],
   );
-  const lists = Map.groupBy(rows, ({ userId }) => userId);
+  const byUser = Map.groupBy(rows, ({ userId }) => userId);
+  const lists = calls.map(([userId, after = 0, limit = PAGE_LIMIT]) => {
+    const all = (byUser.get(userId) ?? []).filter(({ groupId }) => groupId > after);
+    const listed = all.slice(0, limit);
+    const shown = Math.min(GROUP_MEMBERS_SHOWN, Math.ceil(LISTED_MEMBERS / listed.length));
+    return { listed, shown, more: all.length > limit };
+  });
   // Those who log in together are often in the same groups.
-  const described = new Map<string, Promise<Group>>();
-  return Promise.all(
-    calls.map(([userId]) => {
-      const groups = lists.get(userId) ?? [];
-      const shown = Math.min(GROUP_MEMBERS_SHOWN, Math.ceil(MEMBERS_PER_ANSWER / groups.length));
-      return Promise.all(
-        groups.map(({ id, groupId }) => {
-          const key = `${id}/${shown}`;
-          const known = described.get(key) ?? describe(tx, id, groupId, shown);
-          described.set(key, known);
-          return known;
-        }),
-      );
-    }),
-  );
+  const wanted = new Map<number, Wanted>();
+  for (const { listed, shown } of lists)
+    for (const { id, groupId } of listed)
+      wanted.set(id, { groupId, shown: Math.max(shown, wanted.get(id)?.shown ?? 0) });
+  const described = await describe(tx, wanted);
+  return lists.map(({ listed, shown, more }) => {
+    const groups = listed.map(({ id }) => {
+      const group = described.get(id)!;
+      return group.members.length <= shown ? group : { ...group, members: group.members.slice(0, shown) };
+    });
+    return { groups, more };
+  });
 }
 
-async function describe(tx: Tx, conversation: number, id: number, shown: number): Promise<Group> {
-  const [[group], [counted], members] = await Promise.all([
-    tx.find<{ name: string; description: string }>("chat_group", ["name", "description"], ["id"], [[id]]),
-    tx.all<{ count: number }>("SELECT count(*) AS count FROM member WHERE conversation = ?", [conversation]),
-    page(tx, conversation, 0, shown),
-  ]);
-  return { id, ...group!, ...counted!, members };
+interface Wanted {
+  groupId: number;
+  /** Members to be listed, at most. */
+  shown: number;
 }
+
+/** By conversation. */
+async function describe(tx: Tx, wanted: Map<number, Wanted>): Promise<Map<number, Group>> {
+  const groups = new Map<number, Group>();
+  const all = [...wanted];
+  for (let from = 0; from < all.length; from += GROUPS_AT_ONCE)
+    await describeSome(tx, all.slice(from, from + GROUPS_AT_ONCE), groups);
+  return groups;
+}
+
+async function describeSome(tx: Tx, wanted: [number, Wanted][], groups: Map<number, Group>): Promise<void> {
+  const [named, counted] = await Promise.all([
+    tx.find<{ id: number; name: string; description: string }>(
+      "chat_group",
+      ["id", "name", "description"],
+      ["id"],
+      wanted.map(([, { groupId }]) => [groupId]),
+    ),
+    tx.all<{ conversation: number; count: number }>(
+      "SELECT conversation, count(*) AS count FROM member WHERE conversation IN (?) GROUP BY conversation",
+      [wanted.map(([id]) => id)],
+    ),
+  ]);
+  const names = new Map(named.map((group) => [group.id, group]));
+  const counts = new Map(counted.map(({ conversation, count }) => [conversation, count]));
+  for (const [id, { groupId }] of wanted)
+    groups.set(id, { ...names.get(groupId)!, count: counts.get(id)!, members: [] });
+  // Of small groups all members at once; of large ones a page each, as they have many more.
+  const isSmall = ([id, { shown }]: [number, Wanted]) => counts.get(id)! <= shown;
+  const small = wanted.filter(isSmall).map(([id]) => id);
+  const add = (members: MemberRow[]) => {
+    for (const { conversation, id, name, role } of members) groups.get(conversation)!.members.push([id, name, role]);
+  };
+  await Promise.all([
+    small.length === 0
+      ? null
+      : tx.all<MemberRow>(`${MEMBERS} IN (?) ORDER BY m.conversation, m.user_id`, [small]).then(add),
+    ...wanted
+      .filter((each) => !isSmall(each))
+      .map(async ([id, { shown }]) => {
+        groups.get(id)!.members = await page(tx, id, 0, shown);
+      }),
+  ]);
+}
+
+interface MemberRow {
+  conversation: number;
+  id: number;
+  name: string;
+  role: string;
+}
+
+const MEMBERS =
+  "SELECT m.conversation, u.id, u.name, m.role FROM member m JOIN user u ON u.id = m.user_id WHERE m.conversation";
 
 /** Members with an id above `after`, for one of them. Throws errno 11 and 12. */
 export async function membersPage(
@@ -97,11 +165,11 @@ export async function membersPage(
 }
 
 async function page(tx: Tx, conversation: number, after: number, limit: number): Promise<Member[]> {
-  const rows = await tx.all<{ id: number; name: string; role: string }>(
-    `SELECT u.id, u.name, m.role FROM member m JOIN user u ON u.id = m.user_id
-     WHERE m.conversation = ? AND m.user_id > ? ORDER BY m.user_id LIMIT ?`,
-    [conversation, after, limit],
-  );
+  const rows = await tx.all<MemberRow>(`${MEMBERS} = ? AND m.user_id > ? ORDER BY m.user_id LIMIT ?`, [
+    conversation,
+    after,
+    limit,
+  ]);
   return rows.map(({ id, name, role }) => [id, name, role]);
 }
 

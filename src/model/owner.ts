@@ -17,15 +17,29 @@ interface Device {
   boot: string;
 }
 
-type OpenCall = [userId: number, name: string, boot: string, takeover?: boolean, isWanted?: () => boolean];
+type OpenCall = [
+  userId: number,
+  name: string,
+  boot: string,
+  takeover?: boolean,
+  online?: number[],
+  isWanted?: () => boolean,
+];
 type CloseCall = [closed: [device: number, epoch: number][]];
 
 const DEVICE = ["id", "user_id AS userId", "name", "epoch", "boot"];
 
+/** Of a user: more are not remembered. */
+const MAX_DEVICES = 128;
+const FORGOTTEN_AT_ONCE = 4;
+/** A device that is in use is noted to be so this often. */
+const NOTED_EVERY_MS = 300_000;
+
 /**
  * Claims (user, device) for a login at `boot`: the higher epoch owns. A device's first login makes it, with the cursors
- * of the user's most advanced device, so that what nobody has received arrives and what is older does not. Throws errno
- * 2 where the device is online at another boot, unless `takeover` is set. `isWanted` (given where the store is in the
+ * of the user's most advanced device, so that what nobody has received arrives and what is older does not; of very many
+ * devices the one not used for the longest is forgotten then. Throws errno 2 where the device is online at another boot,
+ * unless `takeover` is set. `online`: the user's devices that have sessions at `boot`. `isWanted` (given where the store is in the
  * caller's thread) is asked last: a log-in that the store was slow with, and whose client has gone elsewhere meanwhile, must
  * not be committed after the newer one. What is committed then came before: it holds the row.
  */
@@ -35,11 +49,12 @@ export async function openDevice(
   name: string,
   boot: string,
   takeover = true,
+  online: number[] = [],
   isWanted: () => boolean = () => true,
 ): Promise<OpenedDevice> {
   const [known] = await tx.lock<Device>("device", DEVICE, ["user_id", "name"], [[userId, name]]);
   if (known === undefined) {
-    const id = await createDevice(tx, userId, name, boot);
+    const id = await createDevice(tx, userId, name, boot, online);
     refuseUnwanted(isWanted);
     return { id, epoch: 1, from: "" };
   }
@@ -48,7 +63,7 @@ export async function openDevice(
   if (from !== "" && !takeover) throw onlineElsewhere();
   const { id } = known;
   const epoch = known.epoch + 1;
-  await tx.run("UPDATE device SET epoch = ?, boot = ? WHERE id = ?", [epoch, boot, id]);
+  await tx.run("UPDATE device SET epoch = ?, boot = ?, used = ? WHERE id = ?", [epoch, boot, Date.now(), id]);
   refuseUnwanted(isWanted);
   return { id, epoch, from };
 }
@@ -62,19 +77,72 @@ function refuseUnwanted(isWanted: () => boolean): void {
   if (!isWanted()) throw unwanted();
 }
 
-async function createDevice(tx: Tx, userId: number, name: string, boot: string): Promise<number> {
-  const { id } = await tx.run("INSERT INTO device (user_id, name, epoch, boot) VALUES (?, ?, 1, ?)", [
+/** Milliseconds since 1970 UTC; 0: before they were noted. */
+export interface Times {
+  id: number;
+  made: number;
+  /** By its positions or a log-in, as of late as NOTED_EVERY_MS; `made` where neither has moved since. */
+  used: number;
+}
+
+type Other = Times & { boot: string };
+
+/** Notes that positions of these devices are saved. */
+export async function noteUse(tx: Tx, devices: Times[]): Promise<void> {
+  const now = Date.now();
+  const isDue = ({ made, used }: Times) => used === made || Math.abs(now - used) > NOTED_EVERY_MS;
+  const due = devices.filter(isDue).map(({ id }) => id);
+  if (due.length > 0) await tx.run("UPDATE device SET used = ? WHERE id IN (?)", [now, due]);
+}
+
+async function createDevice(tx: Tx, userId: number, name: string, boot: string, online: number[]): Promise<number> {
+  const others = await tx.find<Other>("device", ["id", "boot", "made", "used"], ["user_id"], [[userId]]);
+  const now = Date.now();
+  const { id } = await tx.run("INSERT INTO device (user_id, name, epoch, boot, made, used) VALUES (?, ?, 1, ?, ?, ?)", [
     userId,
     name,
     boot,
+    now,
+    now,
   ]);
-  await tx.run(
-    "INSERT INTO `cursor` (device, conversation, seq) " +
-      "SELECT ?, c.conversation, max(c.seq) FROM device d JOIN `cursor` c ON c.device = d.id WHERE d.user_id = ? " +
-      "GROUP BY c.conversation",
-    [id, userId],
+  const boots = new Set(others.map((other) => other.boot));
+  const alive = await tx.alive([...boots].filter((each) => each !== "" && each !== boot));
+  const isOnline = (other: Other) => online.includes(other.id) || alive.has(other.boot);
+  const newest = others.reduce<Other | null>(
+    (found, each) => (found === null || each.id > found.id ? each : found),
+    null,
   );
+  const advanced = others.filter((other) => isOnline(other) || mayBeAhead(other, newest!)).map((other) => other.id);
+  if (advanced.length > 0)
+    await tx.run(
+      "INSERT INTO `cursor` (device, conversation, seq) " +
+        "SELECT ?, conversation, max(seq) FROM `cursor` WHERE device IN (?) GROUP BY conversation",
+      [id, advanced],
+    );
+  const tooMany = others.length + 1 - MAX_DEVICES;
+  const idle = others.filter((other) => !isOnline(other)).sort((a, b) => a.used - b.used);
+  if (tooMany > 0) await forget(tx, idle.slice(0, Math.min(tooMany, FORGOTTEN_AT_ONCE)));
   return id;
+}
+
+/** When the newest device was made, it was as far as any: others are ahead of it only where they were used since. */
+const mayBeAhead = ({ id, made, used }: Times, newest: Times): boolean =>
+  id === newest.id || ((made === 0 || used !== made) && used >= newest.made - NOTED_EVERY_MS);
+
+/** Devices and their cursors, unless they have been used meanwhile. */
+async function forget(tx: Tx, devices: Other[]): Promise<void> {
+  const known = new Map(devices.map(({ id, used }) => [id, used]));
+  const found = await tx.lock<Other>(
+    "device",
+    ["id", "used"],
+    ["id"],
+    devices.map(({ id }) => [id]),
+    "skip",
+  );
+  const ids = found.filter(({ id, used }) => known.get(id) === used).map(({ id }) => id);
+  if (ids.length === 0) return;
+  await tx.run("DELETE FROM `cursor` WHERE device IN (?)", [ids]);
+  await tx.run("DELETE FROM device WHERE id IN (?)", [ids]);
 }
 
 /** Devices whose sessions have ended, except those that a later login owns. */
@@ -117,7 +185,7 @@ export async function turnDevices(tx: Tx, calls: Call[]): Promise<unknown[]> {
   const alive = await tx.alive([...others]);
   const byName = new Map(toOpen.map((device) => [`${device.userId}/${device.name}`, device]));
   const opened: number[] = [];
-  const open = ([userId, name, , takeover = true, isWanted = () => true]: OpenCall) => {
+  const open = ([userId, name, , takeover = true, , isWanted = () => true]: OpenCall) => {
     const key = `${userId}/${name}`;
     const device = byName.get(key);
     if (device === undefined) return ALONE;
@@ -139,7 +207,9 @@ export async function turnDevices(tx: Tx, calls: Call[]): Promise<unknown[]> {
   // In this order: who has logged out may log in again at once.
   await Promise.all([
     ended.length > 0 ? tx.run(CLOSE, [ended]) : null,
-    opened.length > 0 ? tx.run("UPDATE device SET epoch = epoch + 1, boot = ? WHERE id IN (?)", [boot, opened]) : null,
+    opened.length > 0
+      ? tx.run("UPDATE device SET epoch = epoch + 1, boot = ?, used = ? WHERE id IN (?)", [boot, Date.now(), opened])
+      : null,
   ]);
   return outcomes;
 }

@@ -40,7 +40,7 @@ export async function login(context: Context, request: Request, current: Session
     order,
   });
   try {
-    const [friends, groups] = await Promise.all([store.friendsOf(user.id), store.groupsOf(user.id)]);
+    const [friends, { groups, more }] = await Promise.all([store.friendsOf(user.id), store.groupsOf(user.id)]);
     const listed = [...friends, ...groups.flatMap(({ members }) => members)].map(([id]) => id);
     const states = await sessions.presence.states(listed);
     const stateOf = (id: number): State => (id === user.id ? "online" : states(id));
@@ -56,6 +56,7 @@ export async function login(context: Context, request: Request, current: Session
       token,
       friends: friends.map((each) => friend(each, stateOf)),
       groups: groups.map((each) => group(each, stateOf)),
+      ...(more ? { moreGroups: true } : {}),
       offline,
     };
     const legacy = connection.framing === "nul" ? await legacyLogin(sessions.delivery, session, fields) : null;

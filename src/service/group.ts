@@ -1,7 +1,7 @@
 // Groups.
 import { within } from "../db/deadline.ts";
 import * as field from "../protocol.ts";
-import { groupConv, MEMBER_PAGE_LIMIT } from "../protocol.ts";
+import { groupConv, PAGE_LIMIT } from "../protocol.ts";
 import { hintOf } from "./delivery.ts";
 import type { Context, Reply, Request } from "./handler.ts";
 import { group, member } from "./render.ts";
@@ -31,18 +31,19 @@ export async function joinGroup(context: Context, { message }: Request, session:
 }
 
 /**
- * {"msgId":1015} -> {"msgId":1010,"ack":1015,"errno":0,"groups":[…]}
+ * {"msgId":1015} -> {"msgId":1010,"ack":1015,"errno":0,"groups":[…]}, with "more":true where there are more
  * {"msgId":1015,"groupid":1,"after":200,"limit":100} -> {"msgId":1010,"ack":1015,"errno":0,"users":[…],"more":false}
  */
 export async function groups({ store, sessions }: Context, { message }: Request, { userId }: Session): Promise<Reply> {
-  if (message.groupid === undefined || message.groupid === null) {
-    const list = await store.groupsOf(userId);
-    const stateOf = await sessions.presence.states(list.flatMap(({ members }) => members.map(([id]) => id)));
-    return { fields: { groups: list.map((each) => group(each, stateOf)) } };
+  const isList = message.groupid === undefined || message.groupid === null;
+  const after = field.integer(message, "after", 0, Number.MAX_SAFE_INTEGER, 0);
+  const limit = field.integer(message, "limit", 1, PAGE_LIMIT, PAGE_LIMIT);
+  if (isList) {
+    const { groups, more } = await store.groupsOf(userId, after, limit);
+    const stateOf = await sessions.presence.states(groups.flatMap(({ members }) => members.map(([id]) => id)));
+    return { fields: { groups: groups.map((each) => group(each, stateOf)), ...(more ? { more } : {}) } };
   }
   const groupId = field.id(message, "groupid");
-  const after = field.integer(message, "after", 0, Number.MAX_SAFE_INTEGER, 0);
-  const limit = field.integer(message, "limit", 1, MEMBER_PAGE_LIMIT, MEMBER_PAGE_LIMIT);
   const users = await store.membersPage(userId, groupId, after, limit + 1);
   const page = users.slice(0, limit);
   const stateOf = await sessions.presence.states(page.map(([id]) => id));

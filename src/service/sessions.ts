@@ -142,7 +142,8 @@ export class Sessions {
   private async openDevice(session: Session, takeover: boolean): Promise<OpenedDevice> {
     const { userId, device } = session;
     const isWanted = this.elsewhere === null ? [] : [() => !session.ended && !hasHungUp(session)];
-    const open = () => this.store.openDevice(userId, device, this.boot(), takeover, ...isWanted);
+    const online = [...this.router.of(userId)].map((each) => each.deviceId);
+    const open = () => this.store.openDevice(userId, device, this.boot(), takeover, online, ...isWanted);
     try {
       return await open();
     } catch (error) {

@@ -171,15 +171,8 @@ test("the limits are the program's", async () => {
   for (const [flag, value] of rows)
     if (flag !== "") expect(`${flag} ${Number.parseInt(value, 10)}`).toBe(`${flag} ${defaults.get(flag.slice(3, -1))}`);
   const fixed = rows.filter(([flag]) => flag === "").map(([, value]) => Number.parseInt(value, 10));
-  const { MAX_FRAME_BYTES, MAX_PROTOCOL_ERRORS, GROUP_MEMBERS_SHOWN, MEMBER_PAGE_LIMIT, LEGACY_OFFLINE_MESSAGES } =
-    protocol;
-  for (const limit of [
-    MAX_FRAME_BYTES,
-    MAX_PROTOCOL_ERRORS,
-    GROUP_MEMBERS_SHOWN,
-    MEMBER_PAGE_LIMIT,
-    LEGACY_OFFLINE_MESSAGES,
-  ])
+  const { MAX_FRAME_BYTES, MAX_PROTOCOL_ERRORS, GROUP_MEMBERS_SHOWN, PAGE_LIMIT, LEGACY_OFFLINE_MESSAGES } = protocol;
+  for (const limit of [MAX_FRAME_BYTES, MAX_PROTOCOL_ERRORS, GROUP_MEMBERS_SHOWN, PAGE_LIMIT, LEGACY_OFFLINE_MESSAGES])
     expect(fixed).toContain(limit);
   for (const [, flag] of DOCUMENT.matchAll(/`--([\w-]+)`/g)) expect(help).toContain(`--${flag} `);
 });

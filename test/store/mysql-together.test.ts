@@ -26,7 +26,7 @@ afterAll(async () => {
 });
 
 const open = (store: SharedStore, id: number, takeover = true, isWanted = () => true) =>
-  store.openDevice(id, "phone", store.boot, takeover, isWanted).catch((error) => error as ChatError);
+  store.openDevice(id, "phone", store.boot, takeover, [], isWanted).catch((error) => error as ChatError);
 const errnoOf = (outcome: unknown) => (outcome instanceof ChatError ? outcome.errno : 0);
 const rows = async () =>
   (await mariadb.admin(
@@ -120,7 +120,7 @@ test("what is read together is each one's own", async () => {
     byId?.password === byName?.password ? byId?.password : "",
     friends.map(([id]) => id),
     listed,
-    groups.map(({ id, count }) => [id, count]),
+    groups.groups.map(({ id, count }) => [id, count]),
     offline,
     online.map(({ userId }) => userId),
   ]);

@@ -220,8 +220,65 @@ export function storeSuite(name: string, open: Open): void {
       expect(after.memberVersions).toEqual([[before.conversations[0]!, version]]);
       const { behind } = await openDevice(b, "", "boot");
       expect(behind).toEqual([[before.conversations[0]!, groupConv(id), 1, 3]]);
-      expect((await store.groupsOf(b)).map((each) => each.id)).toEqual([id]);
-      expect(await store.groupsOf(c)).toEqual([]);
+      expect((await store.groupsOf(b)).groups.map((each) => each.id)).toEqual([id]);
+      expect(await store.groupsOf(c)).toEqual({ groups: [], more: false });
+    });
+
+    test("lists of groups: all members of small ones, some of large ones, in pages", async () => {
+      const [a, ...others] = (await Promise.all(Array.from({ length: 206 }, user))) as [number, ...number[]];
+      const large = await store.createGroup(a, "large", "");
+      await Promise.all(others.map((id) => store.joinGroup([id, 0, large], 1)));
+      const small = await store.createGroup(others[0]!, "small", "few");
+      await store.joinGroup([a, 0, small], 1);
+      const own = await store.createGroup(a, "own", "");
+      const listed = (await store.groupsOf(a)).groups.map(({ members, ...group }) => ({
+        ...group,
+        ids: members.map(([id]) => id),
+      }));
+      const shown = [a, ...others].sort((x, y) => x - y).slice(0, 200);
+      expect(listed).toEqual([
+        { id: large, name: "large", description: "", count: 206, ids: shown },
+        { id: small, name: "small", description: "few", count: 2, ids: [a, others[0]!].sort((x, y) => x - y) },
+        { id: own, name: "own", description: "", count: 1, ids: [a] },
+      ]);
+      const busy = others[1]!;
+      const made = await Promise.all(Array.from({ length: 1_100 }, () => store.createGroup(busy, "g", "")));
+      const ids = [large, ...made].sort((x, y) => x - y);
+      // Fewer members of each, the more groups there are.
+      const { groups, more } = await store.groupsOf(busy);
+      expect(groups.map(({ id }) => id)).toEqual(ids.slice(0, 1_000));
+      expect([more, groups[0]!.count, groups[0]!.members.length]).toEqual([true, 206, 15]);
+      const rest = await store.groupsOf(busy, ids[999]!);
+      expect(rest.groups.map(({ id }) => id)).toEqual(ids.slice(1_000));
+      expect(rest.more).toBe(false);
+      const page = await store.groupsOf(busy, ids[0]!, 2);
+      expect([page.groups.map(({ id }) => id), page.more]).toEqual([ids.slice(1, 3), true]);
+    }, 60_000);
+
+    test("a new device starts where any of the others stands that is further, also where another one was made after it", async () => {
+      const [a, b] = [await user(), await user()];
+      const texts = Array.from({ length: 4 }, (_, i) => ({ conv: directConv(a, b), sender: a, text: `${i}` }));
+      const [conversation] = (await store.append(...drafts(...texts))).conversations as [number];
+      const positions = async (name: string) => (await openDevice(b, name, "here")).behind.map(([, , from]) => from);
+      const phone = await store.openDevice(b, "phone", "here");
+      expect(await positions("tablet")).toEqual([0]);
+      await store.saveCursors([[phone.id, phone.epoch, [[conversation, 2]]]]);
+      expect(await positions("laptop")).toEqual([2]);
+      // The newest one, which has not been used.
+      expect(await positions("watch")).toEqual([2]);
+      await store.saveCursors([[phone.id, phone.epoch, [[conversation, 3]]]]);
+      expect(await positions("television")).toEqual([3]);
+    });
+
+    test("of very many devices the one not used for the longest is forgotten, but none that is online", async () => {
+      const a = await user();
+      const online = await store.openDevice(a, "online", "here");
+      const idle = await store.openDevice(a, "idle", "here");
+      for (let i = 0; i < 130; i++) await store.openDevice(a, `${i}`, "here", true, [online.id]);
+      expect((await store.openDevice(a, "online", "here")).id).toBe(online.id);
+      expect((await store.openDevice(a, "129", "here")).epoch).toBe(2);
+      const again = await store.openDevice(a, "idle", "here");
+      expect([again.epoch, again.id > idle.id]).toEqual([1, true]);
     });
 
     test("an operation that fails leaves nothing, and those beside it are stored", async () => {
