@@ -8,11 +8,22 @@ import { noteUse, type Times } from "./owner.ts";
 export type Behind = [conversation: number, conv: string, delivered: number, head: number];
 
 export interface Missing {
-  /** Oldest next row first. */
+  /** Oldest next row first, where there are not more than STARTS_AT_ONCE: else in any order. */
   behind: Behind[];
-  /** Rows that follow: those in `behind` that the device has not sent itself. */
-  offline: number;
+  /** Rows in `behind`. */
+  rows: number;
+  /** Of these, those that the device has not sent itself: rows that follow. Null where `startsOf` is to be asked for it. */
+  offline: number | null;
 }
+
+/** When the next row of each conversation that a device is behind in was sent, and how many rows the device sent itself. */
+export interface Starts {
+  times: number[];
+  own: number;
+}
+
+/** Conversations that a log-in may be behind in without `startsOf`, and asked for by that at once: bounds what others wait. */
+export const STARTS_AT_ONCE = 500;
 
 /** A saved position: up to `seq` everything of `conversation` has been delivered. */
 export type CursorOf = [conversation: number, seq: number];
@@ -65,21 +76,31 @@ interface Cursor {
 async function missing(tx: Tx, device: number, saved: Cursor[], logs: Received[]): Promise<Missing> {
   const cursors = new Map(saved.map(({ conversation, seq }) => [conversation, seq]));
   const behind: Behind[] = [];
-  let offline = 0;
+  let rows = 0;
   for (const log of logs) {
     const delivered = position(log, cursors);
     const head = log.last_seq;
     if (head <= delivered) continue;
     behind.push([log.id, convName(log), delivered, head]);
-    offline += head - delivered;
+    rows += head - delivered;
   }
+  if (behind.length > STARTS_AT_ONCE) return { behind, rows, offline: null };
+  const { times, own } = await startsOf(tx, device, behind, rows);
+  return { behind: byTime(behind, times), rows, offline: rows - own };
+}
+
+/** For STARTS_AT_ONCE of the conversations in a Missing of `rows` rows. */
+export async function startsOf(tx: Tx, device: number, behind: Behind[], rows: number): Promise<Starts> {
   const firsts = await Promise.all(behind.map(([id, , delivered]) => tx.log.page(id, delivered, 1, 1)));
-  if (offline <= EXACT_COUNT_LIMIT) {
-    const own = await Promise.all(behind.map(([id, , delivered]) => tx.log.countOf(device, id, delivered)));
-    for (const count of own) offline -= count;
-  }
-  const found = behind.map((at, i) => ({ at, nextTs: firsts[i]![0]![6] }));
-  return { behind: found.sort((a, b) => a.nextTs - b.nextTs).map(({ at }) => at), offline };
+  const isExact = rows <= EXACT_COUNT_LIMIT;
+  const own = isExact ? behind.map(([id, , delivered]) => tx.log.countOf(device, id, delivered)) : [];
+  return { times: firsts.map((page) => page[0]![6]), own: (await Promise.all(own)).reduce((a, b) => a + b, 0) };
+}
+
+/** Oldest next row first. */
+export function byTime(behind: Behind[], times: number[]): Behind[] {
+  const order = [...behind.keys()].sort((a, b) => times[a]! - times[b]!);
+  return order.map((i) => behind[i]!);
 }
 
 /** A cursor from before the user left and joined again does not reach back before the join. */

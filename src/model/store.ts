@@ -1,6 +1,6 @@
 // Everything the server asks of its store: each operation is one transaction. The SQL is in the files beside this one.
 import type { Store as StoreOf } from "../db/db.ts";
-import { backlog, deliveredOf, missingOf, saveCursors } from "./device.ts";
+import { backlog, deliveredOf, missingOf, saveCursors, startsOf } from "./device.ts";
 import { addFriend, friendsOf, listedBy } from "./friend.ts";
 import { createGroup, groupsOf, joinGroup, memberIds, membersPage } from "./group.ts";
 import { append } from "./message.ts";
@@ -33,6 +33,7 @@ export const operations = {
   revokeTokens,
   saveCursors,
   setting,
+  startsOf,
 };
 
 export type Store = StoreOf<typeof operations>;

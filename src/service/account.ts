@@ -4,8 +4,7 @@ import { ChatError, Errno, invalid, type JsonObject } from "../protocol.ts";
 import type { Context, Reply, Request } from "./handler.ts";
 import { legacyLogin } from "./legacy.ts";
 import { friend, group, type State } from "./render.ts";
-import type { Session } from "./session.ts";
-import { refuseEnded } from "./sessions.ts";
+import { refuseEnded, type Session } from "./session.ts";
 import { issueToken, readToken } from "./token.ts";
 
 /** {"msgId":1000,"name":"ann","password":"secret"} -> {"msgId":1001,"errno":0,"id":1} */

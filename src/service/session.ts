@@ -1,7 +1,8 @@
 // A logged-in device and its position in each conversation it has touched.
 import type { Connection } from "../net/connection.ts";
 import type { Mark } from "../net/output.ts";
-import { type ConvKey, directConv, parseConv } from "../protocol.ts";
+import { ChatError, type ConvKey, directConv, Errno, parseConv } from "../protocol.ts";
+import { notice } from "./render.ts";
 
 /** A device's position in one conversation. All seqs. */
 export class Position implements Mark {
@@ -186,3 +187,12 @@ export class Session {
 
 /** Positions a session holds, and a quarter more; others only while they cannot be dropped. */
 const MAX_POSITIONS = 2_048;
+
+/** Throws where the session ended while its log-in was under way. */
+export function refuseEnded(session: Session): void {
+  if (session.ended) throw replacedError();
+}
+
+const REPLACED = "this session was taken over by another log-in";
+export const replacedNotice = (): string => notice(Errno.replaced, REPLACED);
+export const replacedError = (): ChatError => new ChatError(Errno.replaced, REPLACED);

@@ -8,9 +8,9 @@ import { Cursors } from "./cursors.ts";
 import { Delivery } from "./delivery.ts";
 import type { Elsewhere } from "./elsewhere.ts";
 import type { Log } from "./log.ts";
+import { readMissing } from "./missing.ts";
 import { Presence } from "./presence.ts";
-import { notice } from "./render.ts";
-import { Session } from "./session.ts";
+import { refuseEnded, replacedError, replacedNotice, Session } from "./session.ts";
 
 /** How long a log-in waits for its device's last session to write out what it has pushed. */
 const HANDOVER_MS = 1_000;
@@ -156,16 +156,8 @@ export class Sessions {
   }
 
   /** Notes what is stored for the session; returns how many rows that is. */
-  async readMissing(session: Session): Promise<number> {
-    const { behind, offline } = await this.store.missingOf(session.userId, session.deviceId);
-    refuseEnded(session);
-    for (const [conversation, conv, delivered, head] of behind) {
-      const position = session.position(conversation, conv);
-      if (position.at === null) position.start(delivered);
-      position.head = Math.max(position.head, head);
-      if (position.head > position.at!) session.lack(position);
-    }
-    return offline;
+  readMissing(session: Session): Promise<number> {
+    return readMissing(this.store, session);
   }
 
   /** The answer to the log-in is written: pushes follow, and who lists the user is told. */
@@ -306,12 +298,3 @@ export class Sessions {
 
 const hasHungUp = ({ connection: { peerEndedAt } }: Session): boolean =>
   peerEndedAt !== null && performance.now() - peerEndedAt > HUNG_UP_MS;
-
-/** Throws where the session ended while its log-in was under way. */
-export function refuseEnded(session: Session): void {
-  if (session.ended) throw replacedError();
-}
-
-const REPLACED = "this session was taken over by another log-in";
-const replacedNotice = (): string => notice(Errno.replaced, REPLACED);
-const replacedError = (): ChatError => new ChatError(Errno.replaced, REPLACED);

@@ -137,3 +137,26 @@ test("nothing is pushed before the answer to the log-in, also while others keep 
   await writer;
   sender.close();
 });
+
+test("what is stored in very many conversations comes oldest first, and is counted", async () => {
+  const carl = await register(server.port);
+  const wire = await login(server.port, bob, { device: "maker" });
+  const reader = await login(server.port, carl);
+  const groups: number[] = [];
+  for (let i = 0; i < 700; i++) groups.push((await wire.ask({ msgId: 1006, groupname: `${i}` })).groupid as number);
+  for (const groupid of groups) expect((await reader.ask({ msgId: 1007, groupid })).errno).toBe(0);
+  await reader.ask({ msgId: 1009 });
+  // From the last to the first, of every other one two.
+  const sent = groups.toReversed().flatMap((groupid, i) => Array(1 + (i % 2)).fill(groupid));
+  for (const groupid of sent) await wire.ask({ msgId: 1008, groupid, msg: "stored" });
+  const again = await login(server.port, carl);
+  expect(again.answer.offline).toBe(sent.length);
+  const pushed: JsonObject[] = [];
+  for (const _ of sent) pushed.push(await again.push(1008));
+  const times = pushed.map(({ ts }) => ts as number);
+  expect(times).toEqual(times.toSorted((a, b) => a - b));
+  // What is of one millisecond may come in any order.
+  expect(pushed.map(({ groupid }) => groupid).toSorted()).toEqual(sent.toSorted());
+  expect(new Set(times).size).toBeGreaterThan(100);
+  for (const each of [wire, reader, again]) each.close();
+});

@@ -33,7 +33,7 @@ function instance(opened: Promise<OpenedDevice>) {
       begun.resolve();
       return opened;
     },
-    missingOf: async () => ({ behind: [], offline: 0 }),
+    missingOf: async () => ({ behind: [], rows: 0, offline: 0 }),
     saveCursors: async () => [],
     listedBy: async () => [],
   } as unknown as Store;

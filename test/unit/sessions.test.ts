@@ -19,7 +19,7 @@ async function stuck(): Promise<{ sessions: Sessions; session: Session; given: (
   } as unknown as Connection;
   const store = {
     openDevice: async () => ({ id: 1, epoch: 1, from: "" }),
-    missingOf: async () => ({ behind: [], offline: 0 }),
+    missingOf: async () => ({ behind: [], rows: 0, offline: 0 }),
     saveCursors: async () => [],
     listedBy: async () => [],
   } as unknown as Store;
