@@ -162,6 +162,21 @@ export function reqId(message: JsonObject): string | number | undefined {
   throw invalid("reqId", "a text of at most 64 characters or an integer");
 }
 
+/** What an answer repeats of its request; undefined where it is not as it must be. */
+export const echoedReqId = (message: JsonObject): string | number | undefined => orNothing(() => reqId(message));
+export const echoedMid = (message: JsonObject): string | undefined =>
+  message.msgId === MsgId.chat || message.msgId === MsgId.groupChat
+    ? orNothing(() => mid(message) ?? undefined)
+    : undefined;
+
+function orNothing<T>(read: () => T): T | undefined {
+  try {
+    return read();
+  } catch {
+    return undefined;
+  }
+}
+
 /** The sender's id where a request repeats it (`id`, `fromid`): it must be the session's own. */
 export function ownId(message: JsonObject, field: string, userId: number): void {
   if (optional(message, field)) return;

@@ -1,5 +1,5 @@
 // A frame's bytes -> a message. Pure: knows no framing.
-import { Errno, type JsonObject, type Message, reqId } from "../protocol.ts";
+import { Errno, echoedReqId, type Message } from "../protocol.ts";
 
 /** What a peer sent instead of a message. Errno 15 is the end of the stream; after errno 18 the next message follows. */
 export class Fault {
@@ -85,12 +85,4 @@ function hasLoneSurrogate(text: string): boolean {
     at = text.indexOf("\\", end);
   }
   return wanted >= 0;
-}
-
-function echoedReqId(message: JsonObject): string | number | undefined {
-  try {
-    return reqId(message);
-  } catch {
-    return undefined;
-  }
 }

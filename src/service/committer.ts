@@ -9,7 +9,7 @@ import { ChatError, type ConvKey, Errno, type JsonObject } from "../protocol.ts"
 import { Ack } from "./composed.ts";
 import type { Delivery } from "./delivery.ts";
 import type { Log } from "./log.ts";
-import { answer } from "./render.ts";
+import { answer, retryAfterMs } from "./render.ts";
 import type { Session } from "./session.ts";
 import { Shedder } from "./shedder.ts";
 
@@ -81,7 +81,7 @@ export class Committer {
     const isFull = this.queue.length - this.first >= QUEUE_ROWS || this.queueText >= QUEUE_TEXT;
     if (isFull || this.shedder.refuses(this.waitedMs(request.at), request.at))
       throw new ChatError(Errno.rateLimited, "too many messages wait to be stored: send again later", {
-        retryAfterMs: 1000,
+        retryAfterMs: retryAfterMs(),
       });
     this.queue.push(request);
     this.queueText += request.text.length;

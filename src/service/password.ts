@@ -51,7 +51,9 @@ export class Passwords {
   private async queued<T>(work: () => Promise<T>): Promise<T> {
     if (this.running >= this.parallel) {
       if (this.queue.length >= this.options.queueLimit) {
-        const retryAfterMs = Math.ceil((this.queue.length * this.recentMs) / this.parallel);
+        const servedMs = (this.queue.length * this.recentMs) / this.parallel;
+        // Another one for each, so that they do not come back all at once.
+        const retryAfterMs = Math.ceil(servedMs * (1 + Math.random()));
         throw new ChatError(Errno.rateLimited, "too many log-ins at once: try again later", { retryAfterMs });
       }
       await new Promise<void>((resolve) => this.queue.push(resolve));

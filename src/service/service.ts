@@ -6,7 +6,7 @@ import type { ConnectionEvents } from "../net/callbacks.ts";
 import type { Connection } from "../net/connection.ts";
 import type { Fault } from "../net/json.ts";
 import * as field from "../protocol.ts";
-import { ChatError, Errno, type JsonObject, MAX_FRAME_BYTES, type Message, MsgId } from "../protocol.ts";
+import { ChatError, Errno, type JsonObject, MAX_FRAME_BYTES, type Message } from "../protocol.ts";
 import { Cluster, type OpenRouter } from "./cluster.ts";
 import { Committer } from "./committer.ts";
 import type { Context, Handler, Reply, Request } from "./handler.ts";
@@ -185,18 +185,7 @@ export class Service implements ConnectionEvents {
       known = new ChatError(Errno.unavailable, "the server cannot do this now: try again later");
     }
     const { errno, errmsg, extra } = known as ChatError;
-    const isChat = msgId === MsgId.chat || msgId === MsgId.groupChat;
-    const mid = isChat ? echoedMid(message) : undefined;
-    connection.answer(slot, answer(msgId, reqId, errno, { mid, errmsg, ...extra }));
-  }
-}
-
-/** What the answer repeats; undefined where it is the very `mid` that is wrong. */
-function echoedMid(message: Message): string | undefined {
-  try {
-    return field.mid(message) ?? undefined;
-  } catch {
-    return undefined;
+    connection.answer(slot, answer(msgId, reqId, errno, { mid: field.echoedMid(message), errmsg, ...extra }));
   }
 }
 
@@ -212,9 +201,9 @@ class Overload implements ConnectionEvents {
     return true;
   }
 
-  onMessage(connection: Connection, slot: number, { msgId, reqId }: Message): void {
-    const echo = typeof reqId === "string" || typeof reqId === "number" ? reqId : undefined;
-    connection.answer(slot, answer(msgId, echo, Errno.rateLimited, this.fields));
+  onMessage(connection: Connection, slot: number, message: Message): void {
+    const echo = { mid: field.echoedMid(message), ...this.fields };
+    connection.answer(slot, answer(message.msgId, field.echoedReqId(message), Errno.rateLimited, echo));
     connection.finish();
   }
 

@@ -103,6 +103,8 @@ test("an overloaded server refuses what is too much, loses nothing of the rest, 
   const isComplete = ({ errno, retryAfterMs, mid }: Message) =>
     typeof mid === "string" && (errno === Errno.unavailable || (retryAfterMs as number) > 0);
   expect(refusals.filter((answer) => !isComplete(answer))).toEqual([]);
+  // Not all at once.
+  expect(new Set(refusals.map(({ retryAfterMs }) => retryAfterMs)).size).toBeGreaterThan(2);
   // What was told 19 may be stored all the same, at its place.
   const due = (flood: Flood) => {
     flood.take();

@@ -42,9 +42,14 @@ describe("connections", () => {
     await start([...CHEAP_PASSWORDS, "--max-connections", "5"]);
     const wires = await connect(5);
     for (const wire of wires) await wire.settle();
-    const [silent, blank, asking, broken] = await Promise.all(
-      [1, 2, 3, 4].map(() => Wire.connect(server.port, framing)),
+    const [silent, blank, asking, broken, chatting] = await Promise.all(
+      [1, 2, 3, 4, 5].map(() => Wire.connect(server.port, framing)),
     );
+    // What is repeated is what may be: a reqId that is none is not.
+    chatting!.send({ msgId: 1004, toid: 1, msg: "hello", mid: "m", reqId: 1.5 });
+    const refusal = await chatting!.next();
+    expect(refusal).toMatchObject({ msgId: 1010, ack: 1004, mid: "m", errno: 16 });
+    expect(refusal).not.toHaveProperty("reqId");
     asking!.send({ msgId: 1002, id: 1, password: "secret1", reqId: "r" });
     expect(await asking!.next()).toMatchObject({
       msgId: 1003,
@@ -55,7 +60,7 @@ describe("connections", () => {
     broken!.raw(framing === "length" ? Buffer.from([0, 0, 0, 1, 0x7b]) : "?\n");
     expect(await broken!.next()).toMatchObject({ msgId: 1010, errno: 16 });
     // Nobody knows how to answer a client that has not sent a byte, or goes on sending what is no message.
-    const refused = [silent!, blank!, asking!, broken!];
+    const refused = [silent!, blank!, asking!, broken!, chatting!];
     const areEnded = () => {
       if (framing !== "length" && !blank!.ended) blank!.raw(" ");
       return refused.every(({ ended }) => ended);
@@ -147,8 +152,10 @@ describe("passwords", () => {
     // Those who may wait, and whoever is served meanwhile.
     expect(served.length).toBeGreaterThan(4);
     expect(refused.length).toBeGreaterThan(0);
-    for (const { errno, retryAfterMs } of answers)
-      if (errno === 16) expect(Number.isInteger(retryAfterMs) && (retryAfterMs as number) > 0).toBe(true);
+    const times = answers.filter(({ errno }) => errno === 16).map(({ retryAfterMs }) => retryAfterMs as number);
+    expect(times.every((ms) => Number.isInteger(ms) && ms > 0)).toBe(true);
+    // Not all at once.
+    expect(new Set(times).size).toBeGreaterThan(times.length / 4);
     await until(
       async () => (await refused[0]!.ask({ msgId: 1000, name: "again", password: "secret1" })).errno === 0,
       "a place",
