@@ -9,8 +9,11 @@ const MAX_CONVERSATIONS = 100_000;
 const READ = 1022;
 
 export class Inbox {
-  /** The last seq passed on, by conversation. */
-  private readonly seen = new Map<string, number>();
+  /**
+   * By conversation, the last seq passed on, and the latest ts: a younger row of a lower seq is of a log that was set back
+   * (a backup was restored). The latest, not the last row's: the server's clock may have been set back too.
+   */
+  private readonly seen = new Map<string, { seq: number; ts: number }>();
   /** What this connection was pushed and has not confirmed. */
   private readonly unconfirmed = new Map<string, number>();
   private timer: Timer | null = null;
@@ -18,39 +21,36 @@ export class Inbox {
   constructor(private readonly confirm: (conv: string, seq: number) => void) {}
 
   /** Takes a push; false where it was passed on before. A conversation's rows come in ascending seq. */
-  take({ msgId, conv, seq }: Message, confirms: boolean): boolean {
+  take({ msgId, conv, seq, ts }: Message, confirms: boolean): boolean {
     if (typeof conv !== "string" || typeof seq !== "number" || msgId === READ) return true;
     if (confirms) {
       // Also what was seen before: the server that pushed it does not know.
       this.unconfirmed.set(conv, seq);
       this.timer ??= setTimeout(() => this.confirmNow(), CONFIRM_AFTER_MS);
     }
-    if (seq <= (this.seen.get(conv) ?? 0)) return false;
+    const at = typeof ts === "number" ? ts : 0;
+    const last = this.seen.get(conv) ?? { seq: 0, ts: 0 };
+    if (seq <= last.seq && at <= last.ts) return false;
     this.seen.delete(conv);
-    this.seen.set(conv, seq);
+    this.seen.set(conv, { seq, ts: Math.max(at, last.ts) });
     if (this.seen.size > MAX_CONVERSATIONS) this.seen.delete(this.seen.keys().next().value!);
     return true;
   }
 
   confirmNow(): void {
-    this.stopTimer();
     for (const [conv, seq] of this.unconfirmed) this.confirm(conv, seq);
-    this.unconfirmed.clear();
+    this.disconnected();
   }
 
   /** The connection is gone: what it was pushed and is not confirmed comes again. */
   disconnected(): void {
-    this.stopTimer();
+    if (this.timer !== null) clearTimeout(this.timer);
+    this.timer = null;
     this.unconfirmed.clear();
   }
 
   /** Somebody else, or another device, is logged in from now on. */
   forget(): void {
     this.seen.clear();
-  }
-
-  private stopTimer(): void {
-    if (this.timer !== null) clearTimeout(this.timer);
-    this.timer = null;
   }
 }

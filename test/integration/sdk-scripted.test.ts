@@ -59,6 +59,59 @@ test("a row that is pushed twice is told once, and confirmed as this connection 
   fake.stop();
 });
 
+test("rows of a log that was set back are told, and still none twice, whatever the server's clock does", async () => {
+  const logs: [seq: number, ts: number][][] = [
+    // The clock is set back before the fifth row.
+    [
+      [3, 1_003],
+      [4, 1_004],
+      [5, 1_002],
+    ],
+    // Nothing has been confirmed.
+    [
+      [3, 1_003],
+      [4, 1_004],
+      [5, 1_002],
+      [6, 1_003],
+    ],
+    // A backup with the first three rows was restored.
+    [
+      [3, 1_003],
+      [4, 2_004],
+      [5, 2_001],
+    ],
+    [
+      [3, 1_003],
+      [4, 2_004],
+      [5, 2_001],
+      [6, 2_006],
+    ],
+  ];
+  const fake = new FakeServer(({ msgId, reqId }, reply, hangUp) => {
+    if (msgId !== MsgId.login) return;
+    reply({ ...LOGIN, reqId });
+    for (const [seq, ts] of logs.shift() ?? [])
+      reply({
+        msgId: MsgId.chat,
+        fromid: 2,
+        id: 2,
+        name: "b",
+        toid: 1,
+        msg: `${seq} of ${ts}`,
+        conv: "u:1-2",
+        seq,
+        ts,
+      });
+    if (logs.length > 0) hangUp();
+  });
+  const client = new Recorder(fake.port);
+  await client.login({ id: 1, password: "secret1", confirm: true });
+  const all = "3 of 1003, 4 of 1004, 5 of 1002, 6 of 1003, 4 of 2004, 5 of 2001, 6 of 2006";
+  await until(() => client.texts.at(-1) === "6 of 2006", "the last row");
+  expect(client.texts.join(", ")).toBe(all);
+  fake.stop();
+});
+
 // A paused server carries out a log-in, with takeover, that its client gave up long ago: and is logged in elsewhere.
 test("a session that the client's own late log-in has taken over is taken back, once", async () => {
   let logins = 0;
