@@ -1,5 +1,6 @@
 // The SDK against a scripted server: refusals that pass, rows that come twice, and what else a real one seldom does.
 import { afterAll, expect, test } from "bun:test";
+import { Inbox } from "../../src/client/inbox.ts";
 import { Errno, MsgId } from "../../src/protocol.ts";
 import { until } from "../harness.ts";
 import { codeOf } from "./sdk-clients.ts";
@@ -110,6 +111,21 @@ test("rows of a log that was set back are told, and still none twice, whatever t
   await until(() => client.texts.at(-1) === "6 of 2006", "the last row");
   expect(client.texts.join(", ")).toBe(all);
   fake.stop();
+});
+
+test("of a burst that is not over, rows are confirmed too, and none that was not passed on", () => {
+  const confirmed: number[] = [];
+  let told = 0;
+  const inbox = new Inbox((_, seq) => {
+    expect(seq).toBe(told);
+    confirmed.push(seq);
+  });
+  for (let seq = 1; seq <= 100; seq++) {
+    inbox.take({ msgId: MsgId.chat, conv: "u:1-2", seq, ts: seq }, true);
+    told = seq;
+  }
+  inbox.disconnected();
+  expect(confirmed).toEqual([32, 64, 96]);
 });
 
 // A paused server carries out a log-in, with takeover, that its client gave up long ago: and is logged in elsewhere.
