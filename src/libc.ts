@@ -9,6 +9,7 @@ function load() {
       return dlopen(name, {
         listen: { args: ["i32", "i32"], returns: "i32" },
         flock: { args: ["i32", "i32"], returns: "i32" },
+        fcntl: { args: ["i32", "i32", "ptr"], returns: "i32" },
         dup: { args: ["i32"], returns: "i32" },
         close: { args: ["i32"], returns: "i32" },
         socket: { args: ["i32", "i32", "i32"], returns: "i32" },
@@ -38,6 +39,10 @@ const SO_RCVBUF = 8;
 const SO_ACCEPTCONN = 30;
 const IPPROTO_TCP = 6;
 const TCP_USER_TIMEOUT = 18;
+const F_OFD_GETLK = 36;
+const F_OFD_SETLK = 37;
+const F_WRLCK = 1;
+const F_UNLCK = 2;
 /** sizeof(sun_path), with the NUL at the end of a path. */
 const MAX_UNIX_PATH = 108;
 
@@ -64,6 +69,18 @@ export function setReceiveBuffer(fd: number, bytes: number): void {
 
 /** Takes the exclusive lock of an open file, until it is closed or the process ends; false where another holds it. */
 export const lockFile = (fd: number): boolean => libc === null || libc.flock(fd, 2 | 4) === 0; // LOCK_EX | LOCK_NB
+
+/**
+ * Locks the byte at `offset` of an open file, until this descriptor is closed or the process ends; false where another holds
+ * it. True too where that is not possible: on other systems than Linux, and on file systems without such locks.
+ */
+export function lockByte(fd: number, offset: number): boolean {
+  if (process.platform !== "linux" || libc === null) return true;
+  // struct flock: type and whence, start, length, and the pid, which is 0.
+  const lock = new BigInt64Array([BigInt(F_WRLCK), BigInt(offset), 1n, 0n]);
+  if (libc.fcntl(fd, F_OFD_SETLK, ptr(lock)) === 0) return true;
+  return libc.fcntl(fd, F_OFD_GETLK, ptr(lock)) !== 0 || new Int16Array(lock.buffer)[0] === F_UNLCK;
+}
 
 /** A second descriptor of the same file or socket, the caller's to close; null where there is none to be had. */
 export function duplicate(fd: number): number | null {

@@ -1,4 +1,5 @@
-// One server per database file: a lock beside it that the kernel releases when its holder ends, however it ends.
+// One server per database file: locks that the kernel releases when their holder ends, however it ends. The one of a file
+// beside it says who holds it; the one of the file itself holds where that is removed, and by whatever name (a hard link).
 import {
   closeSync,
   ftruncateSync,
@@ -9,10 +10,16 @@ import {
   statSync,
   writeSync,
 } from "node:fs";
-import { lockFile } from "../libc.ts";
+import { lockByte, lockFile } from "../libc.ts";
 import { StartError } from "../start-error.ts";
 
 const GIVE_ANOTHER = "give this one another --data file (a cluster of several servers shares MySQL and Redis instead)";
+
+/**
+ * Where in the file: SQLite locks nothing there, and no file is so long. Not flock, of which network file systems (and
+ * other kernels than Linux) make a lock of all bytes: SQLite would wait for ourselves.
+ */
+const LOCKED_BYTE = 2 ** 48;
 
 /**
  * Makes the file `file` where there is none, locks it until the returned function is called or this process ends, and
@@ -21,18 +28,24 @@ const GIVE_ANOTHER = "give this one another --data file (a cluster of several se
 export function lockDatabase(file: string, advice = GIVE_ANOTHER): () => void {
   const there = statSync(file, { throwIfNoEntry: false });
   if (there !== undefined && !there.isFile()) throw new StartError(`${file} is not a file: give --data another path`);
-  closeSync(openSync(file, "a", 0o600));
+  // Open as long as the database is: to close any descriptor of it takes from the process SQLite's locks of it (POSIX).
+  const own = openSync(file, "a", 0o600);
   // Whatever links lead to it, it is one file.
   const path = `${realpathSync(file)}.lock`;
   const fd = openSync(path, "a+", 0o600);
-  if (!lockFile(fd)) {
-    const holder = readFileSync(path, "utf8").trim();
+  const unlock = () => {
     closeSync(fd);
+    closeSync(own);
+  };
+  const isFree = lockFile(fd);
+  if (!isFree || !lockByte(own, LOCKED_BYTE)) {
+    const holder = isFree ? "" : readFileSync(path, "utf8").trim();
+    unlock();
     throw new StartError(`${file} is in use by ${holder || "another server"}: ${advice}`);
   }
   ftruncateSync(fd);
   writeSync(fd, `process ${process.pid}\n`, 0);
-  return () => closeSync(fd);
+  return unlock;
 }
 
 /**

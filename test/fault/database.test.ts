@@ -6,8 +6,10 @@ import {
   chmodSync,
   copyFileSync,
   existsSync,
+  linkSync,
   mkdirSync,
   readFileSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -201,6 +203,20 @@ test("a second server on the same file says who holds it, whatever path leads th
   // However the holder ends, the file is free.
   await server.stop("SIGKILL");
   const next = await startServer(link);
+  await register(next.port);
+  await next.stop();
+});
+
+test("nor does a second server start where the lock's file was removed, or by a hard link", async () => {
+  const file = copy();
+  const server = await startServer(file);
+  rmSync(`${file}.lock`);
+  const other = newFile();
+  linkSync(file, other);
+  for (const path of [file, other])
+    expect(await refusal(path)).toContain(`${path} is in use by another server: give this one another --data file`);
+  await server.stop("SIGKILL");
+  const next = await startServer(file);
   await register(next.port);
   await next.stop();
 });
