@@ -1,10 +1,12 @@
 // The thread that owns the embedded database. It runs the operations that the main thread sends, in order, and commits
 // all that have arrived together in one transaction (group commit), so that an fsync never stalls the reactor.
 import type { Database } from "bun:sqlite";
+import { realpathSync } from "node:fs";
 import { ChatError } from "../protocol.ts";
 import { type Operations, Pieces } from "./db.ts";
 import type { Failure, Reply, Request, StartReply } from "./sqlite.ts";
 import { Checkpointer } from "./sqlite-checkpoint.ts";
+import { DatabaseFiles } from "./sqlite-files.ts";
 import { MAX_JOURNAL_ROWS } from "./sqlite-log.ts";
 import { openDatabase, unusable } from "./sqlite-migrate.ts";
 import { SqliteTx } from "./sqlite-tx.ts";
@@ -21,6 +23,7 @@ const IDLE_MS = 250;
 let operations: Operations;
 let db: Database;
 let tx: SqliteTx;
+let files: DatabaseFiles;
 let checkpointer: Checkpointer;
 let inbox: Request[] = [];
 let running = false;
@@ -62,7 +65,9 @@ function open(file: string, checkpoints: URL): StartReply {
     db = openDatabase(file);
     tx = new SqliteTx(db);
     tx.log.replay();
-    checkpointer = new Checkpointer(db, file, checkpoints);
+    const path = realpathSync(file);
+    files = new DatabaseFiles(db, path, (trouble) => self.postMessage({ trouble }));
+    checkpointer = new Checkpointer(db, path, checkpoints);
     return { error: null };
   } catch (error) {
     return { error: unusable(file, error as Error).message };
@@ -76,6 +81,7 @@ async function close(): Promise<StartReply> {
   await checkpointer.close();
   try {
     db.run("PRAGMA wal_checkpoint(TRUNCATE)");
+    // Where another file is in the place of this one, SQLite leaves the log of that alone.
     db.close();
     return { error: null };
   } catch (error) {
@@ -104,7 +110,7 @@ async function runInbox(): Promise<void> {
     const replies: Reply[] = [];
     at = await transact(requests, at, requests.length, replies);
     self.postMessage(JSON.stringify(replies));
-    checkpointer.look();
+    if (files.areInPlace()) checkpointer.look();
   }
 }
 
@@ -118,7 +124,7 @@ async function transact(requests: Request[], first: number, most: number, replie
   const made: Reply[] = [];
   let at = first;
   try {
-    tx.prepare("BEGIN IMMEDIATE").run();
+    tx.prepare(files.areInPlace() ? "BEGIN IMMEDIATE" : "BEGIN").run();
     do made.push(await attempt(requests[at]!));
     while (++at < end && performance.now() - startedAt < MAX_TRANSACTION_MS);
     tx.log.record();
@@ -154,6 +160,7 @@ function foldIdle(): void {
  * later commit is, the journal still holds what it has moved.
  */
 function foldPortion(): boolean {
+  if (!files.areInPlace()) return false;
   checkpointer.look();
   try {
     tx.prepare("PRAGMA synchronous = NORMAL").run();
