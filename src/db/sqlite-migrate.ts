@@ -14,6 +14,11 @@ export const SCHEMA_VERSION = MIGRATIONS.length;
 /** "Chat": marks a file as a ChatServer's, in its header. */
 export const APPLICATION_ID = 0x43686174;
 
+/** What to do in a message's words: SQLite would play the log of the file before into the backup. */
+export const restore = (file: string): string => `restore a backup (after removing ${file}-wal and ${file}-shm)`;
+export const damaged = (file: string): string =>
+  `${file} is damaged: salvage it with "sqlite3 ${file} .recover", or ${restore(file)}`;
+
 /** Throws StartError with what to do where the file cannot be used. */
 export function openDatabase(file: string): Database {
   let db: Database | undefined;
@@ -53,7 +58,7 @@ function refuseStrange(db: Database, file: string): void {
     throw new StartError(`${file} is another program's database: give --data another path`);
   if (seenBy(db) > MIGRATIONS.length)
     throw new StartError(
-      `${file} was written by a newer ChatServer (schema ${seenBy(db)}): run that version, or restore a backup`,
+      `${file} was written by a newer ChatServer (schema ${seenBy(db)}): run that version, or ${restore(file)}`,
     );
 }
 
@@ -75,10 +80,9 @@ function probe(db: Database): void {
 }
 
 function explain(file: string, { code = "", message }: Error & { code?: string }): string {
-  if (code === "SQLITE_NOTADB") return `${file} is not a database: give --data another path, or restore a backup`;
+  if (code === "SQLITE_NOTADB") return `${file} is not a database: give --data another path, or ${restore(file)}`;
   // Without a code it is what was read that does not make sense.
-  if (code.startsWith("SQLITE_CORRUPT") || code === "")
-    return `${file} is damaged: restore a backup, or salvage it with "sqlite3 ${file} .recover"`;
+  if (code.startsWith("SQLITE_CORRUPT") || code === "") return damaged(file);
   if (code.startsWith("SQLITE_CANTOPEN") || code.startsWith("SQLITE_READONLY"))
     return `${file} cannot be opened for writing: check the path and its permissions, or give --data another path`;
   if (code === "SQLITE_FULL") return `${file}: the disk is full: free some space, or give --data another path`;

@@ -4,7 +4,7 @@ import { existsSync } from "node:fs";
 import { StartError } from "../start-error.ts";
 import { StoreError } from "./db.ts";
 import { lockDatabase } from "./lock.ts";
-import { APPLICATION_ID, SCHEMA_VERSION } from "./sqlite-migrate.ts";
+import { APPLICATION_ID, damaged, SCHEMA_VERSION } from "./sqlite-migrate.ts";
 
 export interface ReadStore {
   db: Database;
@@ -64,8 +64,7 @@ export function explainFile(file: string, error: unknown): unknown {
   if (error instanceof StoreError) return error;
   const { code = "", message } = error as Error & { code?: string };
   if (code === "SQLITE_NOTADB") return new StartError(`${file} is not a database`);
-  if (code.startsWith("SQLITE_CORRUPT"))
-    return new StartError(`${file} is damaged: restore a backup, or salvage it with "sqlite3 ${file} .recover"`);
+  if (code.startsWith("SQLITE_CORRUPT")) return new StartError(damaged(file));
   if (/^(SQLITE_|E[A-Z]+$)/.test(code))
     return new StartError(`${file} cannot be read (${message}): check the path, its permissions and its disk`);
   return error;

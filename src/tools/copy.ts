@@ -2,6 +2,7 @@
 import type { Value } from "../db/db.ts";
 import { ConnectionLost, type Target } from "../db/mysql-connection.ts";
 import { describe, explainStart } from "../db/mysql-start.ts";
+import { restore } from "../db/sqlite-migrate.ts";
 import { explainFile } from "../db/sqlite-read.ts";
 import { StartError } from "../start-error.ts";
 import { type Key, openSource, type Source, type SourceTable } from "./embedded.ts";
@@ -80,7 +81,7 @@ async function compareTable(copy: CopyTarget, table: SourceTable, file: string, 
   if (more.rows > 0) throw differs(`${more.rows} rows more`);
   if (count !== table.count)
     throw new StartError(
-      `${file} is damaged: ${count} rows of ${table.name} instead of ${table.count}, restore a backup`,
+      `${file} is damaged: ${count} rows of ${table.name} instead of ${table.count}: ${restore(file)}`,
     );
   const shown = (total & 0xffffffffn).toString(16).padStart(8, "0");
   progress.end(`${grouped(count)} rows, checksum ${shown}, the same on both sides`);

@@ -101,7 +101,7 @@ const size = () => statSync(good).size;
 test.each([
   ["the first bytes", () => [0, 16], /is not a database: /],
   ["the header", () => [16, 100], /is (not a database|damaged): /],
-  ["the schema", () => [100, 4096], /is damaged: .*\.recover/],
+  ["the schema", () => [100, 4096], /is damaged: .*\.recover", or restore a backup \(after removing .*-wal and/],
   ["everything behind the schema", () => [4096, size()], /is damaged: .*\.recover/],
 ] as [string, () => [number, number], RegExp][])("damage of %s is noticed at the start", async (_, range, says) => {
   const file = copy();
