@@ -16,7 +16,8 @@ const LOOK_MS = 20;
 /** No checkpoint for this long after one that failed: a full disk must not be asked for more than is needed. */
 const PAUSE_MS = 1_000;
 
-const checkpoint = (db: Database, mode: "NOOP" | "PASSIVE") =>
+/** `log` and `checkpointed`: pages in the log, and of them those that are in the file too. */
+export const checkpoint = (db: Database, mode: "NOOP" | "PASSIVE") =>
   db.query(`PRAGMA wal_checkpoint(${mode})`).get() as { log: number; checkpointed: number };
 
 /** The store's side. The thread starts with the first checkpoint: a server that stores little never has it. */

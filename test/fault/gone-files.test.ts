@@ -1,17 +1,18 @@
-// The database's files are removed, moved or replaced under a running server: from then on nothing is acknowledged that
+// The database's files are removed, moved, replaced or cut off under a running server: from then on nothing is acknowledged that
 // would be lost, reading goes on, and what was acknowledged before is in the file that was opened.
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
-import { readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { readFileSync, renameSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Errno, MsgId } from "../../src/protocol.ts";
-import { type RunningServer, startServer, temporaryFolder, until } from "../harness.ts";
+import { CHEAP_PASSWORDS, type RunningServer, startServer, temporaryFolder, until } from "../harness.ts";
 import { login, register, type User, type Wire } from "../wire.ts";
 
 interface Chat {
   file: string;
   server: RunningServer;
   sender: Wire;
+  ann: User;
   bob: User;
   acknowledged: number;
 }
@@ -21,7 +22,7 @@ async function start(): Promise<Chat> {
   const file = join(temporaryFolder(), "chat.db");
   const server = await startServer(file);
   const [ann, bob] = [await register(server.port), await register(server.port)];
-  const chat = { file, server, sender: await login(server.port, ann), bob, acknowledged: 0 };
+  const chat = { file, server, sender: await login(server.port, ann), ann, bob, acknowledged: 0 };
   while (chat.acknowledged < 10) await send(chat);
   return chat;
 }
@@ -33,13 +34,13 @@ async function send(chat: Chat): Promise<unknown> {
   return errno;
 }
 
-async function isRefused(chat: Chat, path: string): Promise<void> {
+async function isRefused(chat: Chat, amiss: string): Promise<void> {
   await until(async () => (await send(chat)) === Errno.unavailable, "a message is refused");
-  expect(chat.server.log()).toContain(
-    `${path} is not the file any more that was opened: nothing is stored until it is`,
-  );
+  expect(chat.server.log()).toContain(`${amiss}: nothing is stored any more`);
   expect((await chat.sender.ask({ msgId: MsgId.friends })).errno).toBe(Errno.ok);
 }
+
+const notOpened = (path: string) => `${path} is not the file any more that was opened`;
 
 /** A server on `file` has for bob what was acknowledged. */
 async function isComplete({ bob, acknowledged }: Chat, file: string): Promise<void> {
@@ -52,11 +53,11 @@ test("a file that was moved away is complete, and where it comes back it is used
   const chat = await start();
   const elsewhere = join(temporaryFolder(), "chat.db");
   renameSync(chat.file, elsewhere);
-  await isRefused(chat, chat.file);
+  await isRefused(chat, notOpened(chat.file));
   renameSync(elsewhere, chat.file);
   await until(async () => (await send(chat)) === Errno.ok, "it goes on");
   renameSync(chat.file, elsewhere);
-  await isRefused(chat, chat.file);
+  await isRefused(chat, notOpened(chat.file));
   expect(await chat.server.stop()).toBe(0);
   await isComplete(chat, elsewhere);
 });
@@ -64,7 +65,7 @@ test("a file that was moved away is complete, and where it comes back it is used
 test("a log that was removed takes nothing with it", async () => {
   const chat = await start();
   rmSync(`${chat.file}-wal`);
-  await isRefused(chat, `${chat.file}-wal`);
+  await isRefused(chat, notOpened(`${chat.file}-wal`));
   await chat.server.stop("SIGKILL");
   await isComplete(chat, chat.file);
 });
@@ -79,8 +80,22 @@ test("files that were put in their place stay as they are", async () => {
   const before = readFileSync(backup);
   renameSync(backup, chat.file);
   writeFileSync(`${chat.file}-wal`, "another's");
-  await isRefused(chat, chat.file);
+  await isRefused(chat, notOpened(chat.file));
   expect(await chat.server.stop()).toBe(0);
   expect(readFileSync(chat.file).equals(before)).toBe(true);
   expect(readFileSync(`${chat.file}-wal`, "utf8")).toBe("another's");
+});
+
+test("a log that is cut off takes what is in it alone, and does not damage the file", async () => {
+  const chat = await start();
+  const log = `${chat.file}-wal`;
+  await chat.server.stop();
+  const { acknowledged } = chat;
+  chat.server = await startServer(chat.file, CHEAP_PASSWORDS);
+  chat.sender = await login(chat.server.port, chat.ann);
+  await send(chat);
+  truncateSync(log);
+  await isRefused(chat, `${log} was cut off`);
+  expect(await chat.server.stop()).toBe(0);
+  await isComplete({ ...chat, acknowledged }, chat.file);
 });
