@@ -1,11 +1,20 @@
 // npm run package: what is in the packages, and the .deb installed, upgraded, removed and purged in a root of its own.
 import { beforeAll, expect, test } from "bun:test";
-import { existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { debianPackage } from "../../build/package.ts";
 import { version } from "../../package.json" with { type: "json" };
 import { MsgId } from "../../src/protocol.ts";
-import { CHEAP_PASSWORDS, runProgram, startAs, temporaryFolder } from "../harness.ts";
+import { CHAT_SERVER, CHEAP_PASSWORDS, runProgram, startAs, temporaryFolder } from "../harness.ts";
 import { Wire } from "../wire.ts";
 
 const PROJECT = resolve(import.meta.dir, "../..");
@@ -18,6 +27,8 @@ const ROOT_RIGHTS = process.getuid?.() === 0 ? [] : ["unshare", "-r"];
 const folder = temporaryFolder();
 const tarball = join(folder, `chatserver-${version}-linux-${process.arch}.tar.gz`);
 let deb = "";
+/** By Date.now(). */
+let packedAt = 0;
 
 /** Runs a program that must succeed; its output. */
 async function run(command: string[]): Promise<string> {
@@ -27,9 +38,13 @@ async function run(command: string[]): Promise<string> {
 }
 
 beforeAll(async () => {
+  packedAt = Date.now();
   await run(["env", `SOURCE_DATE_EPOCH=${EPOCH}`, "node", "build/npm.mjs", "package", folder]);
   deb = join(folder, readdirSync(folder).find((name) => name.endsWith(".deb"))!);
 }, PACKAGE_MS);
+
+// Scenario: edit, build, commit, package. No source is newer than the executables, which name the commit before, "-dirty".
+test("what is packed has just been built", () => expect(statSync(CHAT_SERVER).mtimeMs).toBeGreaterThan(packedAt));
 
 test("the tarball has everything in one folder, dated as the commit, and its executables run", async () => {
   const name = `chatserver-${version}-linux-${process.arch}`;
