@@ -21,12 +21,19 @@ const EXECUTABLES = ["build/ChatServer", "build/ChatClient"];
 const SOURCES = ["src", "sql", "build/build.ts", "package.json", "package-lock.json"];
 /** npm writes this file last. */
 const INSTALLED = "node_modules/.package-lock.json";
+/** What npm says where the network is at fault. */
+const UNREACHABLE = /ENOTFOUND|ECONN[A-Z]+|ETIMEDOUT|EAI_AGAIN/;
 const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"];
 
 /** Says what is going on; standard output is the program's. */
 const say = (text) => process.stderr.write(`${text}\n`);
 
-class Failure extends Error {}
+class Failure extends Error {
+  constructor(problem, code = 1) {
+    super(problem);
+    this.code = code;
+  }
+}
 
 const failOn = (problem) => {
   if (problem !== null) throw new Failure(problem);
@@ -42,15 +49,15 @@ function changed(path) {
 }
 
 /**
- * Runs a program and resolves to its exit code when it has ended; signals meanwhile are its own. `output`: "inherit",
- * or "pipe" to see it only when the program fails.
+ * Runs a program and resolves to its exit code when it has ended; signals meanwhile are its own. What it prints is
+ * shown, or given to `onOutput`.
  */
-function run(program, args, output = "inherit") {
+function run(program, args, onOutput) {
   return new Promise((resolve, reject) => {
+    const output = onOutput === undefined ? "inherit" : "pipe";
     const child = spawn(program, args, { stdio: ["inherit", output, output] });
-    let text = "";
-    child.stdout?.on("data", (chunk) => (text += chunk));
-    child.stderr?.on("data", (chunk) => (text += chunk));
+    child.stdout?.on("data", onOutput);
+    child.stderr?.on("data", onOutput);
     // A terminal sends its signals to the child too: a second one would mean "at once".
     const atTerminal = process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY;
     const forward = (signal) => {
@@ -66,7 +73,6 @@ function run(program, args, output = "inherit") {
     });
     child.on("close", (code, signal) => {
       end();
-      if (code !== 0) process.stderr.write(text);
       resolve(code ?? 128 + constants.signals[signal]);
     });
   });
@@ -74,8 +80,8 @@ function run(program, args, output = "inherit") {
 
 /** A folder for npm's downloads where its own cannot be written, as without a home; null where it can. */
 function makeCache() {
-  const own = process.env.npm_config_cache ?? join(homedir(), ".npm");
   try {
+    const own = process.env.npm_config_cache ?? join(homedir(), ".npm");
     mkdirSync(own, { recursive: true });
     accessSync(own, files.W_OK);
     return null;
@@ -90,10 +96,14 @@ async function install() {
   // The build needs the development dependencies, whatever NODE_ENV says.
   const cache = makeCache();
   const args = ["ci", "--include=dev", "--ignore-scripts", "--no-audit", "--no-fund"];
-  const code = await run("npm", cache === null ? args : [...args, "--cache", cache], "pipe");
-  if (cache !== null) rmSync(cache, { recursive: true, force: true });
-  if (code !== 0)
-    throw new Failure(`npm ci failed (exit code ${code}), its messages are above: is npm's registry in reach?`);
+  let output = "";
+  const code = await run("npm", cache === null ? args : [...args, "--cache", cache], (chunk) => (output += chunk));
+  // Its log stays where npm's messages say that it is.
+  if (cache !== null) rmSync(code === 0 ? cache : join(cache, "_cacache"), { recursive: true, force: true });
+  if (code === 0) return;
+  process.stderr.write(output);
+  const remedy = UNREACHABLE.test(output) ? ": is npm's registry in reach?" : "";
+  throw new Failure(`npm ci failed (exit code ${code}), its messages are above${remedy}`, code > 128 ? code : 1);
 }
 
 /** The installed Bun: where npm put this platform's, or where the bun package's install script moves it. */
@@ -113,7 +123,10 @@ function findBun() {
 async function build() {
   await install();
   say("building…");
-  if ((await run(findBun(), ["build/build.ts"])) !== 0) throw new Failure("the build failed, its messages are above");
+  const code = await run(findBun(), ["build/build.ts"]);
+  // A signal has ended it, which is nobody's mistake.
+  if (code > 128) throw new Failure("not built", code);
+  if (code !== 0) throw new Failure("the build failed, its messages are above");
 }
 
 async function buildIfStale() {
@@ -182,5 +195,5 @@ try {
 } catch (error) {
   if (!(error instanceof Failure)) throw error;
   say(error.message);
-  process.exitCode = 1;
+  process.exitCode = error.code;
 }

@@ -1,8 +1,8 @@
 // The npm scripts, as npm runs them: arguments, signals and exit codes pass through; a run of tests leaves nothing behind.
 import { expect, test } from "bun:test";
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { runProgram, startAs, temporaryFolder, until } from "../harness.ts";
+import { runProgram, startAs, started, temporaryFolder, until } from "../harness.ts";
 
 const cwd = resolve(import.meta.dir, "../..");
 const script = (...args: string[]) => ["node", join("build", "npm.mjs"), ...args];
@@ -81,4 +81,68 @@ test(
     expect(killed.output).toEndWith("\n0 passed, 1 failed\n");
   },
   MS,
+);
+
+/** A checkout of its own, with what a build needs. */
+function checkout(): string {
+  const folder = temporaryFolder();
+  for (const name of ["build/npm.mjs", "build/services.mjs", "build/tests.mjs", "build/build.ts", "src", "sql"])
+    cpSync(join(cwd, name), join(folder, name), { recursive: true, preserveTimestamps: true });
+  for (const name of ["package.json", "package-lock.json"])
+    cpSync(join(cwd, name), join(folder, name), { preserveTimestamps: true });
+  return folder;
+}
+
+test.each([["SIGTERM", 143] as const, ["SIGINT", 130] as const])(
+  "a build that %s ends leaves nothing behind, and removes what killed ones have left",
+  async (signal, code) => {
+    const folder = checkout();
+    symlinkSync(join(cwd, "node_modules"), join(folder, "node_modules"));
+    // No process has a number as high.
+    const left = join(folder, "build/99999999.bun-build");
+    mkdirSync(left);
+    const build = Bun.spawn(script("build"), { cwd: folder, stdio: ["ignore", "pipe", "pipe"] });
+    started.add(build);
+    const unfinished = () =>
+      [".", "build"].flatMap((each) => readdirSync(join(folder, each))).filter((name) => name.endsWith(".bun-build"));
+    await until(() => unfinished().some((name) => !left.endsWith(name)), "the build has begun to write", MS);
+    build.kill(signal);
+    expect(await build.exited).toBe(code);
+    expect(unfinished()).toEqual([]);
+    expect(await build.stderr.text()).toBe("building…\nnot built\n");
+  },
+  MS,
+);
+
+test.each([
+  ["npm error code EACCES", "npm ci failed (exit code 1), its messages are above"],
+  ["npm error code ENOTFOUND", "npm ci failed (exit code 1), its messages are above: is npm's registry in reach?"],
+])(
+  "an installation that fails with %s keeps its log, and asks for the registry where that may help",
+  async (said, told) => {
+    const folder = checkout();
+    const log = join(folder, "log");
+    // As npm does: a log in the cache, which is a temporary one where there is no home.
+    const npm = `#!/bin/sh
+while [ "$1" != --cache ]; do shift; done
+mkdir -p "$2/_logs" "$2/_cacache"
+echo all >"$2/_logs/debug.log"
+echo "$2" >${log}
+echo "${said}" >&2
+exit 1
+`;
+    mkdirSync(join(folder, "bin"));
+    writeFileSync(join(folder, "bin/npm"), npm, { mode: 0o755 });
+    const env = {
+      ...process.env,
+      PATH: `${folder}/bin:${process.env.PATH}`,
+      TMPDIR: folder,
+      npm_config_cache: "/dev/null",
+    };
+    const { code, errors } = await runProgram(script("build"), { cwd: folder, env }, MS);
+    expect([code, errors]).toEqual([1, `installing dependencies…\n${said}\n${told}\n`]);
+    const cache = readFileSync(log, "utf8").trim();
+    expect(cache).toStartWith(folder);
+    expect(readdirSync(cache)).toEqual(["_logs"]);
+  },
 );
