@@ -2,6 +2,9 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { cac } from "cac";
+import type { Target } from "./db/mysql-connection.ts";
+import { MYSQL_FORM, parseMysqlUrl } from "./db/mysql-url.ts";
+import { parseYesNo } from "./flag-values.ts";
 import { Networks } from "./net/networks.ts";
 import { DEFAULT_MAX_FRAME_BYTES, MAX_FRAME_BYTES } from "./protocol.ts";
 import { parseRedisUrls, REDIS_FORMS, type RedisTarget } from "./router/redis-url.ts";
@@ -80,7 +83,7 @@ const yesOrNo = (help: string): Flag<boolean> => ({
   help,
   otherwise: "no",
   allowed: "1, true or yes, or 0, false or no",
-  parse: (text) => (/^(1|true|yes)$/i.test(text) ? true : /^(0|false|no)$/i.test(text) ? false : undefined),
+  parse: parseYesNo,
 });
 
 /** The default of what is not set. */
@@ -92,12 +95,12 @@ export const FLAGS = {
   data: anyText("FILE", "the embedded database", "$STATE_DIRECTORY/chat.db, else ~/.local/share/chatserver/chat.db"),
   mysql: {
     value: "URL",
-    help: "a shared database for several instances: mysql://user:password@host:port/database",
+    help: "a shared database for several instances: mysql://user:password@host:port/database, ?tls=yes for TLS",
     otherwise: NONE,
-    allowed: "mysql://user:password@host:port/database",
+    allowed: MYSQL_FORM,
     secret: true,
-    parse: (text) => (text === NONE || /^(mysql|mariadb):\/\/[^/]+\/[^/]+$/.test(text) ? text : undefined),
-  } satisfies Flag<string>,
+    parse: (text) => (text === NONE ? null : parseMysqlUrl(text)),
+  } satisfies Flag<Target | null>,
   mysqlPasswordFile: anyText("FILE", "holds the password of --mysql, so that no process list shows it", NONE),
   redis: {
     value: "URL",
@@ -201,9 +204,9 @@ export function readOptions(argv: string[], env: Record<string, string | undefin
     names.map((name) => [name, read(name, given[name], env[variable(name)], FLAGS[name] as Flag<unknown>)]),
   ) as unknown as Flags;
   if (given.data === undefined && !env.CHAT_DATA) flags.data = defaultDatabase(env);
-  if (flags.redis !== null && flags.mysql === NONE)
+  if (flags.redis !== null && flags.mysql === null)
     throw new UsageError("--redis: instances share a database too, give --mysql (one instance alone needs neither)");
-  if (flags.mysql !== NONE && given.data !== undefined)
+  if (flags.mysql !== null && given.data !== undefined)
     throw new UsageError("--data: with --mysql there is no embedded database, give one of the two");
   const { tlsCert: certificate, tlsKey: key } = flags;
   if ((certificate === NONE) !== (key === NONE))

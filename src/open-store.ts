@@ -5,7 +5,7 @@ import { NONE, type Options } from "./cli.ts";
 import type { Shared, Store } from "./db/db.ts";
 import { limitCalls } from "./db/deadline.ts";
 import { openMysqlStore } from "./db/mysql.ts";
-import { describe, readTarget } from "./db/mysql-start.ts";
+import { describe, withPassword } from "./db/mysql-start.ts";
 import { openSqliteStore } from "./db/sqlite.ts";
 import { writers } from "./model/plan.ts";
 import { operations } from "./model/store.ts";
@@ -24,19 +24,16 @@ const DELIVERED = ["append", "addFriend", "joinGroup"];
 export async function openStore(options: Options, log: Log, onDead: (why: string) => void): Promise<OpenedStore> {
   const storeTimeoutMs = options.storeTimeout * 1000;
   const limited = Object.keys(operations).filter((name) => !DELIVERED.includes(name));
-  if (options.mysql === NONE) {
+  if (options.mysql === null) {
     const file = resolve(options.data);
     const thread = new URL("./store-worker.ts", import.meta.url);
     const store = await openSqliteStore(file, operations, thread, onDead, (what) => log.warn(what));
     return { store: limitCalls(store, limited, storeTimeoutMs), description: `SQLite ${file}` };
   }
-  const passwordFile = options.mysqlPasswordFile === NONE ? undefined : options.mysqlPasswordFile;
+  const { mysqlPasswordFile } = options;
+  const target = withPassword(options.mysql, mysqlPasswordFile === NONE ? undefined : mysqlPasswordFile);
   const address = `${hostname()}:${options.port}`;
-  const store = await openMysqlStore(
-    { url: options.mysql, passwordFile, address, storeTimeoutMs, log },
-    operations,
-    writers,
-  );
-  const description = `MySQL ${describe(readTarget(options.mysql, passwordFile))}`;
+  const store = await openMysqlStore({ target, address, storeTimeoutMs, log }, operations, writers);
+  const description = `MySQL ${describe(target)}`;
   return { store: limitCalls(store, limited, storeTimeoutMs), description };
 }

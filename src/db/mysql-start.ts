@@ -1,9 +1,8 @@
-// What can be wrong with a MySQL or MariaDB at start, in words that say what to do; and where it is.
+// What can be wrong with a MySQL or MariaDB at start, in words that say what to do.
 import { readFileSync } from "node:fs";
+import { formatAddress } from "../flag-values.ts";
 import { StartError } from "../start-error.ts";
 import { type Connection, ConnectionLost, DatabaseError, type Target } from "./mysql-connection.ts";
-
-const FORM = "mysql://user:password@host:port/database";
 
 export const SET_CHARSET = "SET NAMES utf8mb4";
 /** What every connection of a session is set to: the batches are tried with these. */
@@ -18,35 +17,9 @@ const SESSION = [
 /** A paused writer's locks; IN lists that must be read in the order of the index, not joined. */
 const MARIADB = "SET SESSION idle_transaction_timeout = 2, in_predicate_conversion_threshold = 0";
 
-/** Where the database is that `flag` names. The password comes from `passwordFile`, where one is given. Throws StartError. */
-export function readTarget(text: string, passwordFile?: string, flag = "--mysql"): Target {
-  let url: URL;
-  try {
-    url = new URL(text);
-  } catch {
-    throw new StartError(`${flag} is not an address: give ${FORM}`);
-  }
-  const decode = (part: string) => decodePart(part, flag);
-  const database = decode(url.pathname.slice(1));
-  if (!["mysql:", "mariadb:"].includes(url.protocol) || url.hostname === "" || database === "" || /[/`]/.test(database))
-    throw new StartError(`${flag} is not complete: give ${FORM}`);
-  return {
-    host: url.hostname.replace(/^\[|\]$/g, ""),
-    port: Number(url.port || 3306),
-    user: decode(url.username) || "root",
-    password: passwordFile === undefined ? decode(url.password) : readPassword(passwordFile),
-    database,
-    tls: ["1", "true"].includes(url.searchParams.get("tls") ?? ""),
-  };
-}
-
-function decodePart(part: string, flag: string): string {
-  try {
-    return decodeURIComponent(part);
-  } catch {
-    throw new StartError(`${flag}: write a % in its user, password or database as %25 (${FORM})`);
-  }
-}
+/** The same with the password that `file` holds, where one is given. Throws StartError. */
+export const withPassword = (target: Target, file?: string): Target =>
+  file === undefined ? target : { ...target, password: readPassword(file) };
 
 function readPassword(file: string): string {
   try {
@@ -57,8 +30,7 @@ function readPassword(file: string): string {
 }
 
 /** For logs and messages: without user and password. */
-export const describe = ({ host, port, database }: Target): string =>
-  `${host.includes(":") ? `[${host}]` : host}:${port}/${database}`;
+export const describe = ({ host, port, database }: Target): string => `${formatAddress(host, port)}/${database}`;
 
 /** What the server is. */
 export interface Server {
@@ -106,10 +78,16 @@ export async function findUndurable(connection: Connection, timeoutMs: number): 
 export function explainStart(error: unknown, target: Target, flag = "--mysql"): StartError {
   if (error instanceof StartError) return error;
   const where = describe(target);
-  const { user, database } = target;
+  const { user, database, tls } = target;
   if (error instanceof ConnectionLost) {
     if (error.code === "ENOTFOUND" || error.code === "EAI_AGAIN")
       return new StartError(`the database's host ${target.host} is not known: check ${flag}`);
+    if (error.code === "HANDSHAKE_NO_SSL_SUPPORT")
+      return new StartError(`${where} offers no TLS: set it up there, or give ${flag} without tls=yes`);
+    if (error.code === "HANDSHAKE_SSL_ERROR")
+      return new StartError(
+        `TLS with ${where} fails (${error.message}): NODE_EXTRA_CA_CERTS=FILE is for a certificate of one's own authority`,
+      );
     return new StartError(
       `the database at ${where} does not answer (${error.message}): start it, or check host, port and firewall`,
     );
@@ -118,7 +96,12 @@ export function explainStart(error: unknown, target: Target, flag = "--mysql"): 
   switch (error.errno) {
     case 1045: // ER_ACCESS_DENIED_ERROR
     case 1698:
-      return new StartError(`${where} refuses user ${user}: check user and password of ${flag}`);
+      // An account that requires TLS is told no more, either.
+      return new StartError(
+        `${where} refuses user ${user}: check user and password of ${flag}${tls ? "" : ", and whether TLS is required (?tls=yes)"}`,
+      );
+    case 3159: // ER_SECURE_TRANSPORT_REQUIRED
+      return new StartError(`${where} requires TLS: put ?tls=yes behind ${flag}`);
     case 1044: // ER_DBACCESS_DENIED_ERROR
     case 1142: // ER_TABLEACCESS_DENIED_ERROR
     case 1227:

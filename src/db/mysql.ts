@@ -9,15 +9,12 @@ import { Connection, type Target } from "./mysql-connection.ts";
 import { Lease } from "./mysql-lease.ts";
 import { migrate } from "./mysql-migrate.ts";
 import { Connector } from "./mysql-pool.ts";
-import { describe, explainStart, findUndurable, prepare, readTarget } from "./mysql-start.ts";
+import { describe, explainStart, findUndurable, prepare } from "./mysql-start.ts";
 import { bury, readChanged } from "./mysql-survivor.ts";
 import { Watch } from "./mysql-watch.ts";
 
 export interface MysqlOptions {
-  /** mysql://user:password@host:port/database */
-  url: string;
-  /** A file that holds the password instead. */
-  passwordFile?: string;
+  target: Target;
   /** Where the other instances can ask this one, for them to read. */
   address: string;
   /** Transactions that append messages at once. */
@@ -37,10 +34,10 @@ export async function openMysqlStore<O extends Operations>(
   operations: O,
   writers: Writers<AnyPlan>,
 ): Promise<Store<O> & Shared> {
-  const target = readTarget(options.url, options.passwordFile);
+  const { target } = options;
   try {
     await openDatabase(target, options.log);
-    const store = new MysqlStore(options, target, operations, writers);
+    const store = new MysqlStore(options, operations, writers);
     await store.begin();
     const calls = Object.keys(operations).map((name) => [name, (...args: unknown[]) => store.call(name, args)]);
     return Object.assign(store as Shared & { close(): Promise<void> }, Object.fromEntries(calls)) as Store<O> & Shared;
@@ -80,8 +77,8 @@ class MysqlStore implements Shared {
   private readonly deadCallbacks: ((boots: string[]) => void)[] = [];
   private readonly watch: Watch;
 
-  constructor(options: MysqlOptions, target: Target, operations: Operations, writers: Writers<AnyPlan>) {
-    const { address, lanes = 2, connections = 8, storeTimeoutMs = 5_000, log } = options;
+  constructor(options: MysqlOptions, operations: Operations, writers: Writers<AnyPlan>) {
+    const { target, address, lanes = 2, connections = 8, storeTimeoutMs = 5_000, log } = options;
     this.storeTimeoutMs = storeTimeoutMs;
     this.watch = new Watch(storeTimeoutMs, (boots) => {
       for (const callback of this.deadCallbacks) callback(boots);

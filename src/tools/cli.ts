@@ -5,7 +5,7 @@ import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { defaultDatabase, FLAGS, UsageError } from "../cli.ts";
 import type { Target } from "../db/mysql-connection.ts";
-import { readTarget } from "../db/mysql-start.ts";
+import { withPassword } from "../db/mysql-start.ts";
 import { copyStore } from "./copy.ts";
 import { type ImportOptions, importTo, importToFile } from "./import.ts";
 import { requireEmpty } from "./target.ts";
@@ -133,9 +133,11 @@ function readFlags(command: Command, argv: string[]): Given | null {
 function readUrl(name: "from" | "to", given: Given): Target {
   const url = given[name];
   if (url === undefined) throw new UsageError(`--${name}: give ${URL_FORM}`);
-  const { allowed, otherwise, parse } = FLAGS.mysql;
-  if (url === otherwise || parse(url) === undefined) throw new UsageError(`--${name}: what is given is not ${allowed}`);
-  return readTarget(url, given[`${name}-password-file`], `--${name}`);
+  const { allowed, parse } = FLAGS.mysql;
+  // Neither what is wrong nor "none".
+  const target = parse(url) ?? null;
+  if (target === null) throw new UsageError(`--${name}: what is given is not ${allowed}`);
+  return withPassword(target, given[`${name}-password-file`]);
 }
 
 function number(name: string, { allowed, otherwise, parse }: typeof FLAGS.passwordTime, given: Given): number {

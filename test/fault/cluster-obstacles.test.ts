@@ -2,7 +2,7 @@
 // up. Senders are told 19 in time, clients stay connected, and when it is over everything goes on, stored once and in order.
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { Connection } from "../../src/db/mysql-connection.ts";
-import { readTarget } from "../../src/db/mysql-start.ts";
+import { parseMysqlUrl } from "../../src/db/mysql-url.ts";
 import { directConv, Errno, MsgId } from "../../src/protocol.ts";
 import { type RunningServer, until } from "../harness.ts";
 import { type AdminSession, databaseOf, type RunningMariadb, startMariadb } from "../services.ts";
@@ -59,7 +59,7 @@ const faults: [what: string, begin: () => Promise<unknown>, end: () => unknown][
       const list = "SELECT id FROM information_schema.processlist WHERE user = 'chat'";
       const own = await mariadb.admin(list);
       others = await Promise.all(
-        Array.from({ length: MIN_CONNECTIONS }, () => Connection.open(readTarget(url), 5_000)),
+        Array.from({ length: MIN_CONNECTIONS }, () => Connection.open(parseMysqlUrl(url)!, 5_000)),
       );
       await mariadb.admin(`SET GLOBAL max_connections = ${MIN_CONNECTIONS}`);
       // One that has ended meanwhile is as good.

@@ -39,7 +39,7 @@ const refusals: Refusal[] = [
     what: "a wrong password of MySQL",
     flags: () => ["--mysql", mysqlAt(mariadb.port)],
     code: 1,
-    says: /^ChatServer: 127\.0\.0\.1:\d+\/chat refuses user chat: check user and password of --mysql\n$/,
+    says: /^ChatServer: 127\.0\.0\.1:\d+\/chat refuses user chat: check user and password of --mysql, and whether TLS .*\n$/,
   },
   {
     what: "an unknown database",

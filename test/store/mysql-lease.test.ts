@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { StoreError } from "../../src/db/db.ts";
 import { Connection } from "../../src/db/mysql-connection.ts";
-import { readTarget } from "../../src/db/mysql-start.ts";
+import { parseMysqlUrl } from "../../src/db/mysql-url.ts";
 import { directConv } from "../../src/protocol.ts";
 import { until } from "../harness.ts";
 import {
@@ -165,7 +165,7 @@ test("a process that has ended is found dead before its lease expires, one that 
 test("after a restart of the database, somebody else's connection of an old number is no sign of life", async () => {
   await a.credentials("id", 1);
   await settled();
-  const other = await Connection.open(readTarget(mariadb.url), 5_000);
+  const other = await Connection.open(parseMysqlUrl(mariadb.url)!, 5_000);
   await mariadb.admin(`INSERT INTO chat.link (conn_id, boot, started) VALUES (${other.id}, '${a.boot}', 1000)`);
   forwarder.cut();
   forwarder.swallow();

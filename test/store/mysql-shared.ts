@@ -1,6 +1,7 @@
 // Opens stores of several instances on one MariaDB, and writes to them, for the tests beside this file.
 import type { Shared } from "../../src/db/db.ts";
 import { type MysqlOptions, openMysqlStore } from "../../src/db/mysql.ts";
+import { parseMysqlUrl } from "../../src/db/mysql-url.ts";
 import { writers } from "../../src/model/plan.ts";
 import { operations, type Store } from "../../src/model/store.ts";
 import { MsgId } from "../../src/protocol.ts";
@@ -14,7 +15,7 @@ export const lines: string[] = [];
 const log = { warn: (line: string) => lines.push(line), info: (line: string) => lines.push(line) };
 
 export const openShared = (url: string, options: Partial<MysqlOptions> = {}): Promise<SharedStore> =>
-  openMysqlStore({ url, address: "", log, ...options }, operations, writers);
+  openMysqlStore({ target: parseMysqlUrl(url)!, address: "", log, ...options }, operations, writers);
 
 /** The same database through another port. */
 export function through(url: string, port: number): string {

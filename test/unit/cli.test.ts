@@ -259,6 +259,14 @@ test("one instance alone needs neither MySQL nor Redis, and several need MySQL",
   expect(redis).toMatchObject({ kind: "cluster", addresses: [{ host: "a" }, { host: "b", port: 7000 }] });
 });
 
+test("what is wrong with an address is the fault of its flag or variable, whatever it is", () => {
+  for (const url of ["mysql://u:p@127.0.0.1:99999/x", "mysql://u:p%zz@127.0.0.1/x", "mysql://u:p@h/x?ssl=true"]) {
+    const rule = ": what is given is not mysql://user:password@host:port/database[?tls=yes]";
+    expect(refusal(["--mysql", url])).toStartWith(`--mysql${rule}`);
+    expect(refusal([], { CHAT_MYSQL: url })).toStartWith(`CHAT_MYSQL${rule}`);
+  }
+});
+
 test("a password in an address is not shown", () => {
   expect(refusal(["--mysql", "mysql://chat:secret@"])).not.toContain("secret");
   expect(refusal(["--redis", "http://:secret@host"])).not.toContain("secret");
