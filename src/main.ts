@@ -1,6 +1,7 @@
 // Composition root of ./ChatServer: wire the parts, listen, signals, exit codes (0 drained, 1 cannot start or go on, 2 wrong flags).
 import { readFileSync } from "node:fs";
 import { readOptions, UsageError, VERSION } from "./cli.ts";
+import { formatAddress } from "./flag-values.ts";
 import { createLog } from "./log.ts";
 import { Server } from "./net/server.ts";
 import { readTls, tlsVersion } from "./net/tls.ts";
@@ -113,7 +114,7 @@ async function main(): Promise<void> {
   if (options.tls !== null) log.info(`TLS: certificate ${options.tls.certificate}`);
   if (options.proxyProtocol) log.info(`client addresses: from the PROXY headers of ${options.trustProxy}`);
   const { host, port } = server.address;
-  log.info(`listening on ${host}:${port}`);
+  log.info(`listening on ${formatAddress(host, port)}`);
   const notifier = new Notifier(
     process.env,
     () => `${stopping === null ? "" : "draining, "}connections: ${server.size}`,

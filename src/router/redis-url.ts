@@ -1,4 +1,5 @@
 // The addresses of Redis as an administrator writes them: redis://, rediss://, redis+sentinel://, redis+cluster://.
+import { formatAddress } from "../flag-values.ts";
 
 interface Address {
   host: string;
@@ -67,6 +68,6 @@ export function parseRedisUrls(text: string): RedisTarget | undefined {
 /** For logs: without the password. */
 export function describeTarget(target: RedisTarget): string {
   const addresses = target.kind === "single" ? [target.address] : target.addresses;
-  const hosts = addresses.map(({ host, port }) => `${host}:${port}`).join(", ");
+  const hosts = addresses.map(({ host, port }) => formatAddress(host, port)).join(", ");
   return target.kind === "single" ? hosts : `${target.kind} ${hosts}`;
 }

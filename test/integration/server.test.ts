@@ -1,6 +1,7 @@
 // ./ChatServer as a program: its flags, its start from anywhere, what it says and what it keeps to itself.
 import { expect, test } from "bun:test";
 import { constants, copyFileSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
+import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { version } from "../../package.json" with { type: "json" };
 import { MsgId } from "../../src/protocol.ts";
@@ -169,6 +170,13 @@ test("the start says version, store, limits and address, one line per event, wit
   said("WARN  CHAT_NONSENSE is no option: see --help");
   said("SIGTERM: draining 0 connections");
   said("stopped");
+});
+
+const hasIpv6 = Object.values(networkInterfaces()).some((each) => each!.some(({ address }) => address === "::1"));
+test.skipIf(!hasIpv6)("an IPv6 address is told in brackets", async () => {
+  const server = await startAs([CHAT_SERVER, "0", "--host", "::1", "--data", newFile()]);
+  await server.stop();
+  expect(server.log()).toContain(`listening on [::1]:${server.port}\n`);
 });
 
 test("--log-level", async () => {
