@@ -48,12 +48,22 @@ export function connect(target: RedisTarget): Client {
   }
 }
 
+/** Rejects where the database that `target` names is not there, which would be passed over: database 0 would be used. */
+export async function checkDatabase(client: Client, target: RedisTarget): Promise<void> {
+  if (target.kind !== "cluster" && target.db > 0) await client.select(target.db);
+}
+
+const NO_DATABASE = /DB index is out of range|not allowed in cluster mode/;
+
 /** Whether Redis does not want this instance: waiting does not help. */
-export const isRefusal = (message: string): boolean => /WRONGPASS|NOAUTH|NOPERM|AUTH/.test(message);
+export const isRefusal = (message: string): boolean =>
+  /WRONGPASS|NOAUTH|NOPERM|AUTH/.test(message) || NO_DATABASE.test(message);
 
 /** Why there is no Redis at start, in one line that says what to do. */
 export function explainStart({ message }: Error, target: RedisTarget): StartError {
   const where = `Redis at ${describeTarget(target)}`;
+  if (target.kind !== "cluster" && NO_DATABASE.test(message))
+    return new StartError(`${where} has no database ${target.db}: check --redis`);
   if (isRefusal(message))
     return new StartError(`${where} refuses the log-in (${message}): check user and password of --redis`);
   return new StartError(`${where} does not answer (${message}): start it, or check --redis`);

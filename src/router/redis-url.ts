@@ -69,5 +69,6 @@ export function parseRedisUrls(text: string): RedisTarget | undefined {
 export function describeTarget(target: RedisTarget): string {
   const addresses = target.kind === "single" ? [target.address] : target.addresses;
   const hosts = addresses.map(({ host, port }) => formatAddress(host, port)).join(", ");
-  return target.kind === "single" ? hosts : `${target.kind} ${hosts}`;
+  const database = target.kind === "cluster" || target.db === 0 ? "" : `/${target.db}`;
+  return `${target.kind === "single" ? "" : `${target.kind} `}${hosts}${database}`;
 }

@@ -1,6 +1,6 @@
 // Redis as the fast path between instances: it says where users' devices are (see Registry), and a channel per boot carries
 // what the others tell it. It holds nothing that cannot be lost: what goes missing here is found by the commit log.
-import { type Client, connect, isRefusal } from "./redis-client.ts";
+import { type Client, checkDatabase, connect, isRefusal } from "./redis-client.ts";
 import { Registry } from "./redis-registry.ts";
 import type { RedisTarget } from "./redis-url.ts";
 import type { Addressed, Hint, Owner, Router, RouterEvents } from "./router.ts";
@@ -80,8 +80,9 @@ export class RedisRouter implements Router {
     while (performance.now() < end) {
       try {
         await this.commands.ping();
-        this.reached = true;
         this.complained = "";
+        await checkDatabase(this.commands, this.options.target);
+        this.reached = true;
         return;
       } catch (error) {
         last = this.complained || (error as Error).message;

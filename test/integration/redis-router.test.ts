@@ -5,6 +5,7 @@ import { Redis } from "ioredis";
 import type { LogRow } from "../../src/db/db.ts";
 import { MsgId } from "../../src/protocol.ts";
 import { RedisRouter } from "../../src/router/redis.ts";
+import { explainStart } from "../../src/router/redis-client.ts";
 import { parseRedisUrls } from "../../src/router/redis-url.ts";
 import type { Hint, Owner } from "../../src/router/router.ts";
 import { until } from "../harness.ts";
@@ -25,11 +26,11 @@ interface Instance {
 
 let prefixes = 0;
 
-function join(prefix: string, boot: string): Instance {
+function join(prefix: string, boot: string, url = redis.url): Instance {
   const instance: Instance = { router: null as never, hints: [], kicked: [], seen: [], resets: 0, warnings: [] };
   instance.router = new RedisRouter(
     {
-      target: parseRedisUrls(redis.url)!,
+      target: parseRedisUrls(url)!,
       prefix,
       boot,
       log: { warn: (line) => instance.warnings.push(line), info: () => undefined },
@@ -182,4 +183,14 @@ test("while Redis hangs or is away everything answers in time, and afterwards it
     a.router.announce(8);
     return b.seen.includes(8);
   }, "the announcement");
+});
+
+test("a database that Redis does not have ends the start, in place of its database 0", async () => {
+  const url = `${redis.url}/99`;
+  const error = await join("test:", "a", url)
+    .router.ready(20_000)
+    .catch((reason: Error) => reason);
+  const { message } = explainStart(error as Error, parseRedisUrls(url)!);
+  expect(message).toBe(`Redis at 127.0.0.1:${redis.port}/99 has no database 99: check --redis`);
+  await join("test:", "a", `${redis.url}/15`).router.ready(20_000);
 });

@@ -60,5 +60,7 @@ test("what is wrong is none", () => {
 test("a description for the log has no password", () => {
   expect(describeTarget(parseRedisUrls("redis://u:secret@h:1")!)).toBe("h:1");
   expect(describeTarget(parseRedisUrls("redis://:secret@[::1]:6380")!)).toBe("[::1]:6380");
+  expect(describeTarget(parseRedisUrls("redis://:secret@h:1/3")!)).toBe("h:1/3");
+  expect(describeTarget(parseRedisUrls("redis+sentinel://:secret@h:1,i:2/master/3")!)).toBe("sentinel h:1, i:2/3");
   expect(describeTarget(parseRedisUrls("redis+cluster://:secret@h:1,i:2")!)).toBe("cluster h:1, i:2");
 });
