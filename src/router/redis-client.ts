@@ -53,6 +53,10 @@ export async function checkDatabase(client: Client, target: RedisTarget): Promis
   if (target.kind !== "cluster" && target.db > 0) await client.select(target.db);
 }
 
+/** Whether all that is said is that there is no connection: why, the attempt to make one tells. */
+export const isDisconnected = (message: string): boolean =>
+  /enableOfflineQueue|max retries per request|^Connection is closed/.test(message);
+
 const NO_DATABASE = /DB index is out of range|not allowed in cluster mode/;
 
 /** Whether Redis does not want this instance: waiting does not help. */

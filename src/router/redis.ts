@@ -1,6 +1,6 @@
 // Redis as the fast path between instances: it says where users' devices are (see Registry), and a channel per boot carries
 // what the others tell it. It holds nothing that cannot be lost: what goes missing here is found by the commit log.
-import { type Client, checkDatabase, connect, isRefusal } from "./redis-client.ts";
+import { type Client, checkDatabase, connect, isDisconnected, isRefusal } from "./redis-client.ts";
 import { Registry } from "./redis-registry.ts";
 import type { RedisTarget } from "./redis-url.ts";
 import type { Addressed, Hint, Owner, Router, RouterEvents } from "./router.ts";
@@ -16,6 +16,8 @@ export interface RedisRouterOptions {
 const PROBE_EVERY_MS = 1_000;
 /** An instance that has not heard its own probe for this long is deaf: a subscription can be lost without an error. */
 const DEAF_MS = 2_000;
+/** An attempt to connect that follows the loss of a connection has ended within this time. */
+const CAUSE_MS = 2_000;
 /** Hints for more receivers than this go to every boot, without a look-up. */
 const MAX_LOOKUP = 200;
 /** Of one publish: an array of these. */
@@ -39,7 +41,11 @@ export class RedisRouter implements Router {
   private subscribedAt = Number.NEGATIVE_INFINITY;
   /** Names what Redis holds: another name means that it has been emptied since. */
   private generation: string | null = null;
-  private complained = "";
+  /** Why Redis is away; "" where it is not, or that is not known yet. */
+  private cause = "";
+  /** By performance.now(). */
+  private awaySince: number | null = null;
+  private complained = false;
   /** Before the first contact nothing is logged: `ready` rejects with it. */
   private reached = false;
   private readonly registry: Registry;
@@ -80,12 +86,12 @@ export class RedisRouter implements Router {
     while (performance.now() < end) {
       try {
         await this.commands.ping();
-        this.complained = "";
+        this.forgive();
         await checkDatabase(this.commands, this.options.target);
         this.reached = true;
         return;
       } catch (error) {
-        last = this.complained || (error as Error).message;
+        last = this.cause || (error as Error).message;
         if (isRefusal(last)) break;
         await Bun.sleep(50);
       }
@@ -233,9 +239,9 @@ export class RedisRouter implements Router {
       return redis.get(key);
     });
     if (typeof generation !== "string") return;
-    const wasAway = this.complained !== "";
-    if (wasAway && this.reached) this.options.log.info("Redis answers again");
-    this.complained = "";
+    const wasAway = this.awaySince !== null;
+    if (this.complained) this.options.log.info("Redis answers again");
+    this.forgive();
     this.reached = true;
     const emptied = this.generation !== null && this.generation !== generation;
     this.generation = generation;
@@ -255,9 +261,20 @@ export class RedisRouter implements Router {
   }
 
   /** One line for an outage, not one for each command that it fails. */
-  private complain(cause: string): void {
-    if (this.complained === "" && this.reached)
-      this.options.log.warn(`Redis does not answer (${cause}): messages between instances may take 2 s until it does`);
-    this.complained = cause || "no answer";
+  private complain(message: string): void {
+    this.awaySince ??= performance.now();
+    if (!isDisconnected(message)) this.cause = message || "no answer";
+    else if (performance.now() - this.awaySince < CAUSE_MS) return;
+    if (this.complained || !this.reached) return;
+    this.complained = true;
+    const cause = this.cause || message;
+    this.options.log.warn(`Redis does not answer (${cause}): messages between instances may take 2 s until it does`);
+  }
+
+  /** Redis is there again. */
+  private forgive(): void {
+    this.cause = "";
+    this.awaySince = null;
+    this.complained = false;
   }
 }

@@ -194,3 +194,18 @@ test("a database that Redis does not have ends the start, in place of its databa
   expect(message).toBe(`Redis at 127.0.0.1:${redis.port}/99 has no database 99: check --redis`);
   await join("test:", "a", `${redis.url}/15`).router.ready(20_000);
 });
+
+// Scenario: the password is changed, and the connections are ended. Until the next ones are refused there is just none.
+test("an outage is told with what the connection met, in one line", async () => {
+  const [a] = await pair();
+  await admin.config("SET", "requirepass", "changed");
+  await admin.call("CLIENT", "KILL", "TYPE", "pubsub");
+  await admin.call("CLIENT", "KILL", "TYPE", "normal");
+  await until(async () => {
+    await a.router.locate([1]);
+    return a.warnings.length > 0;
+  }, "it is told");
+  expect(a.warnings).toEqual([expect.stringMatching(/^Redis does not answer \(NOAUTH .*\): messages between/)]);
+  await admin.config("SET", "requirepass", "");
+  await until(() => a.router.hears, "a hears again", 20_000);
+});
