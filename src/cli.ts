@@ -1,11 +1,12 @@
 // Flags and environment -> typed options. The only reader of argv and env.
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { cac } from "cac";
+import { type CAC, cac } from "cac";
 import type { Target } from "./db/mysql-connection.ts";
 import { MYSQL_FORM, parseMysqlUrl } from "./db/mysql-url.ts";
 import { parseYesNo } from "./flag-values.ts";
 import { Networks } from "./net/networks.ts";
+import { printAnswer } from "./print.ts";
 import { DEFAULT_MAX_FRAME_BYTES, MAX_FRAME_BYTES } from "./protocol.ts";
 import { parseRedisUrls, REDIS_FORMS, type RedisTarget } from "./router/redis-url.ts";
 
@@ -184,11 +185,13 @@ export function readOptions(argv: string[], env: Record<string, string | undefin
       .filter(({ title }) => !title?.startsWith("For more info"))
       .flatMap((section) => (section.title === "Commands" ? [portHelp, COMMANDS_HELP] : [section])),
   );
+  cli.showHelpOnExit = false;
   let given: Record<string, unknown>;
   let args: readonly string[];
   try {
     ({ options: given, args } = cli.parse(["", "", ...markValues(argv)], { run: false }));
-    if (given.version) process.stdout.write(`ChatServer ${VERSION}\n`);
+    if (given.version) printAnswer("ChatServer", `ChatServer ${VERSION}\n`);
+    else if (given.help) printAnswer("ChatServer", `${helpOf(cli)}\n`);
     if (given.help || given.version) return null;
     command.checkOptionValue();
   } catch (error) {
@@ -219,6 +222,21 @@ export function readOptions(argv: string[], env: Record<string, string | undefin
   const known = new Set(["CHAT_PORT", ...names.map(variable)]);
   const strayVariables = Object.keys(env).filter((name) => name.startsWith("CHAT_") && !known.has(name));
   return { ...flags, port, tls, strayVariables };
+}
+
+/** The help, which the library can do no more with than write it where nobody sees that this fails. */
+function helpOf(cli: CAC): string {
+  const { info } = console;
+  let help = "";
+  console.info = (text) => {
+    help = text;
+  };
+  try {
+    cli.outputHelp();
+  } finally {
+    console.info = info;
+  }
+  return help;
 }
 
 /** Before each value on its way through the parser, which would take 007 for 7 and an empty text for 0. */

@@ -1,6 +1,7 @@
 // Arguments and environment of ./ChatClient -> options. Its only reader of argv and env.
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { printAnswer } from "../print.ts";
 import type { Address, TlsOptions } from "./link.ts";
 
 declare const BUILD_VERSION: string;
@@ -36,8 +37,8 @@ export interface Options extends Address {
 /** The options; null where help or the version was asked for and is printed. Throws UsageError. */
 export function readOptions(argv: string[], env: Record<string, string | undefined>): Options | null {
   const { values, positionals } = parse(argv);
-  if (values.version) process.stdout.write(`ChatClient ${VERSION}\n`);
-  else if (values.help) process.stdout.write(HELP);
+  if (values.version) printAnswer("ChatClient", `ChatClient ${VERSION}\n`);
+  else if (values.help) printAnswer("ChatClient", HELP);
   if (values.help || values.version) return null;
   const [host = "127.0.0.1", port = "6000", extra] = positionals;
   if (extra !== undefined) throw new UsageError(`unexpected "${extra}": give HOST PORT, see --help`);

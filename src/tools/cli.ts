@@ -6,6 +6,7 @@ import { parseArgs } from "node:util";
 import { defaultDatabase, FLAGS, UsageError } from "../cli.ts";
 import type { Target } from "../db/mysql-connection.ts";
 import { withPassword } from "../db/mysql-start.ts";
+import { printAnswer } from "../print.ts";
 import { copyStore } from "./copy.ts";
 import { type ImportOptions, importTo, importToFile } from "./import.ts";
 import { requireEmpty } from "./target.ts";
@@ -49,11 +50,11 @@ export async function runCommand(
   argv: string[],
   env: Record<string, string | undefined>,
 ): Promise<void> {
-  // Who reads what is told may stop reading: the work goes on.
-  process.stdout.on("error", () => undefined);
   const given = readFlags(command, argv);
-  if (given === null) process.stdout.write(HELP[command]);
+  if (given === null) printAnswer("ChatServer", HELP[command]);
   else {
+    // Who reads what is told may stop reading: the work goes on.
+    process.stdout.on("error", () => undefined);
     // What the databases hold is nobody else's.
     process.umask(0o077);
     await (command === "copy" ? runCopy(given) : runImport(given, env));

@@ -2,7 +2,7 @@
 import { expect, test } from "bun:test";
 import { constants, copyFileSync, mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { networkInterfaces } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { version } from "../../package.json" with { type: "json" };
 import { MsgId } from "../../src/protocol.ts";
 import { CHAT_SERVER, CHEAP_PASSWORDS, runProgram, startAs, startServer, temporaryFolder, until } from "../harness.ts";
@@ -27,6 +27,22 @@ test("--version says version and commit, --help every flag; both on standard out
       expect(output).toContain(option);
   }
 });
+
+const ASKED = ["ChatServer --version", "ChatServer --help", "ChatServer copy --help", "ChatClient -v", "ChatClient -h"];
+test.each(ASKED)(
+  "%s that cannot be written is one line and exit code 1; that nobody reads is none",
+  async (command) => {
+    const inShell = (script: string) => runProgram(["bash", "-c", script], { cwd: dirname(CHAT_SERVER) });
+    const { code, errors } = await inShell(`./${command} >/dev/full`);
+    expect(code).toBe(1);
+    expect(errors).toMatch(/^Chat(Server|Client): standard output cannot be written \(ENOSPC\)\n$/);
+    expect(await inShell(`exec 3> >(exec true); wait $!; ./${command} >&3`)).toEqual({
+      code: 0,
+      output: "",
+      errors: "",
+    });
+  },
+);
 
 test.each([
   [["--max-frame", "1"], {}, /^--max-frame: "1" is not bytes from 1024 to 16777215/],
