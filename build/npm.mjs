@@ -52,10 +52,10 @@ function changed(path) {
  * Runs a program and resolves to its exit code when it has ended; signals meanwhile are its own. What it prints is
  * shown, or given to `onOutput`.
  */
-function run(program, args, onOutput) {
+function run(program, args, onOutput, env = process.env) {
   return new Promise((resolve, reject) => {
     const output = onOutput === undefined ? "inherit" : "pipe";
-    const child = spawn(program, args, { stdio: ["inherit", output, output] });
+    const child = spawn(program, args, { stdio: ["inherit", output, output], env });
     child.stdout?.on("data", onOutput);
     child.stderr?.on("data", onOutput);
     // A terminal sends its signals to the child too: a second one would mean "at once".
@@ -96,8 +96,11 @@ async function install() {
   // The build needs the development dependencies, whatever NODE_ENV says.
   const cache = makeCache();
   const args = ["ci", "--include=dev", "--ignore-scripts", "--no-audit", "--no-fund"];
+  if (cache !== null) args.push("--cache", cache);
+  // It does not begin without a home.
+  const env = { ...(cache !== null && { HOME: cache }), ...process.env };
   let output = "";
-  const code = await run("npm", cache === null ? args : [...args, "--cache", cache], (chunk) => (output += chunk));
+  const code = await run("npm", args, (chunk) => (output += chunk), env);
   // Its log stays where npm's messages say that it is.
   if (cache !== null) rmSync(code === 0 ? cache : join(cache, "_cacache"), { recursive: true, force: true });
   if (code === 0) return;

@@ -206,7 +206,8 @@ export function readOptions(argv: string[], env: Record<string, string | undefin
   const flags = Object.fromEntries(
     names.map((name) => [name, read(name, given[name], env[variable(name)], FLAGS[name] as Flag<unknown>)]),
   ) as unknown as Flags;
-  if (given.data === undefined && !env.CHAT_DATA) flags.data = defaultDatabase(env);
+  // With a shared database there need be no home to have one in.
+  if (given.data === undefined && !env.CHAT_DATA && flags.mysql === null) flags.data = defaultDatabase(env);
   if (flags.redis !== null && flags.mysql === null)
     throw new UsageError("--redis: instances share a database too, give --mysql (one instance alone needs neither)");
   if (flags.mysql !== null && given.data !== undefined)
@@ -272,10 +273,21 @@ function read<T>(name: string, flag: unknown, env: string | undefined, definitio
   return value;
 }
 
-/** systemd's state directory, else the user's data directory (XDG Base Directory Specification). */
+/**
+ * systemd's state directory, else the user's data directory (XDG Base Directory Specification). Throws UsageError where
+ * there is neither.
+ */
 export function defaultDatabase(env: Record<string, string | undefined>): string {
   // systemd separates several directories by colons.
   if (env.STATE_DIRECTORY) return join(env.STATE_DIRECTORY.split(":")[0]!, "chat.db");
-  const data = env.XDG_DATA_HOME?.startsWith("/") ? env.XDG_DATA_HOME : join(env.HOME || homedir(), ".local", "share");
+  const data = env.XDG_DATA_HOME?.startsWith("/") ? env.XDG_DATA_HOME : join(env.HOME || home(), ".local", "share");
   return join(data, "chatserver", "chat.db");
+}
+
+function home(): string {
+  try {
+    return homedir();
+  } catch {
+    throw new UsageError("--data: there is no home directory here, give a file");
+  }
 }

@@ -122,10 +122,10 @@ test.each([
   async (said, told) => {
     const folder = checkout();
     const log = join(folder, "log");
-    // As npm does: a log in the cache, which is a temporary one where there is no home.
+    // As npm does: a log in the cache, which is a temporary one here.
     const npm = `#!/bin/sh
 while [ "$1" != --cache ]; do shift; done
-mkdir -p "$2/_logs" "$2/_cacache"
+mkdir -p "$HOME" "$2/_logs" "$2/_cacache"
 echo all >"$2/_logs/debug.log"
 echo "$2" >${log}
 echo "${said}" >&2
@@ -135,11 +135,14 @@ exit 1
     writeFileSync(join(folder, "bin/npm"), npm, { mode: 0o755 });
     const env = {
       ...process.env,
+      HOME: undefined,
       PATH: `${folder}/bin:${process.env.PATH}`,
       TMPDIR: folder,
-      npm_config_cache: "/dev/null",
+      npm_config_cache: undefined,
     };
-    const { code, errors } = await runProgram(script("build"), { cwd: folder, env }, MS);
+    // A user whom the system does not know has no home, which npm insists on.
+    const prefix = ["unshare", "--user", "--map-user=23456"];
+    const { code, errors } = await runProgram(script("build"), { prefix, cwd: folder, env }, MS);
     expect([code, errors]).toEqual([1, `installing dependencies…\n${said}\n${told}\n`]);
     const cache = readFileSync(log, "utf8").trim();
     expect(cache).toStartWith(folder);

@@ -195,6 +195,17 @@ test.skipIf(!hasIpv6)("an IPv6 address is told in brackets", async () => {
   expect(server.log()).toContain(`listening on [::1]:${server.port}\n`);
 });
 
+test("a user without a home gives a file, or needs none", async () => {
+  const prefix = ["unshare", "--user", "--map-user=23456", "env", "-u", "HOME"];
+  const homeless = (...args: string[]) =>
+    runProgram([CHAT_SERVER, ...args], { prefix, env: { PATH: process.env.PATH } });
+  const refusal = { code: 2, output: "", errors: "ChatServer: --data: there is no home directory here, give a file\n" };
+  const shared = "mysql://u:p@127.0.0.1:1/chat";
+  expect(await homeless("0")).toEqual(refusal);
+  expect(await homeless("import", "--from", shared)).toEqual(refusal);
+  expect((await homeless("0", "--mysql", shared)).errors).toContain("does not answer");
+});
+
 test("--log-level", async () => {
   const start = (level: string, port: number) =>
     startServer(newFile(), [...CHEAP_PASSWORDS, "--log-level", level], port, { env: { CHAT_NONSENSE: "1" } });
