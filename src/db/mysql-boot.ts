@@ -86,6 +86,11 @@ export class Boot {
     );
   }
 
+  /** Makes the connections of its lanes, which the pool's could use up before a lane needs one. */
+  async connect(deadline: number): Promise<void> {
+    await Promise.all(this.lanes.map((lane) => lane.connect(deadline)));
+  }
+
   /** Leaves the living: to be called when nothing is under way. The lanes stay for who has not read their log yet. */
   async leave(deadline: number): Promise<void> {
     const boot = literal(this.name);

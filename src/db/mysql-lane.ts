@@ -120,7 +120,8 @@ export class Lane {
     return this.connect(deadline);
   }
 
-  private async connect(deadline: number): Promise<Connection> {
+  /** Its connection, a new one where there is none. */
+  async connect(deadline: number): Promise<Connection> {
     if (this.closed) throw new Fenced("this instance has lost its lease");
     if (this.connection !== null && this.options.connector.isGood(this.connection)) return this.connection;
     this.lostId = this.connection?.id ?? this.lostId;

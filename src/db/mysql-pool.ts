@@ -27,10 +27,11 @@ export class Connector {
 
   /** A new connection with its session set up, tried until `deadline` (of performance.now()). Rejects with StoreError. */
   async open(deadline: number, setUp: (connection: Connection) => Promise<void>): Promise<Connection> {
-    for (let cause = "the database is away"; ; ) {
+    let last: Error = new ConnectionLost("the database is away");
+    for (;;) {
       const now = performance.now();
       const start = Math.max(now, this.retryAt);
-      if (start + MIN_CONNECT_MS >= deadline) throw new ConnectionLost(cause);
+      if (start + MIN_CONNECT_MS >= deadline) throw Object.assign(new ConnectionLost(last.message), { cause: last });
       if (start > now) {
         await Bun.sleep(start - now);
         continue;
@@ -39,8 +40,8 @@ export class Connector {
         return await this.tryOpen(Math.min(CONNECT_TIMEOUT_MS, deadline - now), setUp);
       } catch (error) {
         if (!(error instanceof ConnectionLost || error instanceof DatabaseError)) throw error;
-        cause = error.message;
-        this.fail(cause);
+        last = error;
+        this.fail(last.message);
       }
     }
   }

@@ -77,6 +77,9 @@ export async function findUndurable(connection: Connection, timeoutMs: number): 
 /** The error of a start as one line that says what to do; `flag` is what names the database. */
 export function explainStart(error: unknown, target: Target, flag = "--mysql"): StartError {
   if (error instanceof StartError) return error;
+  // What the server said to the last of several tries.
+  if (error instanceof ConnectionLost && error.cause instanceof DatabaseError)
+    return explainStart(error.cause, target, flag);
   const where = describe(target);
   const { user, database, tls } = target;
   if (error instanceof ConnectionLost) {
@@ -112,7 +115,10 @@ export function explainStart(error: unknown, target: Target, flag = "--mysql"): 
       return new StartError(`${where}: there is no database ${database}: CREATE DATABASE \`${database}\``);
     case 1040: // ER_CON_COUNT_ERROR
     case 1203:
-      return new StartError(`${where} has no connection free: raise its max_connections`);
+    case 1226: // ER_USER_LIMIT_REACHED
+      return new StartError(
+        `${where} has no connection free: raise its max_connections, or the account's MAX_USER_CONNECTIONS`,
+      );
     case 1665: // ER_BINLOG_STMT_MODE_AND_ROW_ENGINE
       return new StartError(`${where} writes its binary log by statements: set binlog_format = ROW`);
     default:

@@ -93,6 +93,8 @@ class MysqlStore implements Shared {
   async begin(): Promise<void> {
     try {
       await this.restart();
+      // Too few of them are told now, not by every message.
+      await this.living().connect(this.deadline());
       await this.readCommits();
     } catch (error) {
       await this.close();
