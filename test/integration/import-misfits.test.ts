@@ -23,6 +23,28 @@ beforeAll(async () => {
 }, 30_000);
 afterAll(() => mariadb.stop());
 
+test("ids of all sizes, none, and twice: every user is read once, and who has none of their own is told of", async () => {
+  const schema = "CREATE TABLE User (id BIGINT, name VARCHAR(50), password VARCHAR(50))";
+  const rows = [
+    ...Array.from({ length: 300 }, (_, i) => `(NULL, 'nobody-${i}', 'secret1')`),
+    ...Array.from({ length: 255 }, (_, i) => `(${i + 1}, 'user-${i + 1}', 'secret1')`),
+    // Over the end of a page.
+    ...["a", "b", "c"].map((name) => `(256, '${name}', 'secret1')`),
+    "(9007199254740993, 'huge', 'secret1')",
+  ];
+  const from = await predecessor(mariadb, `INSERT INTO User VALUES ${rows.join(", ")}`, schema);
+  const data = join(temporaryFolder(), "chat.db");
+  const { output } = await runImport(["--from", from, "--data", data]);
+  const db = new Database(data, { readonly: true });
+  expect(db.query("SELECT min(id) AS low, max(id) AS high, count(*) AS count FROM user").get()).toEqual({
+    low: 1,
+    high: 256,
+    count: 256,
+  });
+  db.close();
+  expect(output).toMatch(/users without an id of their own, left out.*\n.*30[02] rows/);
+}, 60_000);
+
 test("names that the server does not take are changed, the lower id keeps a name, and it is told", async () => {
   const schema =
     "CREATE TABLE User (password VARCHAR(200), Name VARCHAR(300) COLLATE utf8mb4_bin, ID INT) CHARSET = utf8mb4";

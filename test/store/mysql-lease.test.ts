@@ -208,3 +208,24 @@ test("while the database is away calls are refused in time, and then the same bo
   expect(await b.checkDead(a.boot)).toBe(false);
   expect([b.boot, lost]).toEqual([boot, 0]);
 }, 40_000);
+
+test("where the database's clock is set forward all leases seem to have expired: who lives renews its own", async () => {
+  await settled();
+  const { boot } = a;
+  const expires = async () =>
+    String((await mariadb.admin(`SELECT expires FROM chat.instance WHERE boot = '${boot}'`))[0]?.expires);
+  const renewed = async () => {
+    const before = await expires();
+    await until(async () => (await expires()) !== before, "the lease is renewed");
+  };
+  for (let i = 0; i < 3; i++) {
+    await renewed();
+    // Longer than to the next look of the other one, and shorter than to the next renewal.
+    await mariadb.admin(
+      `UPDATE chat.instance SET expires = UTC_TIMESTAMP(6) - INTERVAL 1 SECOND WHERE boot = '${boot}'`,
+    );
+    await renewed();
+  }
+  expect(dead).toEqual([]);
+  expect(a.leaseValid()).toBe(true);
+}, 40_000);
