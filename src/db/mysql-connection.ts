@@ -131,7 +131,8 @@ export class Connection {
     const sentAt = performance.now();
     const late = setTimeout(() => {
       if (limit >= SILENCE_MS) this.onSilent?.(sentAt);
-      this.destroy(`no answer for ${Math.round(limit)} ms`);
+      // What is left of an operation's time may be little, and says nothing about the database.
+      this.destroy(limit >= SILENCE_MS ? `no answer for ${Math.round(limit)} ms` : "no answer in time");
     }, limit);
     this.raw.query(statements.join(";\n"), (error, rows, fields) => {
       this.heardAt = performance.now();
