@@ -44,6 +44,8 @@ export interface Backlog {
 const EXACT_COUNT_LIMIT = 10_000;
 /** Conversations read for one page of backlog. The others wait, their oldest rows being younger. */
 const PAGE_CONVERSATIONS = 32;
+/** How often more of them is read for one page: bounds what others wait for it. */
+const MERGE_ROUNDS = 4;
 
 /** What is stored for a device that it has not been delivered. */
 export async function missingOf(tx: Tx, userId: number, device: number): Promise<Missing> {
@@ -171,7 +173,7 @@ async function merge(
   const candidates: { row: LogRow; order: number }[] = [];
   let reading = behind.map((each) => ({ ...each, order: 0 }));
   const open: typeof reading = [];
-  for (;;) {
+  for (let round = 1; ; round++) {
     const each = Math.max(4, Math.ceil(maxRows / Math.max(1, reading.length)));
     const eachBytes = Math.ceil(maxBytes / Math.max(1, reading.length));
     const pages = await Promise.all(
@@ -199,7 +201,7 @@ async function merge(
       rows.push(row);
       bytes += row[7].length;
     }
-    if (open.length === 0 || rows.length >= maxRows || bytes >= maxBytes) return rows;
+    if (open.length === 0 || rows.length >= maxRows || bytes >= maxBytes || round === MERGE_ROUNDS) return rows;
     reading = open.splice(0, PAGE_CONVERSATIONS);
   }
 }

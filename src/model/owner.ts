@@ -22,7 +22,7 @@ type OpenCall = [
   name: string,
   boot: string,
   takeover?: boolean,
-  online?: number[],
+  online?: string[],
   isWanted?: () => boolean,
 ];
 type CloseCall = [closed: [device: number, epoch: number][]];
@@ -39,9 +39,9 @@ const NOTED_EVERY_MS = 300_000;
  * Claims (user, device) for a login at `boot`: the higher epoch owns. A device's first login makes it, with the cursors
  * of the user's most advanced device, so that what nobody has received arrives and what is older does not; of very many
  * devices the one not used for the longest is forgotten then. Throws errno 2 where the device is online at another boot,
- * unless `takeover` is set. `online`: the user's devices that have sessions at `boot`. `isWanted` (given where the store is in the
- * caller's thread) is asked last: a log-in that the store was slow with, and whose client has gone elsewhere meanwhile, must
- * not be committed after the newer one. What is committed then came before: it holds the row.
+ * unless `takeover` is set. `online`: the user's devices that have sessions at `boot`, or log in there. `isWanted` (given
+ * where the store is in the caller's thread) is asked last: a log-in that the store was slow with, and whose client has
+ * gone elsewhere meanwhile, must not be committed after the newer one. What is committed then came before: it holds the row.
  */
 export async function openDevice(
   tx: Tx,
@@ -49,7 +49,7 @@ export async function openDevice(
   name: string,
   boot: string,
   takeover = true,
-  online: number[] = [],
+  online: string[] = [],
   isWanted: () => boolean = () => true,
 ): Promise<OpenedDevice> {
   const [known] = await tx.lock<Device>("device", DEVICE, ["user_id", "name"], [[userId, name]]);
@@ -85,18 +85,19 @@ export interface Times {
   used: number;
 }
 
-type Other = Times & { boot: string };
+type Other = Times & { name: string; boot: string };
 
 /** Notes that positions of these devices are saved. */
 export async function noteUse(tx: Tx, devices: Times[]): Promise<void> {
   const now = Date.now();
   const isDue = ({ made, used }: Times) => used === made || Math.abs(now - used) > NOTED_EVERY_MS;
   const due = devices.filter(isDue).map(({ id }) => id);
-  if (due.length > 0) await tx.run("UPDATE device SET used = ? WHERE id IN (?)", [now, due]);
+  // For MySQL alone, where `changed` says that somebody came or went.
+  if (due.length > 0) await tx.run("UPDATE device SET used = ? /*! , changed = changed */ WHERE id IN (?)", [now, due]);
 }
 
-async function createDevice(tx: Tx, userId: number, name: string, boot: string, online: number[]): Promise<number> {
-  const others = await tx.find<Other>("device", ["id", "boot", "made", "used"], ["user_id"], [[userId]]);
+async function createDevice(tx: Tx, userId: number, name: string, boot: string, online: string[]): Promise<number> {
+  const others = await tx.find<Other>("device", ["id", "name", "boot", "made", "used"], ["user_id"], [[userId]]);
   const now = Date.now();
   const { id } = await tx.run("INSERT INTO device (user_id, name, epoch, boot, made, used) VALUES (?, ?, 1, ?, ?, ?)", [
     userId,
@@ -107,12 +108,14 @@ async function createDevice(tx: Tx, userId: number, name: string, boot: string, 
   ]);
   const boots = new Set(others.map((other) => other.boot));
   const alive = await tx.alive([...boots].filter((each) => each !== "" && each !== boot));
-  const isOnline = (other: Other) => online.includes(other.id) || alive.has(other.boot);
+  const isOnline = (other: Other) => online.includes(other.name) || alive.has(other.boot);
   const newest = others.reduce<Other | null>(
     (found, each) => (found === null || each.id > found.id ? each : found),
     null,
   );
-  const advanced = others.filter((other) => isOnline(other) || mayBeAhead(other, newest!)).map((other) => other.id);
+  const advanced = others
+    .filter((other) => isOnline(other) || mayBeAhead(other, newest!, now))
+    .map((other) => other.id);
   if (advanced.length > 0)
     await tx.run(
       "INSERT INTO `cursor` (device, conversation, seq) " +
@@ -126,8 +129,12 @@ async function createDevice(tx: Tx, userId: number, name: string, boot: string, 
 }
 
 /** When the newest device was made, it was as far as any: others are ahead of it only where they were used since. */
-const mayBeAhead = ({ id, made, used }: Times, newest: Times): boolean =>
-  id === newest.id || ((made === 0 || used !== made) && used >= newest.made - NOTED_EVERY_MS);
+const mayBeAhead = ({ id, made, used }: Times, newest: Times, now: number): boolean =>
+  id === newest.id ||
+  // Where it may have been used unnoted, or the clock was set back.
+  used === 0 ||
+  newest.made > now ||
+  (used !== made && used >= newest.made - NOTED_EVERY_MS);
 
 /** Devices and their cursors, unless they have been used meanwhile. */
 async function forget(tx: Tx, devices: Other[]): Promise<void> {

@@ -23,8 +23,7 @@ const KICK_MS = 1_000;
 const GRACE_MS = 2_000;
 /** Log-ins compared with the store by one statement. */
 const CHECKED_AT_ONCE = 1_000;
-const RESTART_EVERY_MS = 500;
-const COMPLAIN_EVERY_MS = 30_000;
+const [RESTART_EVERY_MS, COMPLAIN_EVERY_MS] = [500, 30_000];
 const RETRY_MS = 1_000;
 /** Entries taken out of Redis at once. */
 const RELEASED_AT_ONCE = 500;
@@ -40,6 +39,8 @@ export class Cluster implements Elsewhere, RouterEvents {
   private polling = false;
   /** The store may hold devices for this boot that have no session here. */
   private doubted = false;
+  /** Of these, those that a log-in or an end under way may still make right. */
+  private suspects: Awaited<ReturnType<Store["devicesAt"]>> = [];
   private readonly claims: Claims;
   /** Boots that have died of late: their users still count as online. */
   private readonly mourned = new Set<string>();
@@ -171,7 +172,7 @@ export class Cluster implements Elsewhere, RouterEvents {
       if (this.unreadAll) await this.compareAll();
       this.unreadAll = false;
       await this.endReplaced();
-      if (this.doubted) await this.closeStray();
+      if (this.doubted || this.suspects.length > 0) await this.closeStray();
       this.sessions.presence.review(await this.store.readOnline());
     } catch (error) {
       this.log.warn(`the commit log was not read: ${(error as Error).message}`);
@@ -211,14 +212,15 @@ export class Cluster implements Elsewhere, RouterEvents {
 
   /** Takes out of the store what it holds for this boot without a session: log-ins and ends that failed half-way. */
   private async closeStray(): Promise<void> {
+    // All are read once: there is always a log-in under way somewhere.
+    const { doubted } = this;
     this.doubted = false;
     try {
-      const noted = await this.store.devicesAt([this.store.boot]);
-      const unowned = noted.filter(({ userId, device, epoch }) => this.sessions.epochOf(userId, device) !== epoch);
+      const noted = doubted ? await this.store.devicesAt([this.store.boot]) : this.suspects;
+      const unowned = noted.filter(({ userId, device, epoch }) => this.sessions.epochOf(userId, device) < epoch);
       const stray = unowned.filter(({ userId, device }) => !this.sessions.holds(userId, device));
+      this.suspects = unowned.filter(({ userId, device }) => this.sessions.holds(userId, device));
       await this.store.closeDevices(stray.map(({ id, epoch }) => [id, epoch]));
-      // Whose log-in or end is under way: neither may come to anything.
-      if (stray.length < unowned.length) this.doubted = true;
     } catch (error) {
       this.doubted = true;
       throw error;
@@ -271,9 +273,8 @@ export class Cluster implements Elsewhere, RouterEvents {
     for (const session of this.sessions) if (session.epoch > 0) this.router?.release(ownerOf(session));
     const retry = { retryAfterMs: retryAfterMs() };
     this.sessions.abandon(notice(Errno.shuttingDown, "the server has lost touch: connect again", retry));
-    this.gone = [];
     this.doubted = false;
-    this.outbox = [];
+    [this.gone, this.suspects, this.outbox] = [[], [], []];
     this.router?.close();
     this.router = null;
     let complainedAt = Number.NEGATIVE_INFINITY;

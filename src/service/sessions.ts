@@ -142,7 +142,8 @@ export class Sessions {
   private async openDevice(session: Session, takeover: boolean): Promise<OpenedDevice> {
     const { userId, device } = session;
     const isWanted = this.elsewhere === null ? [] : [() => !session.ended && !hasHungUp(session)];
-    const online = [...this.router.of(userId)].map((each) => each.deviceId);
+    // Also those whose log-in is under way: it may be committed before this one.
+    const online = this.router.of(userId).map((each) => each.device);
     const open = () => this.store.openDevice(userId, device, this.boot(), takeover, online, ...isWanted);
     try {
       return await open();
@@ -253,8 +254,7 @@ export class Sessions {
     if (last) this.presence.went(userId);
     const key = `${userId}/${device}`;
     // With what it still waits for itself: the positions of the session before it.
-    const opened = Promise.resolve(session.epoch === 0 ? this.opening.get(key) : undefined);
-    const entered = opened.then(() => session.entered);
+    const entered = Promise.resolve(session.epoch > 0 || this.opening.get(key)).then(() => session.entered);
     const saved = Promise.all([connection.whenFlushed(), this.leaving.get(key)?.saved, entered])
       .then(() => this.untilAsked(session))
       .then(() => this.cursors.save([session]))

@@ -58,7 +58,7 @@ describe("interrupted", () => {
     let packets = 0;
     let cuts = 0;
     forwarder.watch(() => {
-      if (++packets % 23 !== 0 || cuts === 6) return "pass";
+      if (++packets % 29 !== 0 || cuts === 6) return "pass";
       cuts++;
       return "cut";
     });

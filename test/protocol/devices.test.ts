@@ -1,16 +1,19 @@
 // Cursors: what each device has been delivered, and what therefore follows its next log-in.
+import { Database } from "bun:sqlite";
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
+import { join } from "node:path";
 import type { JsonObject } from "../../src/protocol.ts";
-import { type RunningServer, startServer, temporaryFolder } from "../harness.ts";
-import { login, register, type User, type Wire } from "../wire.ts";
+import { type RunningServer, startServer, temporaryFolder, until } from "../harness.ts";
+import { login, register, type User, Wire } from "../wire.ts";
 
+const file = join(temporaryFolder(), "chat.db");
 let server: RunningServer;
 let ann: User;
 /** Ann's session: she writes. */
 let writer: Wire;
 
 beforeAll(async () => {
-  server = await startServer(`${temporaryFolder()}/chat.db`);
+  server = await startServer(file);
   ann = await register(server.port);
   writer = await login(server.port, ann);
 });
@@ -248,3 +251,25 @@ describe("several devices", () => {
     for (const wire of wires) wire.close();
   });
 });
+
+test("more devices than are remembered, online together: none is forgotten, each gets everything", async () => {
+  const user = await register(server.port);
+  const { token } = (await login(server.port, user)).answer;
+  const wires = await Promise.all(Array.from({ length: 140 }, () => Wire.connect(server.port)));
+  const answers = await Promise.all(
+    wires.map((wire, i) => wire.ask({ msgId: 1002, id: user.id, token: token as string, device: `d${i}` })),
+  );
+  expect(answers.filter(({ errno }) => errno !== 0)).toEqual([]);
+  await write(user, "first");
+  for (const wire of wires) expect(await read(wire, 1)).toEqual(["first"]);
+  // When the positions of a device that is forgotten are saved, its session ends.
+  const db = new Database(file, { readonly: true });
+  const saved = db.query(
+    "SELECT count(*) AS count FROM cursor WHERE device IN (SELECT id FROM device WHERE user_id = ?)",
+  );
+  await until(() => (saved.get(user.id) as { count: number }).count >= wires.length, "the positions are saved");
+  db.close();
+  await write(user, "second");
+  for (const wire of wires) expect(await read(wire, 1)).toEqual(["second"]);
+  for (const wire of wires) wire.close();
+}, 60_000);

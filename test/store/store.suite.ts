@@ -274,7 +274,7 @@ export function storeSuite(name: string, open: Open): void {
       const a = await user();
       const online = await store.openDevice(a, "online", "here");
       const idle = await store.openDevice(a, "idle", "here");
-      for (let i = 0; i < 130; i++) await store.openDevice(a, `${i}`, "here", true, [online.id]);
+      for (let i = 0; i < 130; i++) await store.openDevice(a, `${i}`, "here", true, ["online"]);
       expect((await store.openDevice(a, "online", "here")).id).toBe(online.id);
       expect((await store.openDevice(a, "129", "here")).epoch).toBe(2);
       const again = await store.openDevice(a, "idle", "here");
