@@ -26,7 +26,7 @@ const PAGE_BYTES = 256 * 1024;
 /** Conversations named in one read; the others follow, their rows being younger. */
 const MAX_WANTS = 1_000;
 /** Pages read at once over all sessions: bounds what a storm of log-ins holds in memory. */
-const MAX_READS = 16;
+const MAX_READS = 4;
 const RETRY_MS = 1_000;
 /** Groups whose member lists are kept. */
 const MAX_CACHED_GROUPS = 1_000;
