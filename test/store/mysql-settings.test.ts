@@ -10,7 +10,11 @@ const TEXT = "誠',1); UPDATE user SET token_epoch = 4242; -- ";
 let mariadb: RunningMariadb;
 let store: SharedStore;
 beforeAll(async () => {
-  mariadb = await startMariadb(["--skip-character-set-client-handshake", "--character-set-server=gbk"]);
+  mariadb = await startMariadb([
+    "--skip-character-set-client-handshake",
+    "--character-set-server=gbk",
+    "--innodb-default-row-format=compact",
+  ]);
   await mariadb.admin("SET GLOBAL completion_type = CHAIN, sql_safe_updates = 1, sql_select_limit = 20");
   store = await openShared(mariadb.url);
 }, 30_000);
