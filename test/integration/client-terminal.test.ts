@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
 import { MsgId } from "../../src/protocol.ts";
 import { CHAT_CLIENT, CHEAP_PASSWORDS, type RunningServer, startServer, temporaryFolder, until } from "../harness.ts";
-import { login, register } from "../wire.ts";
+import { login, register, type User } from "../wire.ts";
 import { endClients, environment, logInLine, running } from "./client-process.ts";
 import { Tunnel } from "./stand-ins.ts";
 
@@ -73,6 +73,20 @@ class Typist {
     await this.sees(question);
     this.type(text);
   }
+}
+
+/** Somebody who is logged in, and whose connection is gone and does not come back while the tunnel refuses. */
+async function cutOff(): Promise<{ tunnel: Tunnel; typist: Typist; bob: User }> {
+  const tunnel = await Tunnel.to(server.port);
+  const [ann, bob] = [await register(server.port), await register(server.port)];
+  const typist = new Typist(tunnel.port);
+  await typist.sees("1 log in");
+  typist.type(logInLine(ann).trim());
+  await typist.sees("Logged in as ");
+  tunnel.refusing = true;
+  tunnel.cut();
+  await typist.sees("No connection");
+  return { tunnel, typist, bob };
 }
 
 test("on a terminal: register and log in by questions, chat, log out", async () => {
@@ -171,15 +185,7 @@ test.each([
 });
 
 test("quit says what is not known to be sent, and its exit code too", async () => {
-  const tunnel = await Tunnel.to(server.port);
-  const [ann, bob] = [await register(server.port), await register(server.port)];
-  const typist = new Typist(tunnel.port);
-  await typist.sees("1 log in");
-  typist.type(logInLine(ann).trim());
-  await typist.sees("Logged in as ");
-  tunnel.refusing = true;
-  tunnel.cut();
-  await typist.sees("No connection");
+  const { tunnel, typist, bob } = await cutOff();
   typist.type(`chat:${bob.id}:never sent`);
   typist.type("quit");
   await typist.sees("Sending what is not sent yet");
@@ -209,15 +215,7 @@ test("a terminal that knows no commands is sent none, and shows again what has b
 });
 
 test("a terminal that goes away while the connection is: what was typed is sent still", async () => {
-  const tunnel = await Tunnel.to(server.port);
-  const [ann, bob] = [await register(server.port), await register(server.port)];
-  const typist = new Typist(tunnel.port);
-  await typist.sees("1 log in");
-  typist.type(logInLine(ann).trim());
-  await typist.sees("Logged in as ");
-  tunnel.refusing = true;
-  tunnel.cut();
-  await typist.sees("No connection");
+  const { tunnel, typist, bob } = await cutOff();
   typist.type(`chat:${bob.id}:typed before`);
   // Behind Enter: else it may not have come yet.
   await typist.sees(/typed before\r/);
