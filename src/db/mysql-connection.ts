@@ -88,7 +88,7 @@ export class Connection {
     const { promise, resolve, reject } = Promise.withResolvers<Connection>();
     const raw = createConnection({
       ...login,
-      ...(tls ? { ssl: {} } : {}),
+      ...(tls ? { ssl: { verifyIdentity: true } } : {}),
       charset: "utf8mb4",
       multipleStatements: true,
       flags: ["-LOCAL_FILES", "-IGNORE_SPACE"],

@@ -89,7 +89,7 @@ export function explainStart(error: unknown, target: Target, flag = "--mysql"): 
       return new StartError(`${where} offers no TLS: set it up there, or give ${flag} without tls=yes`);
     if (error.code === "HANDSHAKE_SSL_ERROR")
       return new StartError(
-        `TLS with ${where} fails (${error.message}): NODE_EXTRA_CA_CERTS=FILE is for a certificate of one's own authority`,
+        `TLS with ${where} fails (${error.message}): its certificate must name ${target.host}, and come from a public authority or the one of NODE_EXTRA_CA_CERTS=FILE`,
       );
     return new StartError(
       `the database at ${where} does not answer (${error.message}): start it, or check host, port and firewall`,

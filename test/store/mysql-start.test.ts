@@ -7,7 +7,7 @@ import { explainStart, isMariadb, withPassword } from "../../src/db/mysql-start.
 import { parseMysqlUrl } from "../../src/db/mysql-url.ts";
 import { StartError } from "../../src/start-error.ts";
 import { startForwarder } from "../forwarder.ts";
-import { CHAT_SERVER, startAs, temporaryFolder } from "../harness.ts";
+import { CHAT_SERVER, runProgram, startAs, temporaryFolder } from "../harness.ts";
 import { databaseOf, freePort, type RunningMariadb, startMariadb } from "../services.ts";
 import { lines, openShared, through } from "./mysql-shared.ts";
 
@@ -113,22 +113,42 @@ test("the password can come from a file", async () => {
   expect(missing).toThrow(new StartError("the password file /no/such/file cannot be read (ENOENT)"));
 });
 
+const KEYS = resolve(import.meta.dir, "../integration/tls");
+const startSecure = (name: string) =>
+  startMariadb([`--ssl-cert=${join(KEYS, name)}.pem`, `--ssl-key=${join(KEYS, name)}.key.pem`]);
+const runTrusting = (name: string) => ({
+  env: { HOME: temporaryFolder(), NODE_EXTRA_CA_CERTS: join(KEYS, `${name}.pem`) },
+});
+
 test("what keeps TLS from coming about is told; a certificate of one's own authority is trusted where it is named", async () => {
-  const keys = resolve(import.meta.dir, "../integration/tls/first");
-  const secure = await startMariadb([`--ssl-cert=${keys}.pem`, `--ssl-key=${keys}.key.pem`]);
+  const secure = await startSecure("address");
   await secure.admin("ALTER USER chat REQUIRE SSL");
   expect(await failure(`${mariadb.url}?tls=yes`)).toContain("offers no TLS");
   expect(await failure(secure.url)).toContain("and whether TLS is required (?tls=yes)");
   const url = `${secure.url}?tls=yes`;
-  expect(await failure(url)).toMatch(/^TLS with \S+ fails \(self.signed certificate\): NODE_EXTRA_CA_CERTS=FILE/);
-  const env = { HOME: temporaryFolder(), NODE_EXTRA_CA_CERTS: `${keys}.pem` };
-  const server = await startAs([CHAT_SERVER, "0", "--host", "127.0.0.1", "--mysql", url], { env });
+  expect(await failure(url)).toMatch(
+    /^TLS with \S+ fails \(self.signed certificate\): its certificate must .* NODE_EXTRA_CA_CERTS=FILE$/,
+  );
+  const server = await startAs([CHAT_SERVER, "0", "--host", "127.0.0.1", "--mysql", url], runTrusting("address"));
   expect(await server.stop()).toBe(0);
   await secure.stop();
   const required = new DatabaseError("ER_SECURE_TRANSPORT_REQUIRED", 3159, "HY000", "");
   expect(explainStart(required, parseMysqlUrl(secure.url)!).message).toContain(
     "requires TLS: put ?tls=yes behind --mysql",
   );
+}, 60_000);
+
+test("a trusted certificate that names another server is no proof of the database's", async () => {
+  const secure = await startSecure("first");
+  const { code, errors } = await runProgram(
+    [CHAT_SERVER, "0", "--mysql", `${secure.url}?tls=yes`],
+    runTrusting("first"),
+  );
+  expect([code, errors]).toEqual([
+    1,
+    expect.stringMatching(/^ChatServer: TLS with .* its certificate must name 127.0.0.1,.*\n$/),
+  ]);
+  await secure.stop();
 }, 60_000);
 
 test("servers that are too old are refused, by their version", () => {
