@@ -82,6 +82,8 @@ async function main(): Promise<void> {
   const maxConnections = Math.min(options.maxConnections, fileLimit - RESERVED_FILES - maxRefused);
   if (maxConnections < 1)
     throw new StartError(`${fileLimit} open files are too few: raise the limit (ulimit -n, LimitNOFILE=) to 1024`);
+  // Before they are read, so that no change is missed.
+  let served = options.tls === null ? null : tlsVersion(options.tls);
   const onRefused = (address: string, reason: string) => log.debug(`connection from ${address} closed: ${reason}`);
   const server = new Server(
     {
@@ -124,16 +126,19 @@ async function main(): Promise<void> {
 
   if (options.tls !== null) {
     const files = options.tls;
-    let seen = tlsVersion(files);
+    let told = "";
     const renew = () => {
       const version = tlsVersion(files);
-      if (version === null || version === seen || stopping !== null) return;
-      seen = version;
+      if (version === null || version === served || stopping !== null) return;
       try {
         server.replaceTls(readTls(files));
+        served = version;
         log.info("new connections get the renewed certificate");
       } catch (error) {
-        log.error(`the certificate stays as it was: ${(error as Error).message}`);
+        // Tried again: what is in the way need not change the files, such as a right that is given later.
+        const failure = `${version}: ${(error as Error).message}`;
+        if (failure !== told) log.error(`the certificate stays as it was: ${(error as Error).message}`);
+        told = failure;
       }
     };
     setInterval(renew, TLS_CHECK_MS);

@@ -29,11 +29,19 @@ export function readTls({ certificate, key }: TlsFiles): TlsKeys {
   return keys;
 }
 
-/** Another text when a file has changed, whichever is the newer one; null while one is missing. */
+/** Another text when a file has changed, whichever is the newer one, or may not be looked at; null while one is missing. */
 export function tlsVersion({ certificate, key }: TlsFiles): string | null {
-  const stats = [certificate, key].map((file) => statSync(file, { throwIfNoEntry: false }));
-  if (stats.includes(undefined)) return null;
-  return stats.map((each) => `${each!.mtimeMs} ${each!.size} ${each!.ino}`).join(", ");
+  const versions = [certificate, key].map(versionOf);
+  return versions.includes(null) ? null : versions.join(", ");
+}
+
+function versionOf(file: string): string | null {
+  try {
+    const stat = statSync(file, { throwIfNoEntry: false });
+    return stat === undefined ? null : `${stat.mtimeMs} ${stat.size} ${stat.ino}`;
+  } catch (error) {
+    return (error as Error).message;
+  }
 }
 
 function read(flag: string, file: string): string {

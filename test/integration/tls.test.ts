@@ -1,7 +1,17 @@
 // TLS: the same protocol behind it, answers after a half-close, large backlogs, and a certificate that is renewed.
 // The keys beside this file are made for these tests.
 import { afterAll, expect, test } from "bun:test";
-import { copyFileSync, readFileSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  statSync,
+  symlinkSync,
+  utimesSync,
+  writeFileSync,
+} from "node:fs";
 import { join, resolve } from "node:path";
 import { type ConnectionOptions, connect, type TLSSocket } from "node:tls";
 import { ChatClient } from "../../src/client/client.ts";
@@ -203,6 +213,38 @@ test("a certificate older than its key is a change too", async () => {
   utimesSync(certificate, 0, 0);
   await until(async () => (await served()) === "first.chatserver.test", "the other certificate", 30_000);
 });
+
+/** Root may look everywhere, unless this is taken from it. */
+const UNPRIVILEGED = process.getuid?.() === 0 ? ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] : [];
+
+test("what the server may read only later, it reads later, and it complains once", async () => {
+  const folder = temporaryFolder();
+  for (const name of ["first", "renewed"]) {
+    mkdirSync(join(folder, name));
+    copyFileSync(join(KEYS, `${name}.pem`), join(folder, name, "cert.pem"));
+    copyFileSync(join(KEYS, `${name}.key.pem`), join(folder, name, "key.pem"));
+  }
+  /** As certbot does it. */
+  const point = (name: string) => {
+    symlinkSync(name, join(folder, "new"));
+    renameSync(join(folder, "new"), join(folder, "live"));
+  };
+  point("first");
+  const flags = ["--tls-cert", join(folder, "live/cert.pem"), "--tls-key", join(folder, "live/key.pem")];
+  const other = await startServer(join(folder, "chat.db"), flags, 0, { prefix: UNPRIVILEGED });
+  const complaints = () => other.log().split("the certificate stays as it was").length - 1;
+  chmodSync(join(folder, "first"), 0);
+  await until(() => complaints() === 1, "that it may not look is told", 30_000);
+  chmodSync(join(folder, "renewed/key.pem"), 0);
+  point("renewed");
+  await until(() => complaints() === 2, "that it may not read is told", 30_000);
+  chmodSync(join(folder, "renewed/key.pem"), 0o600);
+  await until(() => other.log().includes("new connections get the renewed certificate"), "it is read", 30_000);
+  expect((await Peer.connect(other.port)).socket.getPeerCertificate().subject.CN).toBe("renewed.chatserver.test");
+  expect([complaints(), other.log().includes("bug: ")]).toEqual([2, false]);
+  await other.stop();
+  chmodSync(join(folder, "first"), 0o700);
+}, 100_000);
 
 test("keys that do not fit are refused at start, in one line", async () => {
   for (const [flags, code, word] of [
