@@ -1,6 +1,7 @@
 // Line editing on a terminal: what is printed meanwhile appears above the line being typed, which stays as it is.
 import { clearScreenDown, createInterface, cursorTo, type Interface, moveCursor } from "node:readline";
-import { Writable } from "node:stream";
+import { Transform, Writable } from "node:stream";
+import { setImmediate as nextTurn } from "node:timers/promises";
 
 export interface TerminalEvents {
   onLine(line: string): void;
@@ -30,7 +31,7 @@ export class Terminal {
 
   constructor(private readonly events: TerminalEvents) {
     this.line = createInterface({
-      input: process.stdin,
+      input: process.stdin.pipe(makeInput()),
       output: this.makeOutput(),
       terminal: true,
       historySize: 500,
@@ -187,4 +188,21 @@ export class Terminal {
     process.stdout.on("resize", () => output.emit("resize"));
     return output;
   }
+}
+
+/**
+ * Standard input, one line in a turn of the loop: what is pasted behind a line may answer the hidden question that the
+ * line leads to, and readline shows what it is given at once.
+ */
+function makeInput(): Transform {
+  const input = new Transform({
+    transform: async (chunk: Buffer, _encoding, done) => {
+      for (const line of chunk.toString("latin1").split(/(?<=\n|\r(?!\n))/)) {
+        input.push(line, "latin1");
+        await nextTurn();
+      }
+      done();
+    },
+  });
+  return Object.assign(input, { setRawMode: (isRaw: boolean) => process.stdin.setRawMode(isRaw) });
 }
