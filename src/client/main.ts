@@ -11,6 +11,8 @@ import { Terminal } from "./terminal.ts";
 
 /** Lines from a pipe wait this long for a lost connection. */
 const RECONNECT_WITHIN_MS = 60_000;
+/** At the end, what was typed and is not sent yet has this long. */
+const SEND_WITHIN_MS = 5_000;
 
 async function main(): Promise<void> {
   const options = readOptions(process.argv.slice(2), process.env);
@@ -72,6 +74,7 @@ function runTerminal({ host, port }: Options, client: ChatClient, show: Show): v
   const ahead: string[] = [];
   const terminal = new Terminal({
     onLine: (line) => {
+      if (isQuit(line)) return quit();
       ahead.push(line);
       turn = turn.then(async () => {
         const next = ahead.shift();
@@ -99,7 +102,6 @@ function runTerminal({ host, port }: Options, client: ChatClient, show: Show): v
   };
 
   async function handleLine(line: string): Promise<void> {
-    if (isQuit(line)) return quit();
     if (client.userId === null) {
       const choice = line.trim();
       if (choice === "1") await logInByDialogue(context);
@@ -116,11 +118,16 @@ function runTerminal({ host, port }: Options, client: ChatClient, show: Show): v
 
   let quitting = false;
   async function quit(): Promise<void> {
-    if (quitting) process.exit(0);
+    if (quitting) {
+      terminal.close();
+      process.exit(client.outstanding + ahead.length > 0 ? 1 : 0);
+    }
     quitting = true;
-    if (client.outstanding > 0) terminal.print(show.notice("Sending what is not sent yet…"));
-    const unsent = await client.close();
-    if (unsent > 0) terminal.print(show.notice(`Not known to be sent: ${unsent} message${unsent === 1 ? "" : "s"}.`));
+    if (client.outstanding + ahead.length > 0) terminal.print(show.notice("Sending what is not sent yet…"));
+    // What the server does not answer holds up what was typed behind it, but not the end.
+    if (ahead.length > 0) await Promise.race([turn, Bun.sleep(SEND_WITHIN_MS)]);
+    const unsent = ahead.splice(0).length + (await client.close(SEND_WITHIN_MS));
+    if (unsent > 0) terminal.print(show.notice(`Not known to be sent: ${unsent} line${unsent === 1 ? "" : "s"}.`));
     terminal.close();
     process.exit(unsent > 0 ? 1 : 0);
   }

@@ -189,8 +189,26 @@ test("quit says what is not known to be sent, and its exit code too", async () =
   typist.type(`chat:${bob.id}:never sent`);
   typist.type("quit");
   await typist.sees("Sending what is not sent yet");
-  await typist.sees("Not known to be sent: 1 message.");
+  await typist.sees("Not known to be sent: 1 line.");
   expect(await typist.exited).toBe(1);
+  tunnel.stop();
+});
+
+test.each([
+  ["ends", [], 0, ""],
+  ["says what was typed behind it and is not sent", ["chat:1:too soon"], 1, "Not known to be sent: 1 line."],
+])("quit while a log-in is not answered %s", async (_, lines, code, notice) => {
+  const tunnel = await Tunnel.to(server.port);
+  const ann = await register(server.port);
+  const typist = new Typist(tunnel.port);
+  await typist.sees("1 log in");
+  tunnel.frozen = true;
+  typist.type(logInLine(ann).trim());
+  await until(() => tunnel.swallowed > 0, "the log-in has been sent");
+  for (const line of lines) typist.type(line);
+  typist.type("quit");
+  expect(await typist.exited).toBe(code);
+  expect(typist.shown).toContain(notice);
   tunnel.stop();
 });
 
