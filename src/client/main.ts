@@ -1,6 +1,6 @@
 // Composition root of ./ChatClient: connect, then lines in and lines out until they end. Exit codes: 0 ended, 1 no
-// server, or something typed may not have been sent, 2 wrong arguments.
-import { Errno } from "../protocol.ts";
+// server, something typed may not have been sent, or a line of a pipe failed, 2 wrong arguments.
+import { ChatError, Errno, MsgId } from "../protocol.ts";
 import { type Options, readOptions, UsageError } from "./cli.ts";
 import { ChatClient } from "./client.ts";
 import { type Context, changesUser, runLine } from "./commands.ts";
@@ -19,14 +19,30 @@ async function main(): Promise<void> {
   if (options === null) return;
   const client = new ChatClient(options);
   const show = new Show(options.colours && process.stdout.isTTY === true);
-  try {
-    await client.connect();
-  } catch (error) {
-    const remedy = options.tls === undefined ? "start the server, or give another HOST PORT" : "see --tls in --help";
-    throw new StartError(`${(error as Error).message}: ${remedy}`);
-  }
+  await greet(options, client);
   if (process.stdin.isTTY && process.stdout.isTTY) runTerminal(options, client, show);
   else await runPipe(client, show);
+}
+
+/** Connects, and finds out whether a chat server answers, before a password goes to who knows whom. */
+async function greet({ host, port, tls }: Options, client: ChatClient): Promise<void> {
+  let reason = "";
+  const forget = client.on("offline", (event) => {
+    reason = event.reason;
+  });
+  try {
+    await client.connect();
+    await client.request(MsgId.heartbeat);
+  } catch (error) {
+    const { message } = error as Error;
+    const where = `${host} port ${port}`;
+    if (error instanceof ChatError) throw new StartError(`${where}: ${message}`);
+    if (reason === "" && tls === undefined)
+      throw new StartError(`${message}: start the server, or give another HOST PORT`);
+    const problem = reason === "" ? message : `${where}: ${reason}`;
+    throw new StartError(`${problem}: ${tls === undefined ? "is it behind TLS? " : ""}see --tls in --help`);
+  }
+  forget();
 }
 
 /** Every line when the one before it is answered; then the end. */
