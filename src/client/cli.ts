@@ -23,7 +23,7 @@ Options:
   -h, --help       Print this
 
 On a terminal it asks for the log-in; help lists its commands. Lines from a pipe are commands or JSON requests, each
-sent when the one before it is answered; at the end of them it ends.
+sent when the one before it is answered; at the end of them it ends, with exit code 1 where one of them failed.
 `;
 
 /** Wrong arguments, in one line that says what is allowed. */

@@ -69,23 +69,33 @@ const COMMANDS: Record<string, Command> = {
 };
 const OTHER_NAMES: Record<string, string> = { logout: "loginout" };
 
-/** Carries out one line and prints what comes of it; resolves when it is answered. */
-export async function runLine(context: Context, line: string): Promise<void> {
+/** Carries out one line and prints what comes of it; resolves when it is answered, with whether all went well. */
+export async function runLine(context: Context, line: string): Promise<boolean> {
   const { client, show, print } = context;
+  const refuse = (text: string) => {
+    print(show.notice(text));
+    return false;
+  };
   try {
-    if (line.trim() === "") return;
-    if (line.trimStart().startsWith("{")) return await runRequest(context, line.trim());
+    if (line.trim() === "") return true;
+    if (line.trimStart().startsWith("{")) {
+      await runRequest(context, line.trim());
+      return true;
+    }
     const [word, args] = halves(line.trimStart());
     const name = OTHER_NAMES[word.trim().toLowerCase()] ?? word.trim().toLowerCase();
     const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name]! : null;
-    if (command === null) return print(show.notice(`There is no command "${shorten(word)}": help lists them.`));
+    if (command === null) return refuse(`There is no command "${shorten(word)}": help lists them.`);
     if (client.userId === null && name !== "help")
-      return print(show.notice('Log in first: 1, or {"msgId":1002,"id":YOUR_ID,"password":"YOUR_PASSWORD"}'));
+      return refuse('Log in first: 1, or {"msgId":1002,"id":YOUR_ID,"password":"YOUR_PASSWORD"}');
     const running = command.run(context, args);
-    if (running === null) print(show.notice(`Usage: ${command.usage}`));
-    else await running;
+    if (running === null) return refuse(`Usage: ${command.usage}`);
+    await running;
+    return true;
   } catch (error) {
+    if (error instanceof SyntaxError) return refuse(`Not sent, as it is no request: ${error.message}`);
     print(show.error(error));
+    return false;
   }
 }
 
@@ -93,15 +103,10 @@ export async function runLine(context: Context, line: string): Promise<void> {
 export const changesUser = (line: string): boolean =>
   /^\s*(\{.*"msgId"\s*:\s*(1000|1002|1009)\b|loginout|logout)/i.test(line);
 
-/** {"msgId":…}: sent as it is. */
+/** {"msgId":…}: sent as it is. Throws SyntaxError where it is no request. */
 async function runRequest({ client, show, print }: Context, text: string): Promise<void> {
-  try {
-    const answer = await client.requestText(text);
-    print(...show.answer(JSON.parse(text) as Message, answer));
-  } catch (error) {
-    if (!(error instanceof SyntaxError)) throw error;
-    print(show.notice(`Not sent, as it is no request: ${error.message}`));
-  }
+  const answer = await client.requestText(text);
+  print(...show.answer(JSON.parse(text) as Message, answer));
 }
 
 async function request({ client, show, print }: Context, msgId: number, fields: JsonObject = {}): Promise<void> {

@@ -51,7 +51,9 @@ async function runPipe(client: ChatClient, show: Show): Promise<void> {
     for (const line of lines) process.stdout.write(`${line}\n`);
   };
   // Who reads what is shown may stop reading.
-  process.stdout.on("error", () => process.exit(0));
+  process.stdout.on("error", ({ code }: NodeJS.ErrnoException) =>
+    code === "EPIPE" ? process.exit(0) : fail(new StartError(`standard output cannot be written (${code})`)),
+  );
   const context = { client, show, print };
   tellEvents(context);
   let late: Timer | undefined;
@@ -65,7 +67,7 @@ async function runPipe(client: ChatClient, show: Show): Promise<void> {
   client.on("ended", () => clearTimeout(late));
   for await (const line of linesOf(process.stdin)) {
     if (isQuit(line)) break;
-    await runLine(context, line);
+    if (!(await runLine(context, line))) process.exitCode = 1;
   }
   await client.close();
   process.stdin.destroy();

@@ -150,7 +150,7 @@ test("the starting client's commands", async () => {
 
 test("what is wrong is said in a line, and the next line is taken", async () => {
   const ann = await register(server.port);
-  const { lines } = await pipe(
+  const { lines, code } = await pipe(
     server.port,
     `chat:1:too early\n\n{"msgId":1004,"toid":1,"msg":"x"}\n{"msgId":\n{"a":1}\n${logInLine(ann)}${[
       "hello",
@@ -176,6 +176,8 @@ test("what is wrong is said in a line, and the next line is taken", async () => 
     expect.stringMatching(/^error 12 NOT_FOUND: toid: /),
     expect.stringMatching(/^\{"msgId":1010,"ack":1012,"reqId":\d+,"errno":0,/),
   ]);
+  // Who runs it from a script is told too.
+  expect(code).toBe(1);
 });
 
 test("a request typed as JSON is sent as it stands, with a reqId at most", async () => {
@@ -228,7 +230,7 @@ test("a server that is none can do nothing to the terminal either, nor end the c
     fake.port,
     `${logInLine({ id: 1, password: "password" } as User)}addfriend:2\ncreategroup:x\naddgroup:3\nfriends\n{"msgId":1000}\n`,
   );
-  expect([err, code]).toEqual(["", 0]);
+  expect([err, code]).toEqual(["", 1]);
   expect(out).toContain("your id is ␛]0;title␇");
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what must not come out
   expect(out).not.toMatch(/[\u0000-\u0009\u000b-\u001f]/);
@@ -275,6 +277,14 @@ test("no server, and wrong arguments: one line that says what to do", async () =
   expect(nobody.err).toBe(
     "ChatClient: 127.0.0.1 port 1 cannot be reached: nothing listens there: start the server, or give another HOST PORT\n",
   );
+  const secret = await pipe(0, "", ["127.0.0.1", String(server.port), "--tls"]);
+  expect(secret).toMatchObject({ out: "", code: 1 });
+  expect(secret.err).toEndWith("it does not speak TLS, connect without: see --tls in --help\n");
+  const full = Bun.spawn(["sh", "-c", `echo help | ${CHAT_CLIENT} 127.0.0.1 ${server.port} >/dev/full`], {
+    stderr: "pipe",
+  });
+  expect(await full.stderr.text()).toBe("ChatClient: standard output cannot be written (ENOSPC)\n");
+  expect(await full.exited).toBe(1);
   for (const args of [["6000"], ["127.0.0.1", "0"], ["127.0.0.1", "x"], ["127.0.0.1", "6000", "7"], ["--colour"]]) {
     const { out, err, code } = await pipe(0, "", args);
     expect([args, out, code]).toEqual([args, "", 2]);
