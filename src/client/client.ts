@@ -124,7 +124,7 @@ export class ChatClient {
   /**
    * Sends to a user. Resolves once, when the message is stored, however often the connection breaks meanwhile. `mid` is
    * the sender's own id of the message. Rejects with the server's ChatError where it refuses the message for good, with
-   * ClientError "full" where too many wait, "closed" where the client is closed or logged out before the answer.
+   * ClientError "full" where too many wait, "closed" where the session ends before the answer: it may be stored then.
    */
   send(toid: number, msg: string, mid: string = Bun.randomUUIDv7()): Promise<Ack> {
     return this.post({ msgId: MsgId.chat, toid, msg, mid });
@@ -264,7 +264,7 @@ export class ChatClient {
     const wasOwn = errno === Errno.replaced && performance.now() - this.doubtAt < DOUBT_MS;
     this.doubtAt = Number.NEGATIVE_INFINITY;
     if (wasOwn) return this.connector.lose(errmsg);
-    this.forget(new ChatError(errno, errmsg));
+    this.forget(new ClientError("closed", `the session is over (${errmsg}): it may have been done, or not`));
     this.connector.lose(errmsg);
     this.events.emit("ended", { errno, errmsg });
   }

@@ -113,7 +113,8 @@ export class ClientError extends Error {
   constructor(
     /**
      * unreachable: no connection could be made. lost: it broke before the answer came, so whether the request was
-     * done is unknown. timeout: no answer in time. full: too much waits already. closed: by `close` or `logout`.
+     * done is unknown. timeout: no answer in time. full: too much waits already. closed: by `close` or `logout`, or the
+     * session is over (`ended`).
      */
     readonly code: "unreachable" | "lost" | "timeout" | "full" | "closed",
     message: string,

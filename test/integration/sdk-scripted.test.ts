@@ -148,6 +148,18 @@ test("a session that the client's own late log-in has taken over is taken back, 
   fake.stop();
 });
 
+test("what may be stored is not told as refused where the session cannot be resumed", async () => {
+  const fake = new FakeServer(({ msgId, reqId, token }, reply, hangUp) => {
+    if (msgId !== MsgId.login) return hangUp();
+    reply(token === "first" ? { ...LOGIN, reqId } : { msgId: 1003, reqId, errno: Errno.badCredentials, errmsg: "no" });
+  });
+  const client = new Recorder(fake.port);
+  await client.login({ id: 1, token: "first" });
+  expect(codeOf(await client.send(2, "perhaps").catch((error) => error))).toBe("closed");
+  expect(client.told.ended).toMatchObject([{ errno: Errno.badCredentials }]);
+  fake.stop();
+});
+
 test("after its last word a connection is not listened to", async () => {
   let logins = 0;
   const fake = new FakeServer(({ msgId, reqId }, reply) => {
