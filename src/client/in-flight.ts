@@ -9,6 +9,8 @@ export interface Asked {
 }
 
 const ANSWERS = new Set<number>([MsgId.registered, MsgId.loggedIn, MsgId.answer]);
+/** No link is taken to be slower: a large message shows no progress until the server has all of it. */
+const SLOWEST_BYTES_PER_MS = 32;
 /** Requests that the server answers without finishing anything else first. */
 const QUICK = new Set<number>([MsgId.chat, MsgId.groupChat, MsgId.confirm, MsgId.heartbeat]);
 
@@ -40,9 +42,10 @@ export class InFlight {
   isOverdue(progressAt: number, quickMs: number, slowMs: number): boolean {
     const oldest = this.waiting[0];
     if (oldest === undefined) return false;
-    const { msgId, token } = oldest.asked.message;
+    const { msgId, token, msg } = oldest.asked.message;
     // A log-in by token waits for no password hash.
     const limit = QUICK.has(msgId) || token !== undefined ? quickMs : slowMs;
-    return performance.now() - Math.max(oldest.at, progressAt) > limit;
+    const onItsWayMs = typeof msg === "string" ? Buffer.byteLength(msg) / SLOWEST_BYTES_PER_MS : 0;
+    return performance.now() - Math.max(oldest.at, progressAt) > limit + onItsWayMs;
   }
 }

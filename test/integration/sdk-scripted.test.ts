@@ -148,6 +148,21 @@ test("a session that the client's own late log-in has taken over is taken back, 
   fake.stop();
 });
 
+test("a message that is large is given the time that it takes on a slow link", async () => {
+  const fake = new FakeServer(({ msgId, reqId, mid }, reply) => {
+    if (msgId === MsgId.login) return reply({ ...LOGIN, reqId });
+    const ack = { msgId: 1010, ack: msgId, reqId, mid, errno: 0, conv: "u:1-2", seq: 1, time: "", ts: 1 };
+    setTimeout(reply, 700, ack);
+  });
+  const client = new Recorder(fake.port, { silenceMs: 200 });
+  await client.login({ id: 1, password: "secret1" });
+  await client.send(2, "x".repeat(60_000));
+  expect(client.told.offline).toEqual([]);
+  client.send(2, "x").catch(() => undefined);
+  await until(() => client.told.offline.length > 0, "the silence is noticed");
+  fake.stop();
+});
+
 test("what may be stored is not told as refused where the session cannot be resumed", async () => {
   const fake = new FakeServer(({ msgId, reqId, token }, reply, hangUp) => {
     if (msgId !== MsgId.login) return hangUp();
