@@ -142,9 +142,10 @@ function runTerminal({ host, port }: Options, client: ChatClient, show: Show): v
     }
     quitting = true;
     if (client.outstanding + ahead.length > 0) terminal.print(show.notice("Sending what is not sent yet…"));
+    const endsAt = performance.now() + SEND_WITHIN_MS;
     // What the server does not answer holds up what was typed behind it, but not the end.
     if (ahead.length > 0) await Promise.race([turn, Bun.sleep(SEND_WITHIN_MS)]);
-    const unsent = ahead.splice(0).length + (await client.close(SEND_WITHIN_MS));
+    const unsent = ahead.splice(0).length + (await client.close(Math.max(0, endsAt - performance.now())));
     if (unsent > 0) terminal.print(show.notice(`Not known to be sent: ${unsent} line${unsent === 1 ? "" : "s"}.`));
     terminal.close();
     process.exit(unsent > 0 ? 1 : 0);

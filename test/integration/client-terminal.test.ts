@@ -185,12 +185,17 @@ test.each([
 });
 
 test("quit says what is not known to be sent, and its exit code too", async () => {
-  const { tunnel, typist, bob } = await cutOff();
-  typist.type(`chat:${bob.id}:never sent`);
+  const { tunnel, typist } = await cutOff();
+  // The second one is held up by the log-out, which waits for the first one.
+  for (const line of ["chat:1:never sent", "loginout", "chat:1:held up"]) typist.type(line);
+  const before = performance.now();
   typist.type("quit");
   await typist.sees("Sending what is not sent yet");
-  await typist.sees("Not known to be sent: 1 line.");
+  await typist.sees("Not known to be sent: 2 lines.");
   expect(await typist.exited).toBe(1);
+  // They have five seconds together.
+  expect(performance.now() - before).toBeLessThan(8_000);
+  expect(typist.shown).not.toContain("Warning");
   tunnel.stop();
 });
 
