@@ -114,7 +114,8 @@ async function main(): Promise<void> {
     `limits: ${maxConnections} connections, ${options.maxFrame} bytes a message, ${options.maxInFlight} requests in flight`,
   );
   if (options.tls !== null) log.info(`TLS: certificate ${options.tls.certificate}`);
-  if (options.proxyProtocol) log.info(`client addresses: from the PROXY headers of ${options.trustProxy}`);
+  if (options.proxyProtocol)
+    log.info(`client addresses: from the PROXY headers of ${options.trustProxy}; who sends none is cut off`);
   const { host, port } = server.address;
   log.info(`listening on ${formatAddress(host, port)}`);
   const notifier = new Notifier(

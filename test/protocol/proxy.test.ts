@@ -120,6 +120,7 @@ describe("from a trusted proxy", () => {
     ["a UNIX socket", `${SIGNATURE.toString("latin1")}\x21\x31\0\xd8${"a".repeat(216)}`, /closed: .*0x31/],
     ["a long header", `${SIGNATURE.toString("latin1")}\x21\x11\xff\xff`, /closed: .*too long\n/],
   ])("%s: closed without an answer, and the log says why", async (_, bytes, reason) => {
+    expect(server.log()).toContain("::1/128; who sends none is cut off\n");
     const since = server.log().length;
     await expectRefused(server, await connect(server, Buffer.from(bytes, "latin1")), reason, since);
   });
