@@ -10,6 +10,7 @@ import { RedisRouter } from "./router/redis.ts";
 import { explainStart } from "./router/redis-client.ts";
 import { describeTarget } from "./router/redis-url.ts";
 import type { RouterEvents } from "./router/router.ts";
+import { SparingLog } from "./service/log.ts";
 import { Service } from "./service/service.ts";
 import { StartError } from "./start-error.ts";
 import { Notifier, passedSocket } from "./systemd.ts";
@@ -85,6 +86,8 @@ async function main(): Promise<void> {
   // Before they are read, so that no change is missed.
   let served = options.tls === null ? null : tlsVersion(options.tls);
   const onRefused = (address: string, reason: string) => log.debug(`connection from ${address} closed: ${reason}`);
+  const sparing = new SparingLog(log);
+  const onFull = () => sparing.warn(`a connection is refused: all ${maxConnections} are taken`);
   const server = new Server(
     {
       host: options.host,
@@ -92,6 +95,7 @@ async function main(): Promise<void> {
       inherited: passedSocket(process.env),
       maxConnections,
       maxRefused,
+      onFull,
       maxFrameBytes: options.maxFrame,
       maxInFlight: options.maxInFlight,
       highWaterBytes: options.highWater,

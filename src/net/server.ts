@@ -15,6 +15,8 @@ export interface ServerOptions extends ConnectionLimits {
   maxConnections: number;
   /** Connections above that limit that are told so; those above this one are closed without a word. */
   maxRefused: number;
+  /** Called for each connection above the limit. */
+  onFull: () => void;
   loginTimeoutMs: number;
   idleTimeoutMs: number;
   /** Null: plain TCP. */
@@ -131,6 +133,7 @@ export class Server {
     const { proxy } = this.options;
     if (proxy !== null && !proxy.trusted.has(socket.remoteAddress))
       return connection.refuseProxy(`it is none of the trusted proxies (${proxy.trusted})`);
+    if (full) this.options.onFull();
     if (full && this.refused.size >= this.options.maxRefused) return connection.terminate();
     (full ? this.refused : this.connections).add(connection);
     socket.setNoDelay(true);

@@ -7,8 +7,8 @@ export interface Log {
 }
 
 /**
- * A log for what goes wrong with the store, of which every request could tell: one error or warning a second, and how many
- * more there were since the last one.
+ * A log for what every request or connection could tell, such as what goes wrong with the store: one error or warning a
+ * second, and how many more there were since the last one.
  */
 export class SparingLog implements Log {
   private toldAt = Number.NEGATIVE_INFINITY;
