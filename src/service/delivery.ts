@@ -195,7 +195,7 @@ export class Delivery {
     this.reads--;
     if (session.behind.size === 0 && session.halfClosed) session.connection.finish();
     let next = this.readQueue.shift();
-    while (next !== undefined && !next.pushable) {
+    while (next !== undefined && !(next.pushable && this.pushing)) {
       next.reading = false;
       next = this.readQueue.shift();
     }

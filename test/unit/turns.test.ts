@@ -6,10 +6,12 @@ import type { Connection } from "../../src/net/connection.ts";
 import { MsgId } from "../../src/protocol.ts";
 import { LocalRouter } from "../../src/router/local.ts";
 import { Delivery } from "../../src/service/delivery.ts";
+import type { Log } from "../../src/service/log.ts";
 import { Session } from "../../src/service/session.ts";
 import { until } from "../harness.ts";
 
 const READERS = 100;
+const CROWD = 50_000;
 const PAGES = 40;
 const PAGE_ROWS = 16;
 
@@ -58,4 +60,22 @@ test("who lacks one message gets it between the pages of those who lack many", a
   await until(() => store.pages === READERS * PAGES + 1, "all pages");
   // Everybody who came before has had a page, and those who had one before them another.
   expect(pagesBefore).toBeLessThan(2 * READERS);
+});
+
+test("a crowd that waits for its turns when pushing stops is let go, and is served when it goes on", async () => {
+  const store = new Stored();
+  const told: string[] = [];
+  const log = { warn: (line: string) => told.push(line) } as unknown as Log;
+  const delivery = new Delivery(store as unknown as Store, new LocalRouter(), log);
+  let frozen = false;
+  delivery.mayPush = () => !frozen;
+  let pushed = 0;
+  const sessions = Array.from({ length: CROWD }, (_, i) => sessionOf(2 + i, () => pushed++));
+  for (const session of sessions) delivery.lack(session, session.userId, convOf(session.userId), 1);
+  frozen = true;
+  await until(() => sessions.every(({ reading }) => !reading), "nobody waits");
+  expect(told).toEqual([]);
+  frozen = false;
+  for (const session of sessions) delivery.wake(session);
+  await until(() => pushed >= CROWD, "everybody is served");
 });
