@@ -205,10 +205,10 @@ export function parseConv(conv: string): ConvKey | null {
 }
 
 /** A required name of a conversation. */
-export function conv(message: JsonObject, field = "conv"): string {
-  const value = message[field];
+export function conv(message: JsonObject): string {
+  const value = message.conv;
   if (typeof value !== "string" || parseConv(value) === null)
-    throw invalid(field, 'the name of a conversation, such as "u:1-2" or "g:3"');
+    throw invalid("conv", 'the name of a conversation, such as "u:1-2" or "g:3"');
   return value;
 }
 

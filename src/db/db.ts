@@ -33,8 +33,8 @@ export type Store<O extends Operations> = {
 export interface Tx {
   /** Rows of one statement. `IN (?)` takes an array. */
   all<Row>(sql: string, params?: (Value | Value[])[]): Promise<Row[]>;
-  /** Changed rows, and the id that an INSERT was given. */
-  run(sql: string, params?: (Value | Value[])[]): Promise<{ changes: number; id: number }>;
+  /** The id that an INSERT was given. */
+  run(sql: string, params?: (Value | Value[])[]): Promise<{ id: number }>;
   /** Rows whose `by` columns equal one of `keys`, in any order. */
   find<Row>(table: string, columns: string[], by: string[], keys: Value[][]): Promise<Row[]>;
   /** As `find`; nobody else changes these rows before the transaction has ended. With `skip`, those that another holds lack. */
@@ -142,8 +142,6 @@ export interface Shared {
   checkDead(boot: string): Promise<boolean>;
   /** The other boots that were alive lately; of those that are gone, `onDead` is called with the next look at them. */
   others(): string[];
-  /** The instances alive now, this one among them. */
-  instances(): Promise<{ boot: string; address: string }[]>;
   /**
    * What other boots (and this one, where a call had been rejected already) have committed since the last call: a
    * conversation's newest head. `all`: more than could be told, compare the heads of all sessions.

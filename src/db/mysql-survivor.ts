@@ -7,7 +7,6 @@ import { readLinks } from "./mysql-links.ts";
 
 export interface Instance {
   boot: string;
-  address: string;
   /** By the database's clock. */
   expires: string;
   expired: boolean;
@@ -25,11 +24,10 @@ const NO_SUCH_THREAD = 1094;
 
 /** All that are entered, expired ones too. */
 export async function readInstances(own: Boot, deadline: number): Promise<Instance[]> {
-  const sql = "SELECT boot, address, CAST(expires AS CHAR), expires <= UTC_TIMESTAMP(6) FROM instance";
+  const sql = "SELECT boot, CAST(expires AS CHAR), expires <= UTC_TIMESTAMP(6) FROM instance";
   const [found] = await own.query([sql], deadline);
-  return found!.rows.map(([boot, address, expires, expired]) => ({
+  return found!.rows.map(([boot, expires, expired]) => ({
     boot: boot as string,
-    address: address as string,
     expires: expires as string,
     expired: expired === 1,
   }));

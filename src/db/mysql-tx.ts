@@ -52,9 +52,8 @@ export class MysqlTx implements Tx {
     return toObjects(await this.read(statement(sql, params)));
   }
 
-  async run(sql: string, params: (Value | Value[])[] = []): Promise<{ changes: number; id: number }> {
-    const { changes, id } = await this.write(statement(sql, params));
-    return { changes, id };
+  async run(sql: string, params: (Value | Value[])[] = []): Promise<{ id: number }> {
+    return this.write(statement(sql, params));
   }
 
   async find<Row>(table: string, columns: string[], by: string[], keys: Value[][]): Promise<Row[]> {

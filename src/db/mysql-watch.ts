@@ -41,13 +41,6 @@ export class Watch {
     clearTimeout(this.timer);
   }
 
-  /** Those that are alive. */
-  async instances(own: Boot): Promise<{ boot: string; address: string }[]> {
-    const all = await readInstances(own, this.deadline());
-    for (const { boot } of all) if (boot !== own.name) this.others.add(boot);
-    return all.filter(({ expired }) => !expired).map(({ boot, address }) => ({ boot, address }));
-  }
-
   /** Whether another boot has ended; it is taken over then. */
   async check(own: Boot, boot: string): Promise<boolean> {
     const found = (await readInstances(own, this.deadline())).find((each) => each.boot === boot);

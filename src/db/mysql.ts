@@ -15,7 +15,7 @@ import { Watch } from "./mysql-watch.ts";
 
 export interface MysqlOptions {
   target: Target;
-  /** Where the other instances can ask this one, for them to read. */
+  /** Where clients reach this instance: for people who look at the table of instances. */
   address: string;
   /** Transactions that append messages at once. */
   lanes?: number;
@@ -158,10 +158,6 @@ class MysqlStore implements Shared {
 
   others(): string[] {
     return [...this.watch.others];
-  }
-
-  instances(): Promise<{ boot: string; address: string }[]> {
-    return this.track(() => this.watch.instances(this.living()));
   }
 
   readCommits(): Promise<{ heads: Head[]; all: boolean }> {

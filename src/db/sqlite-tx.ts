@@ -22,9 +22,9 @@ export class SqliteTx implements Tx {
     return this.bind(sql, params, (statement, values) => statement.all(...values) as Row[]);
   }
 
-  async run(sql: string, params: (Value | Value[])[] = []): Promise<{ changes: number; id: number }> {
-    const { changes, lastInsertRowid } = this.bind(sql, params, (statement, values) => statement.run(...values));
-    return { changes, id: Number(lastInsertRowid) };
+  async run(sql: string, params: (Value | Value[])[] = []): Promise<{ id: number }> {
+    const { lastInsertRowid } = this.bind(sql, params, (statement, values) => statement.run(...values));
+    return { id: Number(lastInsertRowid) };
   }
 
   private bind<T>(sql: string, params: (Value | Value[])[], use: (statement: Statement, values: Value[]) => T): T {
@@ -89,20 +89,18 @@ export class SqliteTx implements Tx {
     this.insertRows(`INSERT INTO ${table} (${columns}) VALUES`, columns.length, rows, update);
   }
 
-  /** `head` VALUES-rows `tail`, many rows to a statement; returns how many rows changed. */
-  insertRows(head: string, width: number, rows: readonly Value[][], tail: string): number {
+  /** `head` VALUES-rows `tail`, many rows to a statement. */
+  insertRows(head: string, width: number, rows: readonly Value[][], tail: string): void {
     const tuple = `(${Array(width).fill("?")})`;
     let at = 0;
-    let changes = 0;
     if (rows.length >= ROWS_PER_INSERT) {
       const many = this.prepare(`${head} ${Array(ROWS_PER_INSERT).fill(tuple)}${tail}`);
       for (; at + ROWS_PER_INSERT <= rows.length; at += ROWS_PER_INSERT)
-        changes += many.run(...rows.slice(at, at + ROWS_PER_INSERT).flat()).changes;
+        many.run(...rows.slice(at, at + ROWS_PER_INSERT).flat());
     }
-    if (at === rows.length) return changes;
+    if (at === rows.length) return;
     const one = this.prepare(`${head} ${tuple}${tail}`);
-    for (; at < rows.length; at++) changes += one.run(...rows[at]!).changes;
-    return changes;
+    for (; at < rows.length; at++) one.run(...rows[at]!);
   }
 
   /** Statements are few and written in the source, so each is prepared once and kept: by its text, with `list` for "IN (?)". */

@@ -54,10 +54,3 @@ export async function replacedAmong(tx: Tx, logins: [device: number, epoch: numb
   const epochs = new Map(rows.map(({ id, epoch }) => [id, epoch]));
   return logins.filter(([device, epoch]) => (epochs.get(device) ?? 0) > epoch).map(([device]) => device);
 }
-
-/** The newest head of each of these conversations: for who has missed too much of the commit log. */
-export async function headsOf(tx: Tx, conversations: number[]): Promise<[conversation: number, lastSeq: number][]> {
-  const ids = conversations.map((id) => [id]);
-  const rows = await tx.find<{ id: number; last_seq: number }>("conversation", ["id", "last_seq"], ["id"], ids);
-  return tx.log.current(rows).map(({ id, last_seq }) => [id, last_seq]);
-}

@@ -4,7 +4,7 @@ import { backlog, deliveredOf, missingOf, saveCursors, startsOf } from "./device
 import { addFriend, friendsOf, listedBy } from "./friend.ts";
 import { createGroup, groupsOf, joinGroup, memberIds, membersPage } from "./group.ts";
 import { append } from "./message.ts";
-import { devicesAt, devicesOf, headsOf, replacedAmong } from "./online.ts";
+import { devicesAt, devicesOf, replacedAmong } from "./online.ts";
 import { closeDevices, openDevice } from "./owner.ts";
 import { createUser, credentials, rehash, revokeTokens, setting } from "./user.ts";
 
@@ -21,7 +21,6 @@ export const operations = {
   deliveredOf,
   friendsOf,
   groupsOf,
-  headsOf,
   joinGroup,
   listedBy,
   memberIds,

@@ -77,11 +77,6 @@ export class Cluster implements Elsewhere, RouterEvents {
     return !this.startingOver && this.contact.alive;
   }
 
-  /** Whether new clients should come here. */
-  get ready(): boolean {
-    return this.alive && (this.router?.hears ?? true);
-  }
-
   get asks(): boolean {
     return this.router !== null;
   }

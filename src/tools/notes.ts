@@ -14,10 +14,6 @@ export class Notes {
     if (kind.cases.length < CASES_SHOWN) kind.cases.push(one);
   }
 
-  count(what: string): number {
-    return this.kinds.get(what)?.count ?? 0;
-  }
-
   tell(): void {
     for (const [what, { count, cases }] of this.kinds) {
       say(`note: ${what}: ${grouped(count)}`);

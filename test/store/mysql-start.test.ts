@@ -40,7 +40,7 @@ test("ten instances started together on an empty database all come up", async ()
   const stores = await Promise.all(Array.from({ length: 10 }, () => openShared(url, { connections: 2 })));
   const boots = new Set(stores.map(({ boot }) => boot));
   expect(boots.size).toBe(10);
-  expect(await stores[0]!.instances()).toHaveLength(10);
+  expect(await mariadb.admin(`SELECT boot FROM ${databaseOf(url)}.instance`)).toHaveLength(10);
   const ids = await Promise.all(stores.map((store, i) => store.createUser(`user-${i}`, "hash")));
   expect(new Set(ids).size).toBe(10);
   const settings = await Promise.all(stores.map((store, i) => store.setting("token_secret", `secret-${i}`)));

@@ -136,21 +136,6 @@ export function storeSuite(name: string, open: Open): void {
       expect((await store.devicesAt(["next", "here"])).map(({ id }) => id)).not.toContain(phone.id);
     });
 
-    test("heads of conversations", async () => {
-      const [a, b, c] = [await user(), await user(), await user()];
-      const list = [directConv(a, b), directConv(a, c), directConv(a, b)].map((conv) => ({
-        conv,
-        sender: a,
-        text: "",
-      }));
-      const { conversations } = await store.append(...drafts(...list));
-      const heads = await store.headsOf(conversations.slice(0, 2));
-      expect(heads.sort((p, q) => q[1] - p[1])).toEqual([
-        [conversations[0]!, 2],
-        [conversations[1]!, 1],
-      ]);
-    });
-
     test("what a device sent itself is not counted as following", async () => {
       const [a, b] = [await user(), await user()];
       const device = await openDevice(a, "", "boot");
