@@ -41,11 +41,9 @@ export class Registry {
     private readonly attempt: <T>(work: (redis: Client) => Promise<T>) => Promise<T | null>,
   ) {}
 
-  /** See Router, also for what follows. */
-  async claim({ userId, device, epoch }: Owner): Promise<string | null> {
-    const was = await this.add(this.claims, userId, device, String(epoch));
-    const holder = was === null ? "" : bootOf(was);
-    return holder === "" || holder === this.options.boot ? null : holder;
+  /** See Router, also for `release`. */
+  async claim({ userId, device, epoch }: Owner): Promise<void> {
+    await this.add(this.claims, userId, device, String(epoch));
   }
 
   async release(owner: Owner, boot = this.options.boot): Promise<void> {
@@ -56,6 +54,7 @@ export class Registry {
       this.unreleased.set(`${userId}/${device}/${entry}`, { owner, boot });
   }
 
+  /** The boots where these users have sessions, but this one; null where that is not known now. */
   async locate(userIds: number[]): Promise<Map<number, string[]> | null> {
     const asked = userIds.map((userId) => ({ userId, args: [] }));
     const answers = await this.run<string[]>(LOCATE, asked);

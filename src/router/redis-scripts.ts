@@ -1,9 +1,8 @@
 // What Redis does with users' hashes, in which each device has its owner as boot:epoch. In Lua; each script does it for
 // several users, because one command costs a third of the pipeline that asks for each.
 
-/** ARGV: boot, seconds; by user: device, epoch. Sets the device's owner unless a newer one is set; by user: who it was. */
+/** ARGV: boot, seconds; by user: device, epoch. Sets the device's owner unless a newer one is set. */
 export const CLAIM = `
-local found = {}
 for i, key in ipairs(KEYS) do
   local device, epoch = ARGV[2 * i + 1], ARGV[2 * i + 2]
   local was = redis.call('HGET', key, device)
@@ -11,9 +10,7 @@ for i, key in ipairs(KEYS) do
     redis.call('HSET', key, device, ARGV[1] .. ':' .. epoch)
     redis.call('EXPIRE', key, ARGV[2])
   end
-  found[i] = was or ''
-end
-return found`;
+end`;
 
 /** ARGV by user: device, owner. Removes the device's owner, where it is this one; by user: how many it removed. */
 export const RELEASE = `

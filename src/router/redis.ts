@@ -99,7 +99,7 @@ export class RedisRouter implements Router {
     throw new Error(last);
   }
 
-  claim(owner: Owner): Promise<string | null> {
+  claim(owner: Owner): Promise<void> {
     return this.registry.claim(owner);
   }
 

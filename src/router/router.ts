@@ -39,14 +39,12 @@ export interface RouterEvents {
 export interface Router {
   /** Waits until it can be used; rejects after `ms` with the reason. */
   ready(ms: number): Promise<void>;
-  /** Enters a log-in that is committed; never over a newer one. Returns the boot that held the device before, if another. */
-  claim(owner: Owner): Promise<string | null>;
+  /** Enters a log-in that is committed; never over a newer one. */
+  claim(owner: Owner): Promise<void>;
   /** Takes a log-in at `boot` (this one, unless said otherwise) out, unless a newer one is entered. */
   release(owner: Owner, boot?: string): Promise<void>;
   /** Asks `boot` to end its session of the device; resolves when it has, or after `ms`. */
   kick(boot: string, owner: Owner, ms: number): Promise<void>;
-  /** The boots where these users have sessions, but this one; null where that is not known now. */
-  locate(userIds: number[]): Promise<Map<number, string[]> | null>;
   /** Passes hints on to the boots of their receivers' sessions; one message a boot. */
   forward(hints: Addressed[]): Promise<void>;
   /** Tells every instance that somebody came or went. */
