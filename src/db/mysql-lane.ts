@@ -29,6 +29,7 @@ const MAX_ATTEMPTS = 10;
 /** While it is asked how a lost transaction ended. */
 const SETTLE_LOCK_WAIT_S = 1;
 const LOCK_WAIT_S = 3;
+const LOCK_WAIT_TIMEOUT = 1205;
 
 export class Lane {
   /** The last that is known to be committed. */
@@ -43,11 +44,9 @@ export class Lane {
 
   constructor(
     private readonly options: LaneOptions,
-    lane: number,
+    private readonly lane: number,
   ) {
     this.key = `boot = ${literal(options.boot)} AND lane = ${lane}`;
-    this.closing = (heads) =>
-      `INSERT INTO commit_log (boot, lane, batch, at, heads) VALUES (${literal(options.boot)}, ${lane}, ${this.batch + 1}, UTC_TIMESTAMP(), ${literal(JSON.stringify(heads))})`;
   }
 
   /**
@@ -100,16 +99,16 @@ export class Lane {
     if (this.connection?.lost === null) this.connection.destroy();
   }
 
-  private readonly closing: Frame["closing"];
-
   private frame(): Frame {
-    const { batch } = this;
+    const next = this.batch + 1;
+    const values = `${literal(this.options.boot)}, ${this.lane}, ${next}, UTC_TIMESTAMP()`;
     return {
-      opening: `UPDATE lane SET batch = ${batch + 1} WHERE ${this.key} AND batch = ${batch} AND fenced = 0`,
+      opening: `UPDATE lane SET batch = ${next} WHERE ${this.key} AND batch = ${this.batch} AND fenced = 0`,
       check: ({ changes }: Result) => {
         if (changes !== 1) throw new Fenced("this instance has lost its lease");
       },
-      closing: this.closing,
+      closing: (heads) =>
+        `INSERT INTO commit_log (boot, lane, batch, at, heads) VALUES (${values}, ${literal(JSON.stringify(heads))})`,
     };
   }
 
@@ -169,5 +168,3 @@ export class Lane {
     await this.connection.query([`KILL ${this.lostId}`], deadline - performance.now()).catch(() => undefined);
   }
 }
-
-const LOCK_WAIT_TIMEOUT = 1205;
