@@ -50,7 +50,7 @@ function refuseStrange(db: Database, file: string): void {
 }
 
 /** Runs `work`; what SQLite or the system say of the file becomes a line that says what to do. */
-export function explained<T>(file: string, work: () => T): T {
+function explained<T>(file: string, work: () => T): T {
   try {
     return work();
   } catch (error) {

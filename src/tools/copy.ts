@@ -68,7 +68,7 @@ async function compareTable(copy: CopyTarget, table: SourceTable, file: string, 
   for await (const rows of table.pages(null)) {
     const upTo = rows.at(-1)!.slice(0, table.keyLength);
     const expected = rows.reduce((sum, row) => sum + checksum(table, row), 0);
-    const found = await copy.sumOf(table, after, upTo);
+    const found = await steadily(copy, () => copy.sumOf(table, after, upTo));
     const where = `from ${after ?? "the first"} to ${upTo}`;
     if (found.rows !== rows.length) throw differs(`${found.rows} rows instead of ${rows.length}, ${where}`);
     if (found.sum !== expected) throw differs(`another checksum, ${where}`);
@@ -77,7 +77,7 @@ async function compareTable(copy: CopyTarget, table: SourceTable, file: string, 
     total += BigInt(expected);
     progress.advance(rows.length);
   }
-  const more = await copy.sumOf(table, after, null);
+  const more = await steadily(copy, () => copy.sumOf(table, after, null));
   if (more.rows > 0) throw differs(`${more.rows} rows more`);
   if (count !== table.count)
     throw new StartError(
@@ -96,7 +96,7 @@ function checksum({ columns }: SourceTable, row: Value[]): number {
 }
 
 /** Runs `work` until its connection holds: it starts from what the database has. */
-async function steadily(copy: CopyTarget, work: () => Promise<void>): Promise<void> {
+async function steadily<T>(copy: CopyTarget, work: () => Promise<T>): Promise<T> {
   for (;;) {
     try {
       return await work();
