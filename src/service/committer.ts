@@ -185,16 +185,14 @@ export class Committer {
 
   private giveUpLate(): void {
     const before = performance.now() - this.storeTimeoutMs + TICK_MS;
-    for (const batch of this.inFlight) if (batch.requests[0]!.at < before) this.giveUp(batch);
+    for (const batch of this.inFlight)
+      if (!batch.answered && batch.requests[0]!.at < before) {
+        this.log.error(`the store has not answered for ${this.storeTimeoutMs / 1000} s`);
+        this.refuseAll(batch);
+      }
     let end = this.first;
     while (end < this.queue.length && this.queue[end]!.at < before) end++;
     if (end > this.first) this.refuse(this.takeUntil(end));
-  }
-
-  private giveUp(batch: Batch): void {
-    if (batch.answered) return;
-    this.log.error(`the store has not answered for ${this.storeTimeoutMs / 1000} s`);
-    this.refuseAll(batch);
   }
 
   private refuseAll(batch: Batch): void {
