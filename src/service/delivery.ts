@@ -75,9 +75,9 @@ export class Delivery {
     const { key, row } = hint;
     if (key.kind === "u") return this.deliverTo(key.hi === key.lo ? [key.lo] : [key.lo, key.hi], hint);
     const waiting = this.loading.get(row[0]);
+    const members = this.members.get(row[0]);
     if (waiting !== undefined) waiting.push(hint);
-    else if ((this.members.get(row[0])?.version ?? -1) >= hint.memberVersion)
-      this.deliverTo(this.members.get(row[0])!.ids, hint);
+    else if (members !== undefined && members.version >= hint.memberVersion) this.deliverTo(members.ids, hint);
     else {
       this.loading.set(row[0], [hint]);
       this.loadMembers(row[0]);
@@ -137,11 +137,7 @@ export class Delivery {
       this.log.warn(`members of conversation ${conversation} not read, trying again: ${(error as Error).message}`);
       // The newest row brings the others with it, from the log.
       const hints = this.loading.get(conversation)!;
-      hints.splice(
-        0,
-        hints.length,
-        hints.reduce((newest, hint) => (hint.row[1] > newest.row[1] ? hint : newest)),
-      );
+      this.loading.set(conversation, [hints.reduce((newest, hint) => (hint.row[1] > newest.row[1] ? hint : newest))]);
       setTimeout(() => this.loadMembers(conversation), RETRY_MS);
     }
   }
