@@ -190,9 +190,8 @@ function maxFiles(): number {
 }
 
 function fail(error: unknown): never {
-  if (error instanceof UsageError) process.stderr.write(`ChatServer: ${error.message}\n`);
-  else if (error instanceof StartError) process.stderr.write(`ChatServer: ${error.message}\n`);
-  else process.stderr.write(`ChatServer: ${(error as Error).stack}\n`);
+  const isKnown = error instanceof UsageError || error instanceof StartError;
+  process.stderr.write(`ChatServer: ${isKnown ? error.message : (error as Error).stack}\n`);
   process.exit(error instanceof UsageError ? 2 : 1);
 }
 

@@ -173,10 +173,6 @@ export class Connection implements AnswerSink {
     else if (this.state === "open") this.intake.takeEnd();
   }
 
-  handleDrain(): void {
-    this.flush();
-  }
-
   handleClose(): void {
     if (this.state === "closed") return;
     const wasOpen = this.state === "open";

@@ -111,7 +111,7 @@ export class Server {
           },
           data: (socket, chunk) => socket.data.handleData(chunk),
           end: (socket) => socket.data.handleEnd(),
-          drain: (socket) => socket.data.handleDrain(),
+          drain: (socket) => socket.data.flush(),
           close: (socket) => this.remove(socket.data),
           error: (socket) => socket.data.terminate(),
         },

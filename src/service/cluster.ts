@@ -8,6 +8,7 @@ import { Claims } from "./claims.ts";
 import { Contact } from "./contact.ts";
 import type { Elsewhere } from "./elsewhere.ts";
 import type { Log } from "./log.ts";
+import { readMissing } from "./missing.ts";
 import { notice, retryAfterMs } from "./render.ts";
 import type { Session } from "./session.ts";
 import type { Sessions } from "./sessions.ts";
@@ -185,7 +186,7 @@ export class Cluster implements Elsewhere, RouterEvents {
   private async compareAll(): Promise<void> {
     for (const session of [...this.sessions]) {
       if (session.ended || session.deviceId === 0) continue;
-      await this.sessions.readMissing(session).catch((error) => {
+      await readMissing(this.store, session).catch((error) => {
         if (!(error instanceof ChatError && error.errno === Errno.replaced)) throw error;
       });
       this.sessions.delivery.wake(session);

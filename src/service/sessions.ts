@@ -107,7 +107,7 @@ export class Sessions {
       await session.entered;
       refuseEnded(session);
       if (session.outdoneBy > session.epoch) throw replacedError();
-      return { session, offline: await this.readMissing(session) };
+      return { session, offline: await readMissing(this.store, session) };
     } catch (error) {
       // Where it ended before the store had given it its epoch, `end` could not take it out.
       if (session.ended) this.leave(session, true);
@@ -131,9 +131,7 @@ export class Sessions {
       // Also where it has been outdone meanwhile: who comes after it goes on where the one before it has stopped.
       session.entered = this.elsewhere?.entered(session, from) ?? null;
     });
-    const settle = () => {
-      this.opening.delete(key);
-    };
+    const settle = () => void this.opening.delete(key);
     this.opening.set(key, opened.then(settle, settle));
     return opened;
   }
@@ -156,17 +154,11 @@ export class Sessions {
     }
   }
 
-  /** Notes what is stored for the session; returns how many rows that is. */
-  readMissing(session: Session): Promise<number> {
-    return readMissing(this.store, session);
-  }
-
   /** The answer to the log-in is written: pushes follow, and who lists the user is told. */
   begin(session: Session): void {
     if (session.ended) return;
     session.ready = true;
-    this.delivery.wake(session);
-    this.presence.catchUp(session);
+    this.resume(session);
     this.presence.came(session.userId);
   }
 

@@ -177,9 +177,9 @@ export const MUTANTS: Mutant[] = [
       },
       {
         file: "src/service/sessions.ts",
-        find: "      await session.entered;\n      refuseEnded(session);\n      if (session.outdoneBy > session.epoch) throw replacedError();\n      return { session, offline: await this.readMissing(session) };",
+        find: "      await session.entered;\n      refuseEnded(session);\n      if (session.outdoneBy > session.epoch) throw replacedError();\n      return { session, offline: await readMissing(this.store, session) };",
         replace:
-          "      const offline = await this.readMissing(session);\n      await session.entered;\n      refuseEnded(session);\n      if (session.outdoneBy > session.epoch) throw replacedError();\n      this.router.add(session);\n      return { session, offline };",
+          "      const offline = await readMissing(this.store, session);\n      await session.entered;\n      refuseEnded(session);\n      if (session.outdoneBy > session.epoch) throw replacedError();\n      this.router.add(session);\n      return { session, offline };",
       },
     ],
     soak: cluster("log-in while redis is silent", "--rate 100"),
