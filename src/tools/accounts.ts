@@ -4,26 +4,21 @@ import { ChatError, name as checkName, password as checkPassword } from "../prot
 import { Passwords } from "../service/password.ts";
 import { StartError } from "../start-error.ts";
 import type { Draft } from "./draft.ts";
-import type { ImportOptions } from "./import.ts";
+import type { Import, ImportOptions } from "./import.ts";
 import type { Notes } from "./notes.ts";
-import type { Predecessor } from "./predecessor.ts";
 import { grouped, Progress } from "./progress.ts";
 
 /** Longest name, in characters. */
 const NAME_LENGTH = 50;
 
-/** Imports all users and returns their ids. */
 export async function importUsers(
-  source: Predecessor,
-  draft: Draft,
+  { source, draft, notes, users }: Import,
   { memoryKiB, time, newPasswords }: ImportOptions,
-  notes: Notes,
-): Promise<Set<number>> {
+): Promise<void> {
   if (newPasswords !== null) makeFile(newPasswords);
   const passwords = new Passwords({ memoryKiB, time, queueLimit: Number.POSITIVE_INFINITY });
   const count = await source.count("user");
   const progress = new Progress("users", count);
-  const users = new Set<number>();
   let read = 0;
   for await (const page of source.users()) {
     read += page.length;
@@ -54,7 +49,6 @@ export async function importUsers(
   }
   if (read < count) notes.add("users without an id of their own, left out", `${grouped(count - read)} rows`);
   progress.end(`${grouped(users.size)} imported, passwords hashed`);
-  return users;
 }
 
 export const isId = (id: unknown): id is number => Number.isSafeInteger(id) && (id as number) > 0;

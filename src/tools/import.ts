@@ -24,6 +24,15 @@ export interface ImportOptions {
   time: number;
 }
 
+/** An import under way. */
+export interface Import {
+  source: Predecessor;
+  draft: Draft;
+  notes: Notes;
+  /** The ids of those that are imported already. */
+  users: Set<number>;
+}
+
 /** Makes the store `file`, which must not exist or be empty: at once, when it is complete. Throws StartError. */
 export async function importToFile(from: Target, file: string, options: ImportOptions): Promise<void> {
   const fail = (error: unknown) => {
@@ -71,16 +80,15 @@ export async function importTo(file: string, from: Target, options: ImportOption
   try {
     source = await Predecessor.open(from, options.charset);
     draft = new Draft(file);
-    const notes = new Notes();
+    const work: Import = { source, draft, notes: new Notes(), users: new Set() };
     // Also what tells this import from others.
     const secret = Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("hex");
     await draft.tx.insert("setting", ["name", "value"], [["token_secret", secret]]);
-    const users = await importUsers(source, draft, options, notes);
-    await importFriends(source, draft, users, notes);
-    const groups = await importGroups(source, draft, users, notes);
-    await importOffline(source, draft, users, groups, notes);
+    await importUsers(work, options);
+    await importFriends(work);
+    await importOffline(work, await importGroups(work));
     draft.finish();
-    notes.tell();
+    work.notes.tell();
   } catch (error) {
     draft?.close();
     const known = explainFile(file, error);

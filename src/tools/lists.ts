@@ -1,19 +1,11 @@
 // Friend lists and groups of an import.
-
 import { acceptable, isId } from "./accounts.ts";
-import type { Draft } from "./draft.ts";
-import type { Notes } from "./notes.ts";
-import type { Predecessor } from "./predecessor.ts";
+import type { Import } from "./import.ts";
 import { grouped, Progress } from "./progress.ts";
 
 const DESCRIPTION_LENGTH = 200;
 
-export async function importFriends(
-  source: Predecessor,
-  draft: Draft,
-  users: Set<number>,
-  notes: Notes,
-): Promise<void> {
+export async function importFriends({ source, draft, notes, users }: Import): Promise<void> {
   if (!source.has("friend")) return notes.add("tables that are missing and passed over", "friend");
   const progress = new Progress("friends", await source.count("friend"));
   await draft.fill(
@@ -30,12 +22,8 @@ export async function importFriends(
 }
 
 /** Imports groups and members; returns the ids of the groups' conversations by group. */
-export async function importGroups(
-  source: Predecessor,
-  draft: Draft,
-  users: Set<number>,
-  notes: Notes,
-): Promise<Map<number, number>> {
+export async function importGroups(work: Import): Promise<Map<number, number>> {
+  const { source, draft, notes } = work;
   for (const table of ["allgroup", "groupuser"] as const)
     if (!source.has(table)) notes.add("tables that are missing and passed over", table);
   const names = new Map<number, number>();
@@ -65,19 +53,13 @@ export async function importGroups(
         );
     },
   );
-  await importMembers(source, draft, users, names, notes);
+  await importMembers(work, names);
   const members = draft.count("SELECT count(*) FROM member");
   new Progress("groups", names.size).end(`${grouped(names.size)} imported, with ${grouped(members)} members`);
   return names;
 }
 
-async function importMembers(
-  source: Predecessor,
-  draft: Draft,
-  users: Set<number>,
-  groups: Map<number, number>,
-  notes: Notes,
-): Promise<void> {
+async function importMembers({ source, draft, notes, users }: Import, groups: Map<number, number>): Promise<void> {
   const progress = new Progress("group members", await source.count("groupuser"));
   const creators = new Map<number, number>();
   await draft.fill(

@@ -4,8 +4,7 @@ import { single } from "../db/series.ts";
 import { MsgId } from "../protocol.ts";
 import { isId } from "./accounts.ts";
 import type { Draft } from "./draft.ts";
-import type { Notes } from "./notes.ts";
-import type { Predecessor } from "./predecessor.ts";
+import type { Import } from "./import.ts";
 import { grouped, Progress } from "./progress.ts";
 
 /** What one row of the table holds. */
@@ -62,15 +61,11 @@ const TWICE = `SELECT ifnull(sum((SELECT count(*) FROM scratch.placed p JOIN scr
     WHERE p.conversation = m.conversation AND p.seq >= m.seq AND s.sender <> m.receiver) - m.rows), 0)
   FROM scratch.missed m`;
 
-export async function importOffline(
-  source: Predecessor,
-  draft: Draft,
-  users: Set<number>,
-  groups: Map<number, number>,
-  notes: Notes,
-): Promise<void> {
+/** `groups`: the ids of their conversations. */
+export async function importOffline(work: Import, groups: Map<number, number>): Promise<void> {
+  const { source, draft, notes } = work;
   if (!source.has("offlinemessage")) return notes.add("tables that are missing and passed over", "offlinemessage");
-  await stage(source, draft, users, groups, notes);
+  await stage(work, groups);
   await draft.transact(async () => {
     for (const sql of PLACE) draft.run(sql);
   });
@@ -96,13 +91,7 @@ export async function importOffline(
 }
 
 /** Reads the table's rows into a table where they can be counted and ordered. */
-async function stage(
-  source: Predecessor,
-  draft: Draft,
-  users: Set<number>,
-  groups: Map<number, number>,
-  notes: Notes,
-): Promise<void> {
+async function stage({ source, draft, notes, users }: Import, groups: Map<number, number>): Promise<void> {
   draft.run(`CREATE TABLE scratch.staged (n INTEGER PRIMARY KEY, receiver INTEGER, kind INTEGER, sender INTEGER, ts INTEGER,
     body TEXT, conv_kind INTEGER, lo INTEGER, hi INTEGER, name TEXT)`);
   const progress = new Progress("offline messages read", await source.count("offlinemessage"));
