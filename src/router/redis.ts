@@ -187,6 +187,7 @@ export class RedisRouter implements Router {
     let envelopes: Envelope[];
     try {
       ({ from, envelopes } = JSON.parse(text));
+      if (!Array.isArray(envelopes)) throw new TypeError("no envelopes");
     } catch {
       return this.options.log.warn("Redis brought what no instance has sent: use another --redis-prefix");
     }

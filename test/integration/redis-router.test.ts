@@ -161,6 +161,15 @@ test("a subscription that was dropped without a word comes back", async () => {
   }, "b hears again");
 });
 
+test("what another program publishes there is told of, whatever it is, and passed over", async () => {
+  const [a, b] = await pair();
+  const foreign = ["hello", "{}", "7", '{"from":"x","envelopes":7}'];
+  for (const text of foreign) await admin.publish(`test${prefixes}:all`, text);
+  a.router.announce(9);
+  await until(() => b.seen.includes(9), "b hears what follows");
+  expect(b.warnings.filter((line) => line.includes("--redis-prefix"))).toHaveLength(foreign.length);
+});
+
 test("while Redis hangs or is away everything answers in time, and afterwards it goes on", async () => {
   const [a, b] = await pair();
   redis.pause();
