@@ -111,6 +111,8 @@ export class Sessions {
     } catch (error) {
       // Where it ended before the store had given it its epoch, `end` could not take it out.
       if (session.ended) this.leave(session, true);
+      // Whatever the store says: who tried again would take the device back.
+      refuseEnded(session);
       this.end(session);
       throw error;
     }

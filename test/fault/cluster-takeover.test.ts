@@ -152,3 +152,26 @@ test.each(goings)(
   },
   30_000,
 );
+
+// With 19 it would be sent again, and take the device back from who came later.
+test("a log-in that is overtaken while it waits for the database is answered 21", async () => {
+  const ann = await register(a.port);
+  (await login(a.port, ann)).close();
+  const holder = await cluster.mariadb.session(databaseOf(cluster.url));
+  await holder.run("START TRANSACTION");
+  await holder.run(`SELECT id FROM device WHERE user_id = ${ann.id} FOR UPDATE`);
+  const waits = async () =>
+    (await cluster.mariadb.admin("SHOW STATUS LIKE 'Innodb_row_lock_current_waits'"))[0]!.Value !== "0";
+  const overtaken = await Wire.connect(a.port);
+  overtaken.send(loginMessage(ann));
+  await until(waits, "the log-in waits for the lock");
+  const later = await Wire.connect(a.port);
+  later.send(loginMessage(ann));
+  const sentAt = performance.now();
+  await until(() => performance.now() - sentAt > 500, "the later one has been read");
+  holder.close();
+  expect((await overtaken.next((each) => each.reqId === "login")).errno).toBe(Errno.replaced);
+  expect((await later.next((each) => each.reqId === "login")).errno).toBe(0);
+  later.close();
+  overtaken.close();
+}, 30_000);
