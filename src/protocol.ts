@@ -177,8 +177,13 @@ function orNothing<T>(read: () => T): T | undefined {
   }
 }
 
-/** The sender's id where a request repeats it (`id`, `fromid`): it must be the session's own. */
-export function ownId(message: JsonObject, field: string, userId: number): void {
+/** The sender's id where a request repeats it, in one of these fields or in both: it must be the session's own. */
+export function ownIds(message: JsonObject, userId: number): void {
+  ownId(message, "fromid", userId);
+  ownId(message, "id", userId);
+}
+
+function ownId(message: JsonObject, field: string, userId: number): void {
   if (optional(message, field)) return;
   if (id(message, field) !== userId)
     throw new ChatError(Errno.forbidden, `${field}: you are logged in as ${userId}, not ${message[field]}`);

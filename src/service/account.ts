@@ -104,7 +104,7 @@ async function authenticate(context: Context, message: JsonObject): Promise<Auth
 
 /** {"msgId":1009,"revoke":true} -> {"msgId":1010,"ack":1009,"errno":0} ; the connection may log in again */
 export async function logout({ store, sessions }: Context, { message }: Request, session: Session): Promise<Reply> {
-  field.ownId(message, "id", session.userId);
+  field.ownIds(message, session.userId);
   if (field.flag(message, "revoke")) await store.revokeTokens(session.userId);
   await sessions.logOut(session);
   return { fields: {} };

@@ -13,7 +13,7 @@ const PUSH_FIELDS = 2_048;
  */
 export function chat({ committer }: Context, request: Request, session: Session): null {
   const { message } = request;
-  field.ownId(message, "fromid", session.userId);
+  field.ownIds(message, session.userId);
   const { conv, key } = session.targetOf(field.id(message, "toid"));
   send(committer, request, session, conv, key);
   return null;
@@ -22,7 +22,7 @@ export function chat({ committer }: Context, request: Request, session: Session)
 /** {"msgId":1008,"groupid":3,"msg":"hi","mid":"a2"} -> {"msgId":1010,"ack":1008,"mid":"a2","errno":0,"seq":7,"time":"…"} */
 export function groupChat({ committer }: Context, request: Request, session: Session): null {
   const { message } = request;
-  field.ownId(message, "id", session.userId);
+  field.ownIds(message, session.userId);
   const groupId = field.id(message, "groupid");
   send(committer, request, session, groupConv(groupId), { kind: "g", lo: groupId, hi: 0 });
   return null;

@@ -12,7 +12,7 @@ import type { Session } from "./session.ts";
 export async function addFriend(context: Context, { message }: Request, session: Session): Promise<Reply> {
   const { store, sessions, storeTimeoutMs } = context;
   const { userId, deviceId, name } = session;
-  field.ownId(message, "id", userId);
+  field.ownIds(message, userId);
   const friendId = field.id(message, "friendId");
   if (friendId === userId) throw invalid("friendId", "somebody else's id");
   const word = field.optionalText(message, "msg", MAX_FRAME_BYTES);

@@ -9,7 +9,7 @@ import type { Session } from "./session.ts";
 
 /** {"msgId":1006,"groupname":"hikers","groupdesc":"on foot"} -> {"msgId":1010,"ack":1006,"errno":0,"groupid":1} */
 export async function createGroup({ store }: Context, { message }: Request, { userId }: Session): Promise<Reply> {
-  field.ownId(message, "id", userId);
+  field.ownIds(message, userId);
   const name = field.name(message, "groupname");
   const description = field.optionalText(message, "groupdesc", 200);
   return { fields: { groupid: await store.createGroup(userId, name, description) } };
@@ -19,7 +19,7 @@ export async function createGroup({ store }: Context, { message }: Request, { us
 export async function joinGroup(context: Context, { message }: Request, session: Session): Promise<Reply> {
   const { store, sessions, storeTimeoutMs } = context;
   const { userId, deviceId, name } = session;
-  field.ownId(message, "id", userId);
+  field.ownIds(message, userId);
   const groupId = field.id(message, "groupid");
   const joining = store.joinGroup([userId, deviceId, groupId], Date.now()).then((joined) => {
     sessions.delivery.deliver(hintOf(joined.row, groupConv(groupId), name, joined.version));

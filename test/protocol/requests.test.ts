@@ -58,11 +58,12 @@ const badOptional = (msgId: number, field: string, values: unknown[], rest: () =
     rest,
   ).slice(0, -1);
 
-const notMe = (msgId: number, field: string, rest: () => JsonObject): Case[] => [
-  [`${field} of somebody else`, () => ({ ...rest(), msgId, [field]: bob.id }), 11],
-  [`${field} of nobody`, () => ({ ...rest(), msgId, [field]: 999_999 }), 11],
-  ...badOptional(msgId, field, NOT_AN_ID, rest),
-];
+const notMe = (msgId: number, rest: () => JsonObject): Case[] =>
+  ["id", "fromid"].flatMap((field): Case[] => [
+    [`${field} of somebody else`, () => ({ ...rest(), msgId, [field]: bob.id }), 11],
+    [`${field} of nobody`, () => ({ ...rest(), msgId, [field]: 999_999 }), 11],
+    ...badOptional(msgId, field, NOT_AN_ID, rest),
+  ]);
 
 const account = () => ({ name: freshName(), password: "secret1" });
 const credentials = () => ({ id: ann.id, password: ann.password });
@@ -127,11 +128,11 @@ const LOGGED_IN: [number, Case[]][] = [
     1004,
     [
       ["a message", () => ({ ...toBob(), msgId: 1004 }), 0],
-      ["a message by its sender", () => ({ ...toBob(), msgId: 1004, fromid: ann.id }), 0],
+      ["a message by its sender", () => ({ ...toBob(), msgId: 1004, fromid: ann.id, id: ann.id }), 0],
       ["an empty message", () => ({ ...toBob(), msgId: 1004, msg: "" }), 0],
       ["to oneself", () => ({ ...toBob(), msgId: 1004, toid: ann.id }), 0],
       ["to nobody", () => ({ ...toBob(), msgId: 1004, toid: 999_999 }), 12],
-      ...notMe(1004, "fromid", toBob),
+      ...notMe(1004, toBob),
       ...bad(1004, "toid", NOT_AN_ID, toBob),
       ...bad(1004, "msg", NOT_A_TEXT, toBob),
       ...badOptional(1004, "mid", [1, "", "x".repeat(65), []], toBob),
@@ -145,7 +146,7 @@ const LOGGED_IN: [number, Case[]][] = [
       ["a friend", () => ({ msgId: 1005, id: ann.id, friendId: bob.id, msg: "it is me" }), 0],
       ["with a long word", () => ({ msgId: 1005, friendId: cid, msg: "x".repeat(60_000) }), 0],
       ["a friend again", () => ({ msgId: 1005, friendId: bob.id }), 13],
-      ...notMe(1005, "id", () => ({ friendId: bob.id })),
+      ...notMe(1005, () => ({ friendId: bob.id })),
       ...bad(1005, "friendId", NOT_AN_ID, () => ({})),
       ...badOptional(1005, "msg", [1, []], () => ({ friendId: bob.id })),
     ],
@@ -155,7 +156,7 @@ const LOGGED_IN: [number, Case[]][] = [
     [
       ["the longest", () => ({ msgId: 1006, groupname: "é".repeat(50), groupdesc: "😀".repeat(200), id: ann.id }), 0],
       ["the same name again", () => ({ msgId: 1006, groupname: "é".repeat(50) }), 0],
-      ...notMe(1006, "id", () => ({ groupname: "g" })),
+      ...notMe(1006, () => ({ groupname: "g" })),
       ...bad(1006, "groupname", [...NOT_A_TEXT, "", LONG, "a\u0007"], () => ({})),
       ...badOptional(1006, "groupdesc", [1, "x".repeat(201)], () => ({ groupname: "g" })),
     ],
@@ -167,7 +168,7 @@ const LOGGED_IN: [number, Case[]][] = [
       ["a group again", () => ({ msgId: 1007, groupid: bobsGroup }), 13],
       ["one's own group", () => ({ msgId: 1007, groupid: group }), 13],
       ["no group", () => ({ msgId: 1007, groupid: 999_999 }), 12],
-      ...notMe(1007, "id", () => ({ groupid: group })),
+      ...notMe(1007, () => ({ groupid: group })),
       ...bad(1007, "groupid", NOT_AN_ID, () => ({})),
     ],
   ],
@@ -177,13 +178,13 @@ const LOGGED_IN: [number, Case[]][] = [
       ["a message", () => ({ ...toGroup(), msgId: 1008 }), 0],
       ["a message by its sender", () => ({ ...toGroup(), msgId: 1008, id: ann.id, mid: "a".repeat(64) }), 0],
       ["to no group", () => ({ ...toGroup(), msgId: 1008, groupid: 999_999 }), 12],
-      ...notMe(1008, "id", toGroup),
+      ...notMe(1008, toGroup),
       ...bad(1008, "groupid", NOT_AN_ID, toGroup),
       ...bad(1008, "msg", NOT_A_TEXT, toGroup),
       ...badOptional(1008, "mid", [1, "", "x".repeat(65)], toGroup),
     ],
   ],
-  [1009, [...notMe(1009, "id", () => ({})), ...badOptional(1009, "revoke", NOT_A_FLAG, () => ({}))]],
+  [1009, [...notMe(1009, () => ({})), ...badOptional(1009, "revoke", NOT_A_FLAG, () => ({}))]],
   [
     1011,
     [

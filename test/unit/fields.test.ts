@@ -158,7 +158,7 @@ test("a reqId has at most 64 characters, or is an integer", () => {
 });
 
 test("a sender that is repeated is the session's own, or error 11", () => {
-  const own = (value: Json | undefined) => check((m) => field.ownId(m, "fromid", 22), { fromid: value });
+  const own = (value: Json | undefined) => check((m) => field.ownIds(m, 22), { fromid: value });
   expect([own(22), own(undefined), own(null)]).toEqual([undefined, undefined, undefined]);
   expect(own(23)).toMatchObject({ errno: 11 });
   for (const bad of ["22", 0, -22, 22.5, true]) expect(own(bad)).toEqual(refused("fromid"));
