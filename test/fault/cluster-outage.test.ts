@@ -151,7 +151,8 @@ for (const [name, begin, end] of outages)
     const goneAt = performance.now();
     const quiet = await login(instances[0]!.port, user, { device: "quiet" }).catch((error: Error) => error.message);
     expect(quiet).toContain(`"errno":${Errno.unavailable}`);
-    expect(performance.now() - goneAt).toBeLessThan(ANSWERED_MS);
+    // It asks the database for more than one thing: the positions of the user's other device may have to be saved first.
+    expect(performance.now() - goneAt).toBeLessThan(2 * STORE_TIMEOUT_S * 1_000 + ANSWERED_MS);
     await until(() => performance.now() - goneAt > OUTAGE_MS, "the outage is over", OUTAGE_MS + 1_000);
     const acked = talk.ackedCount;
     // By now the leases are too old: what needs no database is answered, the rest refused at once.
