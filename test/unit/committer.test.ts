@@ -1,8 +1,10 @@
-// The time of a message: when its own turn of the loop took it, whatever waited before it.
+// Group commit: the time of a message is when its own turn of the loop took it, whatever waited before it; and what is delivered
+// of a batch is what is new in the log.
 import { expect, test } from "bun:test";
 import type { Store } from "../../src/model/store.ts";
+import { Errno } from "../../src/protocol.ts";
 import { type ChatRequest, Committer } from "../../src/service/committer.ts";
-import type { Delivery } from "../../src/service/delivery.ts";
+import type { Delivery, Hint } from "../../src/service/delivery.ts";
 import type { Log } from "../../src/service/log.ts";
 import { until } from "../harness.ts";
 
@@ -40,4 +42,43 @@ test("a message that comes when the store is back is not as old as those that ha
   await Promise.resolve();
   expect(committer.turnAt).toBeGreaterThanOrEqual(back);
   committer.stop();
+});
+
+test("of a batch only what is new in the log is delivered: neither what is refused nor what repeats a message", async () => {
+  const appended = {
+    seqs: [4, 0, 2, 5],
+    conversations: [7, 7, 7, 7],
+    refused: [[1, Errno.forbidden, "groupid: no", ""]],
+    repeated: [[2, 1_000]],
+    memberVersions: [[7, 3]],
+  };
+  const delivered: [seq: number, mid: string | null, memberVersion: number][] = [];
+  const deliver = ({ row, memberVersion }: Hint) => delivered.push([row[1], row[5], memberVersion]);
+  const store = { append: async () => appended } as unknown as Store;
+  const committer = new Committer(store, { deliver } as unknown as Delivery, 60_000, {} as Log);
+  const answered: number[] = [];
+  const connection = { answer: (slot: number) => answered.push(slot) };
+  const request = { connection, session: { userId: 1 }, conv: "g:1", text: "", msgId: 1008, at: performance.now() };
+  for (const [slot, mid] of ["new", "refused", "repeated", "newer"].entries())
+    committer.add({ ...request, slot, mid } as unknown as ChatRequest);
+  await until(() => delivered.length > 1, "what is new is delivered");
+  committer.stop();
+  expect(delivered).toEqual([
+    [4, "new", 3],
+    [5, "newer", 3],
+  ]);
+  expect(answered.toSorted()).toEqual([0, 1, 2, 3]);
+});
+
+test("each message of a batch that the store fails on is answered 19, once", async () => {
+  const append = async () => Promise.reject(new Error("away"));
+  const silent = { error: () => undefined } as unknown as Log;
+  const committer = new Committer({ append } as unknown as Store, {} as Delivery, 60_000, silent);
+  const answers: object[] = [];
+  const connection = { answer: (_: number, text: string) => answers.push(JSON.parse(text)) };
+  const request = { connection, session: { userId: 1 }, conv: "u:1-2", text: "", msgId: 1004, at: performance.now() };
+  for (const mid of ["a", "b"]) committer.add({ ...request, mid } as unknown as ChatRequest);
+  await until(() => answers.length > 0, "they are answered");
+  committer.stop();
+  expect(answers).toMatchObject(["a", "b"].map((mid) => ({ ack: 1004, errno: Errno.unavailable, mid })));
 });
