@@ -19,9 +19,16 @@ class Kernel {
     this.output.framing = framing;
   }
 
+  /** Each with a mark of its own, which is to hear of its own number alone. */
+  add(...texts: string[]): void {
+    for (const [i, text] of texts.entries()) {
+      const mark = { accepted: (seq: number) => this.accepted.push(seq === i ? i : Number.NaN) };
+      this.output.add(text, mark, i);
+    }
+  }
+
   send(...texts: string[]): void {
-    const marks = texts.map(() => ({ accepted: (seq: number) => this.accepted.push(seq) }));
-    for (const [i, text] of texts.entries()) this.output.add(text, marks[i]!, i);
+    this.add(...texts);
     while (!this.output.flush());
   }
 
@@ -116,4 +123,45 @@ test("the mark of what was written last is told when that is accepted, whatever 
   kernel.room = 1;
   kernel.output.flush();
   expect([told, kernel.output.pendingBytes > 0]).toEqual([1, true]);
+});
+
+test("who waits for the output hears when the kernel has it all, or that it never will", async () => {
+  const kernel = new Kernel("lf");
+  expect(await kernel.output.whenFlushed()).toBe(true);
+  const heard: [string, boolean][] = [];
+  const wait = (who: string) => kernel.output.whenFlushed().then((accepted) => heard.push([who, accepted]));
+  kernel.output.add(texts(10)[0]!, null, 0);
+  const [one, other] = [wait("one"), wait("other")];
+  kernel.room = 7;
+  kernel.output.flush();
+  await Promise.resolve();
+  expect(heard).toEqual([]);
+  while (!kernel.output.flush());
+  await Promise.all([one, other]);
+  kernel.output.add(texts(10)[0]!, null, 0);
+  const third = wait("third");
+  kernel.output.flush();
+  kernel.output.discard();
+  await third;
+  expect(heard).toEqual([
+    ["one", true],
+    ["other", true],
+    ["third", false],
+  ]);
+});
+
+test("more than the shared buffer holds, at a slow kernel's pace: each message once, in order, and nothing left over", () => {
+  const all = Array.from({ length: 60 }, (_, i) => JSON.stringify({ msgId: 1008, msg: `${i} ${"x".repeat(20_000)}` }));
+  for (const room of [70_001, 200_000, 300_000]) {
+    const kernel = new Kernel("lf");
+    kernel.room = room;
+    kernel.add(...all);
+    while (!kernel.output.flush()) {
+      const left = inLines(all).length - kernel.bytes.length;
+      expect(kernel.output.pendingBytes).toBeWithin(left - all.length, left + 1);
+    }
+    expect(kernel.bytes.toString() === inLines(all)).toBe(true);
+    expect(kernel.accepted).toEqual([...all.keys()]);
+    expect(kernel.output.pendingBytes).toBe(0);
+  }
 });
