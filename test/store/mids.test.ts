@@ -7,8 +7,9 @@ import { join } from "node:path";
 import initial from "../../sql/sqlite/0001-initial.sql" with { type: "text" };
 import { APPLICATION_ID, openDatabase } from "../../src/db/sqlite-migrate.ts";
 import { SqliteTx } from "../../src/db/sqlite-tx.ts";
+import { createGroup } from "../../src/model/group.ts";
 import { append } from "../../src/model/message.ts";
-import { MsgId } from "../../src/protocol.ts";
+import { Errno, groupConv, MsgId } from "../../src/protocol.ts";
 import { temporaryFolder } from "../harness.ts";
 import { Random } from "../soak/random.ts";
 import { draftsOf } from "./series.ts";
@@ -205,5 +206,18 @@ test("a file of the first schema knows its mids after the migration", async () =
   const again = messages(["é", "b9", "a b", "b10", "b1", "b2"].map((mid) => ({ conv: "u:1-2", sender: 1, mid })));
   expect((await append(tx, ...again)).seqs).toEqual([4, 3, 5, 2, 1, 6]);
   db.run("COMMIT");
+  db.close();
+});
+
+test("who is no member any more is answered what they sent as one, and refused what is new", async () => {
+  const { db, tx } = open(join(temporaryFolder(), "chat.db"));
+  db.run("INSERT INTO user (id, name, password) VALUES (1, 'u1', '')");
+  const conv = groupConv(await createGroup(tx, 1, "hikers", ""));
+  const send = (...mids: string[]) => append(tx, ...messages(mids.map((mid) => ({ conv, sender: 1, mid }))));
+  expect((await send("a", "b")).seqs).toEqual([1, 2]);
+  db.run("DELETE FROM member");
+  const { seqs, repeated, refused } = await send("b", "c");
+  expect({ seqs, repeated }).toEqual({ seqs: [2, 0], repeated: [[0, 1_000]] });
+  expect(refused.map(([index, errno]) => [index, errno])).toEqual([[1, Errno.forbidden]]);
   db.close();
 });
