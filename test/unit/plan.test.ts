@@ -1,6 +1,8 @@
 import { expect, test } from "bun:test";
 import { messagesOf } from "../../src/model/drafts.ts";
+import type { Appended } from "../../src/model/message.ts";
 import { writers } from "../../src/model/plan.ts";
+import { Errno } from "../../src/protocol.ts";
 import { draftsOf } from "../store/series.ts";
 
 const message = (conv: string, mid: string | null, time: number, text: string) => ({
@@ -24,4 +26,31 @@ test("batches that are divided and put together anew keep each message as it is"
   expect(rowsOf(draftsOf(first))).toEqual(first);
   const together = batchOf([...rowsOf(draftsOf(first)).reverse(), ...rowsOf(draftsOf(second))]);
   expect([...messagesOf(...together)]).toEqual([...first.toReversed(), ...second]);
+});
+
+test("what becomes of messages, divided and put together anew, is what became of each", () => {
+  const { outcomesOf, resultOf, refuse } = writers.batches;
+  const [old, group] = [4_000, 9];
+  const [mine, others] = [
+    {
+      seqs: [3, 0, 4],
+      conversations: [group, 8, 7],
+      refused: [[1, Errno.forbidden, "groupid: no", "groupid"]],
+      repeated: [[2, old]],
+      memberVersions: [[group, 5]],
+    },
+    { seqs: [5], conversations: [group], refused: [], repeated: [], memberVersions: [[group, 6]] },
+  ] as [Appended, Appended];
+  const outcomes = [...outcomesOf(others), ...outcomesOf(mine), refuse(first[0]!, Errno.unavailable, "away")];
+  expect(resultOf(outcomes)).toEqual({
+    seqs: [5, 3, 0, 4, 0],
+    conversations: [group, group, 8, 7, 0],
+    refused: [
+      [2, Errno.forbidden, "groupid: no", "groupid"],
+      [4, Errno.unavailable, "away", ""],
+    ],
+    repeated: [[3, old]],
+    // The newest one: an older one would deliver to those who were members then.
+    memberVersions: [[group, 6]],
+  });
 });
