@@ -119,3 +119,19 @@ test("who could not be looked at for an answer is told of later", async () => {
   await until(() => pushed.length > 0, "it is told");
   expect(pushed).toEqual([presence(FRIEND, "online")]);
 });
+
+test("a slow reader who could not be told of what was missed, because nobody could look, is told later", async () => {
+  let isAway = true;
+  const { users, session, pushed } = watch(async () => [FOLLOWER]);
+  const online = async () => {
+    if (isAway) throw new Error("the database is away");
+    return new Set([FRIEND]);
+  };
+  users.elsewhere = { online } as unknown as Elsewhere;
+  session.missPresence(FRIEND);
+  await users.catchUp(session);
+  expect(pushed).toEqual([]);
+  isAway = false;
+  await until(() => pushed.length > 0, "it is told");
+  expect(pushed[0]).toBe(presence(FRIEND, "online"));
+});
