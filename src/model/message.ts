@@ -7,10 +7,12 @@ import { contentsOf, type Drafts, messagesOf, singlesOf } from "./drafts.ts";
 import { notMember } from "./group.ts";
 
 export interface Appended {
-  /** By message: the seq it was given, or that of the message it repeats; 0 where it is refused. */
+  /** By series: the seq its first message was given, or that of the message it repeats; 0 where it is refused. */
   seqs: number[];
-  /** By message: its conversation's id in the store. */
+  /** By series: its conversation's id in the store. */
   conversations: number[];
+  /** By series: how many messages it has; empty where each is of one. */
+  counts: number[];
   refused: [index: number, errno: number, errmsg: string, field: string][];
   /** Those whose `mid` was stored before, and the time of the stored message: acknowledged, not delivered again. */
   repeated: [index: number, ts: number][];
@@ -50,22 +52,22 @@ function place(
   const { convs, kinds, senders, devices, times, counts, lows, tops } = drafts;
   const contents = contentsOf(drafts, pieces);
   const all: Series[] = [];
-  const result: Appended = { seqs: [], conversations: [], refused: [], repeated: [], memberVersions: [] };
+  const result: Appended = { seqs: [], conversations: [], counts, refused: [], repeated: [], memberVersions: [] };
   const heads = new Map<number, number>();
   let doubtful = false;
-  for (let i = 0; i < convs.length; i++) {
+  for (let i = 0, message = 0; i < convs.length; message += counts[i++] ?? 1) {
     const log = logs.get(convs[i]!);
-    const [sender, count, low] = [senders[i]!, counts[i] ?? 1, lows[i]!];
-    const [mids, bodies] = [contents.mids[i]!, contents.bodies[i]!];
+    const sender = senders[i]!;
+    const count = counts[i] ?? 1;
+    const low = lows[i]!;
+    const mids = contents.mids[i]!;
+    const bodies = contents.bodies[i]!;
     const give = (seq: number) => {
-      for (let k = 0; k < count; k++) {
-        result.seqs.push(seq === 0 ? 0 : seq + k);
-        result.conversations.push(log?.id ?? 0);
-      }
+      result.seqs.push(seq);
+      result.conversations.push(log?.id ?? 0);
     };
     const refuse = (errno: number, errmsg: string, field = "") => {
-      const first = result.seqs.length;
-      for (let k = 0; k < count; k++) result.refused.push([first + k, errno, errmsg, field]);
+      for (let k = 0; k < count; k++) result.refused.push([message + k, errno, errmsg, field]);
       give(0);
       if (low !== null) doubtful = stored === null;
     };
@@ -80,7 +82,7 @@ function place(
     const first = low === null ? undefined : stored?.get(midKey(log.id, sender, low));
     if (first !== undefined) {
       if (first[7] === listOf(bodies)[0] && first[2] === kinds[i]) {
-        result.repeated.push([result.seqs.length, first[6]]);
+        result.repeated.push([message, first[6]]);
         give(first[1]);
       } else refuse(Errno.invalidField, "mid: it has been used for another message", "mid");
       continue;
@@ -92,15 +94,14 @@ function place(
     }
     const seq = (heads.get(log.id) ?? log.last_seq) + 1;
     heads.set(log.id, seq + count - 1);
-    const [kind, device, ts] = [kinds[i]!, devices[i]!, times[i]!];
     const series = {
       conversation: log.id,
       seq,
       count,
-      kind,
+      kind: kinds[i]!,
       sender,
-      device,
-      ts,
+      device: devices[i]!,
+      ts: times[i]!,
       low,
       top: tops[i] ?? low,
       mids,
@@ -111,6 +112,18 @@ function place(
     give(seq);
   }
   return { all, result, doubtful };
+}
+
+/** The same by message. */
+export function placesOf({ seqs, conversations, counts }: Appended): Pick<Appended, "seqs" | "conversations"> {
+  if (counts.length === 0) return { seqs, conversations };
+  const places: Pick<Appended, "seqs" | "conversations"> = { seqs: [], conversations: [] };
+  for (let i = 0; i < counts.length; i++)
+    for (let k = 0; k < counts[i]!; k++) {
+      places.seqs.push(seqs[i] === 0 ? 0 : seqs[i]! + k);
+      places.conversations.push(conversations[i]!);
+    }
+  return places;
 }
 
 const midKey = (conversation: number, sender: number, mid: string): string => `${conversation}/${sender}/${mid}`;

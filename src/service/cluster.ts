@@ -6,6 +6,7 @@ import { ChatError, Errno, parseConv } from "../protocol.ts";
 import type { Addressed, Hint, Owner, Router, RouterEvents } from "../router/router.ts";
 import { Claims } from "./claims.ts";
 import { Contact } from "./contact.ts";
+import { hintOf } from "./delivery.ts";
 import type { Elsewhere } from "./elsewhere.ts";
 import type { Log } from "./log.ts";
 import { readMissing } from "./missing.ts";
@@ -122,7 +123,8 @@ export class Cluster implements Elsewhere, RouterEvents {
 
   onHints(hints: Hint[]): void {
     if (!this.alive) return;
-    for (const hint of hints) this.sessions.delivery.deliver({ ...hint, key: parseConv(hint.conv)!, routed: true });
+    for (const { row, conv, name, memberVersion } of hints)
+      this.sessions.delivery.deliver(hintOf(row, conv, name, memberVersion, parseConv(conv)!, true));
   }
 
   async onKick({ userId, device, epoch }: Owner, done: () => void): Promise<void> {

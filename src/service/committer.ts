@@ -2,12 +2,12 @@
 // ack, then deliver.
 import type { LogRow } from "../db/db.ts";
 import { DraftsBuilder } from "../model/drafts.ts";
-import type { Appended } from "../model/message.ts";
+import { type Appended, placesOf } from "../model/message.ts";
 import type { Store } from "../model/store.ts";
 import type { Connection } from "../net/connection.ts";
 import { ChatError, type ConvKey, Errno, type JsonObject } from "../protocol.ts";
 import { Ack } from "./composed.ts";
-import type { Delivery } from "./delivery.ts";
+import { type Delivery, hintOf } from "./delivery.ts";
 import type { Log } from "./log.ts";
 import { answer, retryAfterMs } from "./render.ts";
 import type { Session } from "./session.ts";
@@ -139,13 +139,13 @@ export class Committer {
   }
 
   private acknowledge({ requests, ts, answered }: Batch, appended: Appended): void {
-    const { seqs, conversations, refused } = appended;
+    const { seqs, conversations } = placesOf(appended);
     const repeated = new Map(appended.repeated);
     if (!answered) {
-      for (const [index, errno, errmsg, field] of refused)
+      for (const [index, errno, errmsg, field] of appended.refused)
         fail(requests[index]!, errno, errmsg, field === "" ? {} : { field });
       for (let i = 0; i < requests.length; i++)
-        if (seqs[i] !== 0) acknowledge(requests[i]!, seqs[i]!, repeated.get(i) ?? ts);
+        if (seqs[i] !== 0) acknowledge(requests[i]!, conversations[i]!, seqs[i]!, repeated.get(i) ?? ts);
     }
     const versions = new Map(appended.memberVersions);
     for (let i = 0; i < requests.length; i++) {
@@ -153,7 +153,7 @@ export class Committer {
       const { session, device, msgId, conv, key, mid, text } = requests[i]!;
       const conversation = conversations[i]!;
       const row: LogRow = [conversation, seqs[i]!, msgId, session.userId, device, mid, ts, text];
-      this.delivery.deliver({ row, conv, key, name: session.name, memberVersion: versions.get(conversation) ?? 0 });
+      this.delivery.deliver(hintOf(row, conv, session.name, versions.get(conversation) ?? 0, key));
     }
   }
 
@@ -207,10 +207,11 @@ export class Committer {
   }
 }
 
-function acknowledge({ connection, slot, msgId, reqId, mid, conv }: ChatRequest, seq: number, ts: number): void {
+function acknowledge(request: ChatRequest, conversation: number, seq: number, ts: number): void {
+  const { connection, slot, msgId, reqId, mid, conv } = request;
   // First-generation clients send neither, and do not expect an answer.
   if (reqId === undefined && mid === null) return connection.answer(slot, "");
-  connection.answer(slot, new Ack(msgId, reqId, mid, conv, seq, ts));
+  connection.answer(slot, new Ack(msgId, reqId, mid, conversation, conv, seq, ts));
 }
 
 function fail(

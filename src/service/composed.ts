@@ -1,5 +1,6 @@
 // The two messages that are sent most, put together as bytes: what `JSON.stringify` would make of them, without a text for
-// each. What changes seldom from one to the next (who writes, where, when) is kept as text, of the last one.
+// each. What changes seldom from one to the next (who writes, where, when) is kept as text: each call that writes one costs
+// as much as many of its bytes.
 import type { LogRow } from "../db/db.ts";
 import { escaped } from "../db/series.ts";
 import type { Composed } from "../net/encode.ts";
@@ -51,17 +52,51 @@ function putInteger(out: Bytes, at: number, value: number): number {
   return end;
 }
 
-const written = { conv: "", seqOf: "", ts: -1, timeOf: "" };
-
-function putSeq(out: Bytes, at: number, conv: string, seq: number): number {
-  if (written.conv !== conv) Object.assign(written, { conv, seqOf: `,"conv":"${conv}","seq":` });
-  return putInteger(out, putText(out, at, written.seqOf), seq);
+/** Characters of ASCII that need no escapes. */
+function putShort(out: Bytes, at: number, text: string): number {
+  for (let i = 0; i < text.length; i++) out[at + i] = text.charCodeAt(i);
+  return at + text.length;
 }
+
+/** What messages of a conversation have in common, as text. */
+interface Common {
+  conv: string;
+  /** What comes before a message's seq. */
+  seqOf: string;
+  /** Whose messages begin with `head`. */
+  sender: number;
+  name: string;
+  head: string;
+}
+
+/** Of the conversations that were written last, by their ids' last bits. */
+const commons: Common[] = Array.from({ length: 256 }, () => ({ conv: "", seqOf: "", sender: 0, name: "", head: "" }));
+
+function commonOf(conversation: number, conv: string): Common {
+  const common = commons[conversation % commons.length]!;
+  if (common.conv !== conv) {
+    common.conv = conv;
+    common.seqOf = `,"conv":"${conv}","seq":`;
+    common.sender = 0;
+  }
+  return common;
+}
+
+/** What the last message had of its time. */
+const last = { ts: -1, timeOf: "" };
 
 function putTime(out: Bytes, at: number, ts: number): number {
-  if (written.ts !== ts) Object.assign(written, { ts, timeOf: `,"time":"${clock(ts)}","ts":${ts}` });
-  return putText(out, at, written.timeOf);
+  if (last.ts !== ts) {
+    last.ts = ts;
+    last.timeOf = `,"time":"${clock(ts)}","ts":${ts}`;
+  }
+  return putText(out, at, last.timeOf);
 }
+
+const ERRNO = ',"errno":0';
+const ERRNO_MID = `${ERRNO},"mid":`;
+const [CHAT_ACK, GROUP_ACK] = ['{"msgId":1010,"ack":1004', '{"msgId":1010,"ack":1008'];
+const [CHAT_ACK_MID, GROUP_ACK_MID] = [CHAT_ACK + ERRNO_MID, GROUP_ACK + ERRNO_MID];
 
 /** The answer to a stored 1004 or 1008. */
 export class Ack implements Composed {
@@ -71,6 +106,7 @@ export class Ack implements Composed {
     private readonly ack: number,
     private readonly reqId: string | number | undefined,
     private readonly mid: string | null,
+    private readonly conversation: number,
     private readonly conv: string,
     private readonly seq: number,
     private readonly ts: number,
@@ -79,28 +115,34 @@ export class Ack implements Composed {
   }
 
   compose(out: Bytes, start: number): number {
-    const { ack, reqId, mid } = this;
-    let at = putText(out, start, ack === MsgId.chat ? '{"msgId":1010,"ack":1004' : '{"msgId":1010,"ack":1008');
-    if (reqId !== undefined) at = putText(out, at, `,"reqId":${JSON.stringify(reqId)}`);
-    at = putText(out, at, mid === null ? ',"errno":0' : ',"errno":0,"mid":');
+    const { reqId, mid } = this;
+    const isChat = this.ack === MsgId.chat;
+    let at = start;
+    if (reqId === undefined && mid !== null) at = putText(out, at, isChat ? CHAT_ACK_MID : GROUP_ACK_MID);
+    else {
+      at = putText(out, at, isChat ? CHAT_ACK : GROUP_ACK);
+      if (reqId !== undefined) at = putText(out, at, `,"reqId":${JSON.stringify(reqId)}`);
+      at = putText(out, at, mid === null ? ERRNO : ERRNO_MID);
+    }
     if (mid !== null) at = putString(out, at, mid);
-    at = putTime(out, putSeq(out, at, this.conv, this.seq), this.ts);
+    at = putText(out, at, commonOf(this.conversation, this.conv).seqOf);
+    at = putTime(out, putInteger(out, at, this.seq), this.ts);
     out[at] = CLOSE_OBJECT;
     return at + 1;
   }
 }
 
-const head = { kind: 0, sender: 0, name: "", conv: "", text: "" };
-
-/** What comes before the message's text. */
-function headOf(kind: number, sender: number, name: string, conv: string, key: ConvKey): string {
-  if (head.conv !== conv || head.sender !== sender || head.name !== name || head.kind !== kind) {
-    const from = kind === MsgId.chat ? `"fromid":${sender},"id":${sender}` : `"id":${sender}`;
-    const to = kind === MsgId.chat ? `"toid":${sender === key.lo ? key.hi : key.lo}` : `"groupid":${key.lo}`;
-    const text = `{"msgId":${kind},${from},"name":${JSON.stringify(name)},${to},"msg":`;
-    Object.assign(head, { kind, sender, name, conv, text });
+/** What comes before the text of a message that `sender` has sent. */
+function putHead(out: Bytes, at: number, common: Common, sender: number, name: string, key: ConvKey): number {
+  if (common.sender !== sender || common.name !== name) {
+    const { kind, lo, hi } = key;
+    const from = kind === "u" ? `1004,"fromid":${sender},"id":${sender}` : `1008,"id":${sender}`;
+    const to = kind === "u" ? `"toid":${sender === lo ? hi : lo}` : `"groupid":${lo}`;
+    common.sender = sender;
+    common.name = name;
+    common.head = `{"msgId":${from},"name":${JSON.stringify(name)},${to},"msg":`;
   }
-  return head.text;
+  return putText(out, at, common.head);
 }
 
 /** The push of a message, to a user or to a group. */
@@ -117,11 +159,14 @@ export class ChatPush implements Composed {
   }
 
   compose(out: Bytes, start: number): number {
-    const [, seq, kind, sender, , mid, ts, text] = this.row;
-    let at = putText(out, start, headOf(kind, sender, this.name, this.conv, this.key));
-    at = putString(out, at, text);
-    at = putSeq(out, putTime(out, at, ts), this.conv, seq);
-    if (mid !== null) at = putString(out, putText(out, at, ',"mid":'), mid);
+    // Taken apart at once, a row is iterated over: an object more, and code that the runtime compiles again and again.
+    const { row } = this;
+    const mid = row[5];
+    const common = commonOf(row[0], this.conv);
+    let at = putHead(out, start, common, row[3], this.name, this.key);
+    at = putTime(out, putString(out, at, row[7]), row[6]);
+    at = putInteger(out, putText(out, at, common.seqOf), row[1]);
+    if (mid !== null) at = putString(out, putShort(out, at, ',"mid":'), mid);
     out[at] = CLOSE_OBJECT;
     return at + 1;
   }

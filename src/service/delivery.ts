@@ -16,8 +16,10 @@ import type { Position, Session } from "./session.ts";
 /** A row that was just committed, here or at another instance. */
 export interface Hint extends RoutedHint {
   key: ConvKey;
+  /** The row's message: made once, and only if somebody is sent it. */
+  message: Outgoing | null;
   /** It came from another instance, which has told the others. */
-  routed?: boolean;
+  routed: boolean;
 }
 
 /** One page of a session's backlog. */
@@ -122,9 +124,8 @@ export class Delivery {
   }
 
   private offer(users: number[], hint: Hint): void {
-    const push = new Push(hint);
     const { pushing } = this;
-    for (const id of users) this.offerTo(id, push, pushing);
+    for (const id of users) this.offerTo(id, hint, pushing);
   }
 
   private async loadMembers(conversation: number): Promise<void> {
@@ -149,26 +150,30 @@ export class Delivery {
     if (this.members.size > MAX_CACHED_GROUPS) this.members.delete(this.members.keys().next().value!);
   }
 
-  private offerTo(userId: number, push: Push, pushing: boolean): void {
+  private offerTo(userId: number, hint: Hint, pushing: boolean): void {
+    const conversation = hint.row[0];
+    const seq = hint.row[1];
     for (const session of this.router.of(userId)) {
       if (session.ended || session.halfClosed) continue;
-      const [conversation, seq] = push.hint.row;
-      const position = session.position(conversation, push.hint.conv);
+      const position = session.position(conversation, hint.conv);
       // Nobody can have been delivered anything of a conversation of two that begins here and now: no need to ask the store.
-      if (seq === 1 && position.at === null && this.forward === null && push.hint.key.kind === "u") position.start(0);
-      if (seq === (position.at ?? -1) + 1 && session.pushable && !session.behind.has(position) && pushing) {
+      if (seq === 1 && position.at === null && this.forward === null && hint.key.kind === "u") position.start(0);
+      const isNext = seq === (position.at ?? -1) + 1 && !(session.behind.size > 0 && session.behind.has(position));
+      if (isNext && session.pushable && pushing) {
         if (seq > position.head) position.head = seq;
-        this.push(session, position, push.hint.row, push);
-      } else this.lack(session, conversation, push.hint.conv, seq);
+        this.push(session, position, hint);
+      } else this.lack(session, conversation, hint.conv, seq);
     }
   }
 
   /** The row after the session's position: pushed, unless the device has sent it itself. */
-  private push(session: Session, position: Position, row: LogRow, push: Push): void {
+  private push(session: Session, position: Position, hint: Hint): void {
+    const { row, conv, key, name } = hint;
     const seq = row[1];
     if (row[4] === session.deviceId) return position.skip(seq);
     position.pass(seq);
-    session.connection.push(push.message, session.confirms ? null : position, seq);
+    hint.message ??= pushOf(row, conv, key, name);
+    session.connection.push(hint.message, session.confirms ? null : position, seq);
   }
 
   private async catchUp(session: Session): Promise<void> {
@@ -206,8 +211,7 @@ export class Delivery {
     for (const row of rows) {
       const position = session.positions.get(row[0])!;
       if (row[1] !== position.at! + 1) continue;
-      const hint = { row, conv: position.conv, key: position.key, name: names.get(row[3])!, memberVersion: 0 };
-      this.push(session, position, row, new Push(hint));
+      this.push(session, position, hintOf(row, position.conv, names.get(row[3])!, 0, position.key));
     }
     session.catchUp();
     if (rows.length === 0 && wanted.every((position) => session.behind.has(position)))
@@ -237,23 +241,13 @@ export class Delivery {
   }
 }
 
-/** A row on its way to several sessions: its message is made once, and only if somebody is sent it. */
-class Push {
-  private made: Outgoing | null = null;
-
-  constructor(readonly hint: Hint) {}
-
-  get message(): Outgoing {
-    const { row, conv, key, name } = this.hint;
-    this.made ??= pushOf(row, conv, key, name);
-    return this.made;
-  }
+export function hintOf(
+  row: LogRow,
+  conv: string,
+  name: string,
+  memberVersion = 0,
+  key = parseConv(conv)!,
+  routed = false,
+): Hint {
+  return { row, conv, key, name, memberVersion, message: null, routed };
 }
-
-export const hintOf = (row: LogRow, conv: string, name: string, memberVersion = 0): Hint => ({
-  row,
-  conv,
-  key: parseConv(conv)!,
-  name,
-  memberVersion,
-});

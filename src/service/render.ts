@@ -14,8 +14,8 @@ export type StateOf = (userId: number) => State;
 
 /** The push of a log's row, a message or an event. Every message passes here. */
 export function pushOf(row: LogRow, conv: string, key: ConvKey, name: string): Outgoing {
-  const [, , kind, , , , , body] = row;
-  if ((kind === MsgId.chat || kind === MsgId.groupChat) && body.length <= MAX_COMPOSED)
+  const kind = row[2];
+  if ((kind === MsgId.chat || kind === MsgId.groupChat) && row[7].length <= MAX_COMPOSED)
     return new ChatPush(row, conv, key, name);
   return pushText(row, conv, key, name);
 }

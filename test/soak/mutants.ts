@@ -71,8 +71,8 @@ export const MUTANTS: Mutant[] = [
     edits: [
       {
         file: "src/service/delivery.ts",
-        find: "if (seq === (position.at ?? -1) + 1 && session.pushable",
-        replace: "if (seq > (position.at ?? -1) && session.pushable",
+        find: "const isNext = seq === (position.at ?? -1) + 1 &&",
+        replace: "const isNext = seq > (position.at ?? -1) &&",
       },
     ],
     soak: cluster("redis kill,subscriptions killed,clients reset", "--rate 600"),
@@ -154,13 +154,14 @@ export const MUTANTS: Mutant[] = [
       },
       {
         file: "src/service/committer.ts",
-        find: "      this.delivery.deliver({ row,",
-        replace: "      this.delivery.deliver({ only: requests[i].only, row,",
+        find: "deliver(hintOf(row, conv, session.name, versions.get(conversation) ?? 0, key));",
+        replace:
+          "deliver({ ...hintOf(row, conv, session.name, versions.get(conversation) ?? 0, key), only: requests[i].only });",
       },
       {
         file: "src/service/delivery.ts",
         find: "      if (session.ended || session.halfClosed) continue;",
-        replace: "      if (session.ended || session.halfClosed || push.hint.only?.has(session) === false) continue;",
+        replace: "      if (session.ended || session.halfClosed || hint.only?.has(session) === false) continue;",
       },
     ],
     soak: cluster("log-in while commits wait", "--rate 100"),

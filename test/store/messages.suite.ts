@@ -3,7 +3,7 @@ import { beforeAll, expect, test } from "bun:test";
 import type { LogRow } from "../../src/db/db.ts";
 import type { Store } from "../../src/model/store.ts";
 import { directConv, Errno, groupConv, MsgId } from "../../src/protocol.ts";
-import { draftsOf } from "./series.ts";
+import { byMessage, draftsOf } from "./series.ts";
 
 interface Draft {
   conv: string;
@@ -167,32 +167,31 @@ export function messageTests({ store: opened, reopen, user, readAll }: Opened): 
         text: `${text} ${from + i}`,
         mid: `m${100 + from + i}`,
       }));
-    const { seqs, conversations } = await store.append(...drafts(...numbered(1, 40)));
+    const append = async (...list: Parameters<typeof drafts>) => byMessage(await store.append(...drafts(...list)));
+    const { seqs, conversations } = await append(...numbered(1, 40));
     expect(seqs).toEqual(Array.from({ length: 40 }, (_, i) => 1 + i));
     const texts = (await readAll(b, 0, [[conversations[0]!, 17]], 6)).map((row) => [row[1], row[5], row[7]]);
     expect(texts).toEqual(numbered(18, 40).map(({ mid, text }, i) => [18 + i, mid, text]));
-    const again = await store.append(...drafts(...numbered(31, 50)));
+    const again = await append(...numbered(31, 50));
     expect(again.seqs).toEqual(Array.from({ length: 20 }, (_, i) => 31 + i));
     expect(again.repeated).toEqual(Array.from({ length: 10 }, (_, i) => [i, 1_000]));
-    const other = await store.append(...drafts(...numbered(49, 52, "another text")));
+    const other = await append(...numbered(49, 52, "another text"));
     expect(other.seqs).toEqual([0, 0, 51, 52]);
     expect(other.refused.map(([index, errno]) => [index, errno])).toEqual([
       [0, Errno.invalidField],
       [1, Errno.invalidField],
     ]);
-    const unknown = await store.append(
-      ...drafts(
-        ...[60, 61, 62].map((n) => ({ conv: groupConv(999_999), sender: a, text: `${n}` })),
-        ...numbered(53, 53),
-        ...numbered(60, 61).map((each) => ({ ...each, conv: directConv(a, 999_999) })),
-      ),
+    const unknown = await append(
+      ...[60, 61, 62].map((n) => ({ conv: groupConv(999_999), sender: a, text: `${n}` })),
+      ...numbered(53, 53),
+      ...numbered(60, 61).map((each) => ({ ...each, conv: directConv(a, 999_999) })),
     );
     expect(unknown.seqs).toEqual([0, 0, 0, 53, 0, 0]);
     expect(unknown.refused.map(([index, errno]) => [index, errno])).toEqual(
       [0, 1, 2, 4, 5].map((index) => [index, Errno.notFound]),
     );
     const nameless = Array.from({ length: 3 }, (_, n) => ({ conv: directConv(b, 999_999), sender: b, text: `${n}` }));
-    expect((await store.append(...drafts(...nameless))).refused.map(([index]) => index)).toEqual([0, 1, 2]);
+    expect((await append(...nameless)).refused.map(([index]) => index)).toEqual([0, 1, 2]);
     // Not to the device that sent them.
     const { rows } = await store.backlog([a, 6], [[conversations[0]!, 50]], 100, 100_000);
     expect(rows.map((row) => row[7])).toEqual(["another text 51", "another text 52", "text 53"]);

@@ -12,7 +12,7 @@ import { append } from "../../src/model/message.ts";
 import { Errno, groupConv, MsgId } from "../../src/protocol.ts";
 import { temporaryFolder } from "../harness.ts";
 import { Random } from "../soak/random.ts";
-import { draftsOf } from "./series.ts";
+import { byMessage, draftsOf } from "./series.ts";
 
 interface Post {
   conv: string;
@@ -33,7 +33,7 @@ function open(file: string) {
 /** Stores messages of one user to another in a transaction; returns their seqs. */
 async function commit(db: Database, tx: SqliteTx, mids: (string | null)[]): Promise<number[]> {
   db.run("BEGIN");
-  const { seqs } = await append(tx, ...messages(mids.map((mid) => ({ conv: "u:1-2", sender: 1, mid }))));
+  const { seqs } = byMessage(await append(tx, ...messages(mids.map((mid) => ({ conv: "u:1-2", sender: 1, mid })))));
   tx.log.record();
   db.run("COMMIT");
   tx.log.committed();
@@ -98,7 +98,7 @@ for (const seed of [1, 2, 3])
     for (let round = 0; round < 600; round++) {
       const batch = Array.from({ length: 1 + random.int(0, 19) }, () => source.next().value as Post);
       db.run("BEGIN");
-      const appended = await append(tx, ...messages(batch));
+      const appended = byMessage(await append(tx, ...messages(batch)));
       if (random.int(0, 7) === 0) {
         tx.log.undo(0);
         db.run("ROLLBACK");
@@ -204,7 +204,7 @@ test("a file of the first schema knows its mids after the migration", async () =
   const { db, tx } = open(file);
   db.run("BEGIN");
   const again = messages(["é", "b9", "a b", "b10", "b1", "b2"].map((mid) => ({ conv: "u:1-2", sender: 1, mid })));
-  expect((await append(tx, ...again)).seqs).toEqual([4, 3, 5, 2, 1, 6]);
+  expect(byMessage(await append(tx, ...again)).seqs).toEqual([4, 3, 5, 2, 1, 6]);
   db.run("COMMIT");
   db.close();
 });
@@ -213,7 +213,8 @@ test("who is no member any more is answered what they sent as one, and refused w
   const { db, tx } = open(join(temporaryFolder(), "chat.db"));
   db.run("INSERT INTO user (id, name, password) VALUES (1, 'u1', '')");
   const conv = groupConv(await createGroup(tx, 1, "hikers", ""));
-  const send = (...mids: string[]) => append(tx, ...messages(mids.map((mid) => ({ conv, sender: 1, mid }))));
+  const send = async (...mids: string[]) =>
+    byMessage(await append(tx, ...messages(mids.map((mid) => ({ conv, sender: 1, mid })))));
   expect((await send("a", "b")).seqs).toEqual([1, 2]);
   db.run("DELETE FROM member");
   const { seqs, repeated, refused } = await send("b", "c");

@@ -45,7 +45,7 @@ test("an ack", () => {
         for (const seq of INTEGERS) {
           const [conv, ts] = [`u:${i + 1}-${seq}`, TIMES[i % TIMES.length]!];
           const fields = { msgId: 1010, ack, reqId, errno: 0, mid: mid ?? undefined, conv, seq, time: clock(ts), ts };
-          expect(textOf(new Ack(ack, reqId, mid, conv, seq, ts))).toBe(JSON.stringify(fields));
+          expect(textOf(new Ack(ack, reqId, mid, 7, conv, seq, ts))).toBe(JSON.stringify(fields));
         }
 });
 
