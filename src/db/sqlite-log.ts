@@ -76,13 +76,11 @@ export class SqliteLog implements Log {
 
   /** Nobody else writes to this database. A direct one has no members to change: its tail, where it has one, tells all. */
   async lock(named: Map<string, Conversation>): Promise<Map<string, Conversation>> {
-    const others: [number][] = [];
-    for (const [conv, { id, kind }] of named) {
-      if (kind === 0 && this.tails.has(id)) continue;
-      others.push([id]);
-      named.delete(conv);
-    }
-    for (const conversation of await this.sql.find<Conversation>("conversation", COLUMNS, ["id"], others))
+    const others: Conversation[] = [];
+    for (const each of named.values()) if (each.kind !== 0 || !this.tails.has(each.id)) others.push(each);
+    for (const each of others) named.delete(convName(each));
+    const ids = others.map(({ id }) => [id]);
+    for (const conversation of await this.sql.find<Conversation>("conversation", COLUMNS, ["id"], ids))
       named.set(convName(conversation), conversation);
     this.current([...named.values()]);
     return named;

@@ -141,18 +141,19 @@ export class Committer {
   private acknowledge({ requests, ts, answered }: Batch, appended: Appended): void {
     const { seqs, conversations } = placesOf(appended);
     const repeated = new Map(appended.repeated);
-    if (!answered) {
+    const versions = new Map(appended.memberVersions);
+    if (!answered)
       for (const [index, errno, errmsg, field] of appended.refused)
         fail(requests[index]!, errno, errmsg, field === "" ? {} : { field });
-      for (let i = 0; i < requests.length; i++)
-        if (seqs[i] !== 0) acknowledge(requests[i]!, conversations[i]!, seqs[i]!, repeated.get(i) ?? ts);
-    }
-    const versions = new Map(appended.memberVersions);
     for (let i = 0; i < requests.length; i++) {
-      if (seqs[i] === 0 || repeated.has(i)) continue;
+      const seq = seqs[i]!;
+      if (seq === 0) continue;
       const { session, device, msgId, conv, key, mid, text } = requests[i]!;
       const conversation = conversations[i]!;
-      const row: LogRow = [conversation, seqs[i]!, msgId, session.userId, device, mid, ts, text];
+      const first = repeated.get(i);
+      if (!answered) acknowledge(requests[i]!, conversation, seq, first ?? ts);
+      if (first !== undefined) continue;
+      const row: LogRow = [conversation, seq, msgId, session.userId, device, mid, ts, text];
       this.delivery.deliver(hintOf(row, conv, session.name, versions.get(conversation) ?? 0, key));
     }
   }

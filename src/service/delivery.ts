@@ -75,7 +75,14 @@ export class Delivery {
   /** Tells the sessions of everybody in the conversation. The row must be committed. */
   deliver(hint: Hint): void {
     const { key, row } = hint;
-    if (key.kind === "u") return this.deliverTo(key.hi === key.lo ? [key.lo] : [key.lo, key.hi], hint);
+    if (key.kind === "u") {
+      // Where nobody else writes to the store, rows come in order; and a list for each message would be garbage.
+      if (this.forward !== null) return this.deliverTo(key.hi === key.lo ? [key.lo] : [key.lo, key.hi], hint);
+      const { pushing } = this;
+      this.offerTo(key.lo, hint, pushing);
+      if (key.hi !== key.lo) this.offerTo(key.hi, hint, pushing);
+      return;
+    }
     const waiting = this.loading.get(row[0]);
     const members = this.members.get(row[0]);
     if (waiting !== undefined) waiting.push(hint);
