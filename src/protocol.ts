@@ -1,4 +1,4 @@
-// The words of the wire protocol: message ids, error numbers, limits and field checks, as PROTOCOL.md defines them.
+// The vocabulary of the wire protocol: message ids, error numbers, limits and field checks, as in PROTOCOL.md.
 // Shared by server, client and tests; imports nothing.
 
 export const MsgId = {
@@ -45,7 +45,7 @@ export type JsonObject = { [key: string]: Json | undefined };
 /** A request as the codec hands it on: a JSON object whose `msgId` is an integer. */
 export type Message = JsonObject & { msgId: number };
 
-/** A request's failure that its sender is told: becomes the answer's `errno`, `errmsg` and `extra` fields. */
+/** A failed request, as its sender is told: becomes the answer's `errno`, `errmsg` and `extra` fields. */
 export class ChatError extends Error {
   constructor(
     readonly errno: number,
@@ -67,7 +67,7 @@ export const DEFAULT_MAX_FRAME_BYTES = 65_536;
 /** Members listed with a group; the rest is paged by request 1015. */
 export const GROUP_MEMBERS_SHOWN = 200;
 export const PAGE_LIMIT = 1000;
-/** Stored messages that a first-generation client gets inside its login answer. */
+/** Stored messages that a first-generation client gets inside its login answer; the rest follows as pushes. */
 export const LEGACY_OFFLINE_MESSAGES = 100;
 
 /** Whether `text` has at most `max` characters (code points). */
@@ -94,8 +94,8 @@ export const optionalText = (message: JsonObject, field: string, max: number): s
   optional(message, field) ? "" : text(message, field, 0, max);
 
 /**
- * `text` in NFC; null where that is longer than `max` characters. Long texts are not even normalised, which can take
- * seconds for a frame of combining marks: NFC makes one character of four at most.
+ * `text` in NFC; null where that is longer than `max` characters. Long texts are not normalised at all, since a frame
+ * of combining marks can take seconds: NFC merges at most four characters into one.
  */
 function normalized(text: string, max: number): string | null {
   if (!fits(text, 4 * max)) return null;
@@ -162,7 +162,7 @@ export function reqId(message: JsonObject): string | number | undefined {
   throw invalid("reqId", "a text of at most 64 characters or an integer");
 }
 
-/** What an answer repeats of its request; undefined where it is not as it must be. */
+/** The fields of a request that its answer repeats; undefined where they are absent or invalid. */
 export const echoedReqId = (message: JsonObject): string | number | undefined => orNothing(() => reqId(message));
 export const echoedMid = (message: JsonObject): string | undefined =>
   message.msgId === MsgId.chat || message.msgId === MsgId.groupChat
@@ -177,7 +177,7 @@ function orNothing<T>(read: () => T): T | undefined {
   }
 }
 
-/** The sender's id where a request repeats it, in one of these fields or in both: it must be the session's own. */
+/** Throws errno 11 where the request states its sender (`fromid`, `id`) and that is not `userId`, the session's own. */
 export function ownIds(message: JsonObject, userId: number): void {
   ownId(message, "fromid", userId);
   ownId(message, "id", userId);

@@ -1,33 +1,38 @@
-// Answers leave in the order of their requests, whenever each of them is ready.
+// Reorders answers: they leave in the order of their requests, in whatever order they become ready.
 import type { Outgoing } from "./encode.ts";
 
 export interface AnswerSink {
   writeAnswer(message: Outgoing): void;
 }
 
-/** Those that have left are taken out of the list when there are so many, and half of it: moving the rest costs its length. */
+/**
+ * Answers that have left are removed when they are this many and half of the list: moving the rest costs its length.
+ */
 const MANY_DONE = 64;
 
 export class Answers {
-  /** By slot, from `first` on; null while the request is under way, "" where it gets no answer. No list: none waits. */
+  /**
+   * By slot from `first` on: null while under way or once it has left, "" for no answer. Null where none is
+   * outstanding.
+   */
   private list: (Outgoing | null)[] | null = null;
   private first = 0;
-  /** How many at the list's beginning have left. */
+  /** How many at the beginning of the list have left. */
   private done = 0;
 
-  /** Requests that are not answered, or whose answers wait for earlier ones. */
+  /** Requests that are unanswered, or whose answers wait for earlier ones. */
   get size(): number {
     return this.list === null ? 0 : this.list.length - this.done;
   }
 
-  /** The place of the next request's answer. */
+  /** Reserves the slot of the next request's answer. */
   reserve(): number {
     if (this.list === null) this.list = [null];
     else this.list.push(null);
     return this.first + this.list.length - 1;
   }
 
-  /** Fills a slot, and hands what can leave now to `sink`; false where nothing can. */
+  /** Fills a slot and hands the answers that can leave now to `sink`; false where none can. */
   fill(slot: number, answer: Outgoing, sink: AnswerSink): boolean {
     const { list, done } = this;
     if (list === null) return false;

@@ -1,10 +1,10 @@
 // Bytes -> messages, in the three framings that the first byte tells apart (PROTOCOL.md, section 1).
-// Pure: knows no socket. Pull-based, so that what its reader does not take yet stays bytes.
+// Pure: knows no socket. Pull-based: input stays undecoded bytes until the reader asks for the next message.
 import { Errno, type Message } from "../protocol.ts";
 import { Fault, parseMessage, parseTogether } from "./json.ts";
 import { PartialFrame } from "./partial-frame.ts";
 
-/** How the peer frames, and so how it is answered. `nul` and `lf` are text, by the terminator the peer used last. */
+/** The peer's framing, also used for its answers. `nul` and `lf` are text, by the terminator the peer used last. */
 export type Framing = "unknown" | "length" | "lf" | "nul";
 
 const HEADER_BYTES = 4;
@@ -18,19 +18,19 @@ const BACKSLASH = 0x5c;
 const [OPEN_LIST, CLOSE_LIST, OPEN_OBJECT, CLOSE_OBJECT] = [0x5b, 0x5d, 0x7b, 0x7d];
 const BOM = [0xef, 0xbb, 0xbf];
 
-/** Frames parsed at once: bounds what is parsed before its reader wants it. */
+/** Most frames parsed at once: bounds how far parsing runs ahead of the reader. */
 const MOST_TOGETHER = 64;
 const EMPTY = Buffer.alloc(0);
-/** In place of a list that may have grown large. Never added to: an object begins with a list of its own. */
+/** An empty list that replaces one that may have grown large. Never pushed to: each object starts with a new list. */
 const NO_CLOSERS: number[] = [];
 
-/** Messages that have been parsed together. */
+/** Messages that were parsed together and are not all returned yet. */
 interface Ahead {
   messages: Message[];
   /** Where each one's frame ended in its chunk. */
   ends: number[];
   next: number;
-  /** Of the frames of those that are left. */
+  /** Size of the frames whose messages are not returned yet. */
   bytes: number;
 }
 
@@ -49,15 +49,15 @@ export class Decoder {
   /** Length framing: bytes of the header seen (0 to 4) and its value so far. */
   private headerSeen = 0;
   private need = 0;
-  /** Length framing: messages parsed and not yet returned. */
+  /** Length framing: messages parsed but not yet returned. */
   private ahead: Ahead | null = null;
-  /** Length framing: frames that could not be parsed together. */
+  /** Length framing: how many of the next frames to parse one by one, because together they could not be parsed. */
   private singles = 0;
   private scan: Scan = "between";
   /** The closing brackets that the object being scanned still lacks, innermost last. */
   private closers = NO_CLOSERS;
   private discarded = 0;
-  /** Bytes of a leading byte-order mark seen; 3 when it is complete or none can come any more. */
+  /** Bytes seen of a leading byte-order mark; 3 when it is complete or can no longer come. */
   private bomSeen = 0;
   private held: Message | Fault | null = null;
   /** No object has ended yet on this connection. */
@@ -68,12 +68,12 @@ export class Decoder {
     this.partial = new PartialFrame(maxFrameBytes);
   }
 
-  /** Bytes received and not yet returned as messages. */
+  /** Bytes received but not yet returned as messages. */
   get bufferedBytes(): number {
     return this.partial.length + this.chunk.length - this.at + (this.ahead?.bytes ?? 0);
   }
 
-  /** Takes the next bytes of the stream. The chunk is kept until it is consumed and must not change. */
+  /** Takes the next bytes of the stream. The chunk is kept until it is consumed, and must not change meanwhile. */
   push(chunk: Buffer): void {
     if (this.ended) return;
     if (this.at < this.chunk.length) chunk = Buffer.concat([this.chunk.subarray(this.at), chunk]);
@@ -97,7 +97,7 @@ export class Decoder {
     return result;
   }
 
-  /** Gives up waiting for the first object's terminator and returns that object; null where none is held. */
+  /** Stops waiting for the first object's terminator and returns that object; null where none is held. */
   releaseHeld(): Message | Fault | null {
     const held = this.held;
     this.held = null;
@@ -107,7 +107,7 @@ export class Decoder {
     return held;
   }
 
-  /** Drops all input, now and to come: for a connection that is being closed. */
+  /** Drops all present and future input: for a connection that is being closed. */
   end(): void {
     this.ended = true;
     this.held = null;
@@ -137,7 +137,7 @@ export class Decoder {
     return this.parse(this.at + length - this.partial.length);
   }
 
-  /** Parses the frames that have come whole, where there are several. */
+  /** Parses the complete frames of the chunk together, where there are several. */
   private parseAhead(): void {
     const { chunk, at } = this;
     const ends = this.wholeFrames();
@@ -150,7 +150,7 @@ export class Decoder {
     }
   }
 
-  /** Where the next frames end, as far as they have come whole and look like objects. */
+  /** The ends of the next frames, as far as they are complete and look like objects. */
   private wholeFrames(): number[] {
     const { chunk, maxFrameBytes } = this;
     const ends: number[] = [];
@@ -218,14 +218,14 @@ export class Decoder {
     return null;
   }
 
-  /** An object ends before `end`. The connection's first one is held until the byte behind it is known. */
+  /** An object ends just before `end`. The connection's first one is held until the byte after it is known. */
   private completeText(end: number): Message | Fault | null {
     this.scan = "between";
     this.closers = NO_CLOSERS;
     this.bomSeen = 3;
     if (this.partial.length + end - this.at > this.maxFrameBytes) return this.tooLarge();
     const result = this.parse(end);
-    // A line that is not JSON is one error: its remains must not be taken for the next object.
+    // A line that is not JSON is one error: its rest must not be taken for the next object.
     if (result instanceof Fault && result.malformed) this.discard(0);
     this.peekTerminator();
     if (this.first && this.at === this.chunk.length) {
@@ -237,10 +237,12 @@ export class Decoder {
     return result;
   }
 
-  /** The text is malformed at `at`. What counts for its limit begins with its object: blanks before it do not. */
+  /**
+   * The text is malformed at `at`. Its size, for the limit, counts from the start of its object, without blanks before.
+   */
   private malformed(at: number, what: string): Fault {
     const before = this.scan === "between" ? 0 : this.partial.length + at - this.at;
-    // In several chunks the limit is met before this byte is seen; so it is in one.
+    // In several chunks it would exceed the limit before this byte is seen: one chunk must give the same result.
     if (before > this.maxFrameBytes) return this.tooLarge();
     this.at = at;
     this.discard(before);
@@ -254,7 +256,7 @@ export class Decoder {
     this.scan = "discard";
     this.discarded = alreadyBytes;
     this.closers = NO_CLOSERS;
-    // What is discarded is answered before its end is scanned, and that end says how.
+    // The error is answered before the scan reaches the terminator that decides the answer's, so look ahead for it.
     const ends = [LF, NUL].map((byte) => this.chunk.indexOf(byte, this.at)).filter((end) => end >= 0);
     if (ends.length > 0) this.setTerminator(this.chunk[Math.min(...ends)]!);
   }
@@ -272,14 +274,14 @@ export class Decoder {
     if (byte === NUL || byte === LF) this.setTerminator(byte);
   }
 
-  /** Takes an unfinished frame's bytes out of the chunk, which is done with. */
+  /** Copies an unfinished frame's bytes out of the chunk and releases the chunk. */
   private keepRest(): void {
     if (this.at < this.chunk.length) this.partial.add(this.chunk, this.at, this.chunk.length);
     this.chunk = EMPTY;
     this.at = 0;
   }
 
-  /** Consumes the frame that ends before `end` of the chunk. */
+  /** Consumes the frame that ends just before `end` in the chunk. */
   private parse(end: number): Message | Fault {
     const start = this.at;
     this.at = end;

@@ -1,5 +1,5 @@
-// One socket, from its accept to its orderly end: requests come in by `intake`, answers leave in their order, and pushes
-// between them, by `output`; backpressure goes in both directions. Knows nothing of users or of what messages mean.
+// One socket, from accept to orderly close: `intake` takes its requests; `output` sends answers, in order, and pushes
+// between them; backpressure works in both directions. Knows nothing of users or of what messages mean.
 import type { Socket } from "bun";
 import { type AnswerSink, Answers } from "./answers.ts";
 import type { ConnectionEvents, ConnectionLimits } from "./callbacks.ts";
@@ -8,17 +8,17 @@ import type { Outgoing } from "./encode.ts";
 import { Intake } from "./intake.ts";
 import { type Mark, Output } from "./output.ts";
 
-/** Output above the high-water mark by this much (answers to what was read before): the connection is closed. */
+/** Output this far above the high-water mark (answers to what was read before it) closes the connection. */
 const HARD_LIMIT_BYTES = 17 * 1024 * 1024;
-/** How long the rest of a peer's input is discarded before the close; closing with unread input would reset it. */
+/** How long a peer's remaining input is discarded before the close: closing with unread input would send a reset. */
 const LINGER_MS = 1_000;
 
-/** open: serving; ending: output is flushed, then FIN; lingering: FIN is sent, input is discarded; closed: gone. */
+/** open: serving; ending: flushing output, then FIN; lingering: FIN is sent, input is discarded; closed: gone. */
 type State = "open" | "ending" | "lingering" | "closed";
 
 let dirty: Connection[] = [];
 
-/** Ends the turn of the loop: everything written meanwhile leaves, in one write a connection. */
+/** At the end of a turn of the event loop: everything written in it leaves, in one write per connection. */
 function flushDirty(): void {
   const connections = dirty;
   dirty = [];
@@ -27,19 +27,19 @@ function flushDirty(): void {
 
 export class Connection implements AnswerSink {
   state: State = "open";
-  /** performance.now() of the last received byte. */
+  /** When the last byte was received: performance.now(). */
   inputAt = performance.now();
-  /** Since when nobody is logged in here, performance.now(); null while somebody is. Kept by the owner. */
+  /** Since when nobody is logged in here, performance.now(); null while somebody is. Maintained by the service. */
   anonymousSince: number | null = this.inputAt;
-  /** Set by the owner: silence ends the connection after the idle timeout. */
+  /** Set by the service: silence longer than the idle timeout ends the connection. */
   heartbeats = false;
-  /** Hands are not shaken yet: nothing can be written, and there is nobody to wait for. */
+  /** The TLS handshake is not complete: nothing can be written, so a last message must not delay the close. */
   mute = false;
 
   private readonly answers = new Answers();
   private readonly intake: Intake;
   private readonly output: Output;
-  /** Answers of this turn may have made room for requests. */
+  /** Answers given in this turn may have made room for more requests. */
   private pumpDue = false;
   private isDirty = false;
   private congested = false;
@@ -58,7 +58,7 @@ export class Connection implements AnswerSink {
     return this.intake.framing;
   }
 
-  /** The client's, also behind a proxy. */
+  /** The client's address, also behind a proxy. */
   get remoteAddress(): string {
     return this.intake.clientAddress || this.socket.remoteAddress;
   }
@@ -67,48 +67,48 @@ export class Connection implements AnswerSink {
     return this.intake.awaitsProxyHeader && this.state === "open";
   }
 
-  /** When the peer's FIN came, by performance.now(); null before. */
+  /** When the peer's FIN arrived, performance.now(); null before. */
   get peerEndedAt(): number | null {
     return this.intake.peerEndedAt;
   }
 
-  /** Whether a push would be taken now. */
+  /** Whether to push now: open, and not congested since output rose above the high-water mark. */
   get writable(): boolean {
     return this.state === "open" && !this.congested;
   }
 
-  /** Whether requests wait for their answers. */
+  /** Whether requests are unanswered. */
   get busy(): boolean {
     return this.answers.size > 0;
   }
 
-  /** Whether output has waited for a peer that takes nothing. */
+  /** Whether output is pending and the peer has accepted none for longer than the write timeout. */
   isStalled(now: number): boolean {
     return this.output.pendingBytes > 0 && now - this.output.progressAt > this.limits.writeTimeoutMs;
   }
 
-  /** Sends an unasked message. `mark` is told when the kernel has accepted it. */
+  /** Sends an unsolicited message. `mark` is notified with `seq` when the kernel has accepted it. */
   push(message: Outgoing, mark: Mark | null = null, seq = 0): void {
     if (this.state === "open") this.write(message, mark, seq);
   }
 
   /**
-   * Gives the request in `slot` its answer ("": none); it leaves when all earlier requests have theirs. `afterwards`
-   * (of a barrier) runs behind it, before the next request is taken.
+   * Answers the request in `slot` ("": with nothing). It leaves when all earlier requests have their answers. A
+   * barrier's `afterwards` runs right after its answer is written, before the next request is taken.
    */
   answer(slot: number, message: Outgoing, afterwards?: () => void): void {
     if (this.state !== "open") return;
     if (!this.answers.fill(slot, message, this)) return;
     if (this.answers.size === 0) this.intake.unblock();
     afterwards?.();
-    // Once for all answers of this turn, not for each: what follows is taken together, and so stored together.
+    // Once for all answers of this turn, not for each: the requests that follow are taken, and so stored, together.
     this.pumpDue = true;
     this.markDirty();
   }
 
   /**
-   * Ends in good order: no more requests are taken, what is written leaves (with `lastText` behind it), then FIN; the
-   * peer's input is discarded until its FIN, or for one second. Unanswered requests stay unanswered.
+   * Ends in good order: no more requests are taken; pending output leaves, then `lastText`, then FIN; the peer's input
+   * is discarded until its FIN, or for one second. Unanswered requests stay unanswered.
    */
   finish(lastText = ""): void {
     if (this.state !== "open") return;
@@ -120,7 +120,7 @@ export class Connection implements AnswerSink {
     this.markDirty();
   }
 
-  /** As `finish`, without what the kernel has not accepted yet; what it has, arrives. */
+  /** Like `finish`, but drops output that the kernel has not accepted yet; what it has accepted still arrives. */
   giveUp(): void {
     this.finish();
     if (this.state === "ending") this.linger();
@@ -133,22 +133,22 @@ export class Connection implements AnswerSink {
     this.handleClose();
   }
 
-  /** Stops taking requests; those taken are answered. */
+  /** Takes no more requests; those already taken are still answered. */
   stopReading(): void {
     if (this.state === "open") this.intake.stop();
   }
 
-  /** `finish`, after what was asked is answered. */
+  /** Takes no more requests, and finishes with `lastText` once those already taken are answered. */
   retire(lastText: string): void {
     if (this.state === "open") this.intake.retire(lastText);
   }
 
-  /** `mark` is told when the kernel has accepted what was written last. To be called in the turn of that write. */
+  /** Notifies `mark` when the kernel has accepted the last message written. To be called in the turn of that write. */
   markLast(mark: Mark): void {
     this.output.markLast(mark);
   }
 
-  /** Settles with true when the kernel has accepted everything written so far, with false when it never will. */
+  /** Resolves to true when the kernel has accepted everything written so far, to false when it never will. */
   whenFlushed(): Promise<boolean> {
     return this.output.whenFlushed();
   }
@@ -159,13 +159,13 @@ export class Connection implements AnswerSink {
     this.intake.take(chunk);
   }
 
-  /** Ends a connection of which nobody trusted says whose it is: at once, because no framing is known to answer in. */
+  /** Resets a connection whose client no trusted proxy has named; unanswered, because its framing is not known yet. */
   refuseProxy(reason: string): void {
     this.limits.proxy?.onRefused(this.remoteAddress, reason);
     this.terminate();
   }
 
-  /** FIN: the peer sends no more, and may still read. */
+  /** The peer has sent FIN: it sends no more, but may still read. */
   handleEnd(): void {
     this.intake.peerEndedAt ??= performance.now();
     if (this.state === "lingering") this.end();
@@ -184,7 +184,7 @@ export class Connection implements AnswerSink {
     if (wasOpen) this.events.onClose(this);
   }
 
-  /** Writes what waits to the socket. Called once at the end of a turn, and when the kernel has room again. */
+  /** Writes pending output to the socket. Called at the end of a turn, and when the kernel has room again (drain). */
   flush(): void {
     this.isDirty = false;
     if (this.pumpDue) {
@@ -206,7 +206,7 @@ export class Connection implements AnswerSink {
     }
   }
 
-  /** For `answers`: the next one's turn has come. */
+  /** Called by `answers`, in the order of the requests. */
   writeAnswer(message: Outgoing): void {
     this.write(message, null, 0);
   }

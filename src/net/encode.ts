@@ -5,22 +5,22 @@ import type { Bytes } from "./json.ts";
 const HEADER_BYTES = 4;
 const [NUL, LF] = [0x00, 0x0a];
 
-/** What writes its bytes by itself, when it leaves: for what is sent most, in place of a text. */
+/** A message that writes its own bytes when it is sent: cheaper than a string, for the most frequent messages. */
 export interface Composed {
-  /** About how many characters. */
+  /** Approximate number of characters. */
   readonly length: number;
   /** Writes valid UTF-8 into `out` from `at` on, at most 6 bytes for each of `length`; returns the end. */
   compose(out: Bytes, at: number): number;
 }
 
-/** A message on its way out: JSON. */
+/** An outgoing message, as JSON text. */
 export type Outgoing = string | Composed;
 
-/** Bytes that `encode` may need. */
+/** The most bytes that `encode` needs for `message`. */
 export const roomFor = (message: Outgoing): number =>
   message.length * (typeof message === "string" ? 3 : 6) + HEADER_BYTES;
 
-/** Writes `message` framed into `out` from `at` on, where there must be `roomFor` it; returns the end. */
+/** Writes `message`, framed, into `out` from `at` on, where there must be `roomFor(message)` bytes; returns the end. */
 export function encode(message: Outgoing, framing: Framing, out: Buffer, at: number): number {
   const bytes = out as Bytes;
   const start = framing === "length" ? at + HEADER_BYTES : at;

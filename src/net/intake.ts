@@ -1,5 +1,5 @@
-// A connection's way in: what arrives is cut into requests, and these are taken in their order as far as order and limits
-// allow; where they allow none, the socket is not read. Knows nothing of what requests mean.
+// A connection's input side: cuts the bytes into requests and hands these on, in order, as far as ordering and limits
+// allow; while they allow none, the socket is not read. Knows nothing of what requests mean.
 import type { Socket } from "bun";
 import { Errno, MAX_PROTOCOL_ERRORS, type Message } from "../protocol.ts";
 import type { Answers } from "./answers.ts";
@@ -9,33 +9,33 @@ import type { Connection } from "./connection.ts";
 import { Fault } from "./json.ts";
 import { ProxyFault, ProxyHeader } from "./proxy.ts";
 
-/** How long a first object that might get a terminator is waited for. */
+/** How long a connection's first text object waits for a terminator that may still come. */
 const TERMINATOR_WAIT_MS = 50;
 
 export class Intake {
-  /** The client's, as a proxy says; "" where it is the socket's. */
+  /** The client's address as given by a proxy; "" where it is the socket's own. */
   clientAddress = "";
-  /** When the peer's FIN came, by performance.now(); null before. */
+  /** When the peer's FIN arrived, performance.now(); null before. */
   peerEndedAt: number | null = null;
 
-  /** Comes before the first message; null: none does, or it has come. */
+  /** The PROXY header that must precede the first message; null where none is expected or it has been read. */
   private proxyHeader: ProxyHeader | null;
   private readonly decoder: Decoder;
-  /** A barrier request that waits for the answers before it. */
+  /** A barrier request waiting for all earlier requests to be answered. */
   private waiting: Message | null = null;
-  /** A barrier request is under way. */
+  /** A barrier request is being served: no other is taken. */
   private blocked = false;
   private paused = false;
   private pumping = false;
   private halfCloseTold = false;
-  /** The last request (a fault that ends the connection) has been taken. */
+  /** No more requests are taken: a fault ends the connection, or it is retiring. */
   private lastTaken = false;
-  /** To be sent behind the last answer. */
+  /** Sent after the last answer. */
   private lastText = "";
   private protocolErrors = 0;
   private terminatorTimer: Timer | null = null;
 
-  /** `answers`: of the requests that are taken. */
+  /** `answers` holds those of the requests taken here. */
   constructor(
     private readonly connection: Connection,
     private readonly socket: Socket<Connection>,
@@ -62,13 +62,13 @@ export class Intake {
     this.pump();
   }
 
-  /** The peer sends no more: a first object that waits for its terminator gets none. */
+  /** The peer has sent FIN: a first object that still waits for a terminator gets none. */
   takeEnd(): void {
     if (this.decoder.holding) this.releaseHeld();
     this.pump();
   }
 
-  /** Takes as many requests as order and limits allow, and stops reading the socket while they allow none. */
+  /** Takes as many requests as ordering and limits allow; pauses reading from the socket while they allow none. */
   pump(): void {
     if (this.pumping || this.connection.state !== "open") return;
     this.pumping = true;
@@ -81,7 +81,7 @@ export class Intake {
     this.pumping = false;
     if (this.connection.state !== "open") return;
     if (this.lastTaken && this.answers.size === 0) return this.connection.finish(this.lastText);
-    // Behind a barrier the socket is read until something comes: who hangs up meanwhile is noticed.
+    // During a barrier the socket is read until something arrives, so that a peer that hangs up meanwhile is noticed.
     if (this.canTake || (this.blocked && this.connection.writable && this.decoder.bufferedBytes === 0)) this.resume();
     else this.pause();
     if (this.decoder.holding) this.terminatorTimer ??= setTimeout(() => this.releaseHeld(), TERMINATOR_WAIT_MS);
@@ -89,19 +89,19 @@ export class Intake {
     this.tellHalfClose();
   }
 
-  /** All requests that were taken are answered: a barrier is behind. */
+  /** All requests taken are answered: a barrier, if any, is over. */
   unblock(): void {
     this.blocked = false;
   }
 
-  /** Takes nothing more, and drops what has come. */
+  /** Takes nothing more, and drops what has arrived. */
   stop(): void {
     this.decoder.end();
     this.waiting = null;
     this.stopTimer();
   }
 
-  /** `stop`; when what was asked is answered, the connection finishes with `lastText`. */
+  /** `stop`; once the requests already taken are answered, the connection finishes with `lastText`. */
   retire(lastText: string): void {
     this.stop();
     this.lastTaken = true;
@@ -131,7 +131,7 @@ export class Intake {
     );
   }
 
-  /** Null while the header is not complete, and where it is refused; else what follows it. */
+  /** Returns what follows the header; null while the header is incomplete, and where it is refused. */
   private takeProxyHeader(header: ProxyHeader, chunk: Buffer): Buffer | null {
     const result = header.push(chunk);
     if (result instanceof ProxyFault) this.connection.refuseProxy(result.reason);
@@ -161,7 +161,7 @@ export class Intake {
   private takeFault(fault: Fault): void {
     const last = fault.errno === Errno.tooLarge || ++this.protocolErrors >= MAX_PROTOCOL_ERRORS;
     this.events.onFault(this.connection, this.answers.reserve(), fault);
-    // What was asked before is answered first.
+    // Earlier requests are still answered first.
     if (last) {
       this.decoder.end();
       this.lastTaken = true;

@@ -1,24 +1,24 @@
-// A frame's bytes -> a message. Pure: knows no framing.
+// One frame's bytes -> a message. Pure: knows nothing of framing.
 import { Errno, echoedReqId, type Message } from "../protocol.ts";
 
-/** What a peer sent instead of a message. Errno 15 is the end of the stream; after errno 18 the next message follows. */
+/** What arrived instead of a message. Errno 15 ends the stream; after errno 18 the next message follows. */
 export class Fault {
   constructor(
     readonly errno: 15 | 18,
     readonly errmsg: string,
-    /** Not even JSON, so that in text framing the rest of its line goes with it. */
+    /** It is not even JSON: in text framing the rest of its line is discarded with it. */
     readonly malformed = false,
     readonly reqId?: string | number,
   ) {}
 }
 
-/** What the runtime's buffers can do beyond their types: a fraction of the cost of `write` and `toString`. */
+/** Buffer methods that the runtime's types lack: a fraction of the cost of `write` and `toString`. */
 export type Bytes = Buffer & {
   utf8Write(text: string, at: number): number;
   utf8Slice(start: number, end: number): string;
 };
 
-/** In the place of four bytes: no string of JSON holds a line feed, so a string cannot reach beyond it. */
+/** As long as a header. No JSON string holds a line feed, so with one in between none runs on into the next frame. */
 const [OPEN, COMMA] = [Buffer.from("[\n  "), Buffer.from(",\n  ")];
 
 const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
@@ -28,7 +28,7 @@ export function parseMessage(bytes: Buffer, start: number, end: number): Message
   let text = (bytes as Bytes).utf8Slice(start, end);
   let value: unknown;
   try {
-    // It has U+FFFD for what is not UTF-8; only a strict decoder tells that from a real U+FFFD.
+    // `utf8Slice` yields U+FFFD for invalid UTF-8; only a strict decoder can tell that from a real U+FFFD.
     if (text.includes("\uFFFD")) text = strictUtf8.decode(bytes.subarray(start, end));
     if (text.charCodeAt(0) === 0xfeff) text = text.slice(1);
     value = JSON.parse(text);
@@ -46,10 +46,10 @@ export function parseMessage(bytes: Buffer, start: number, end: number): Message
 }
 
 /**
- * Frames that lie one behind the other, parsed at once, as the list that they are with brackets and commas in place of
- * their headers: half of the cost of one by one. From `start` on, each has a header of four bytes, begins with `{` and
- * ends with `}` before its end. Null where one of them is no message or that cannot be told: a
- * value that reaches over a frame's end would have to be a list, so none of them may hold a bracket.
+ * Parses adjacent frames as one JSON list, with brackets and commas in place of their headers (put back afterwards):
+ * half the cost of one by one. The first header is at `start`; each frame has a header of four bytes, then `{`, and `}`
+ * just before its end. Null where one of them is not a message or that cannot be told: as only a list could stretch
+ * across the end of a frame, none of them may contain a bracket.
  */
 export function parseTogether(bytes: Buffer, start: number, ends: number[]): Message[] | null {
   const last = ends.at(-1)!;
@@ -69,11 +69,11 @@ function listIn(text: string): Message[] | null {
   }
 }
 
-/** By its escapes, in text that is well-formed otherwise. Not by a walk over the value, which may be nested deeply. */
+/** Examines the escapes of an otherwise well-formed text, not the parsed value, which may be deeply nested. */
 function hasLoneSurrogate(text: string): boolean {
-  // Most escapes are of other characters, and the walk costs several times what parsing does.
+  // Most escapes are of other characters, and the loop below costs several times as much as parsing.
   if (!/\\u[dD][89a-fA-F]/.test(text)) return false;
-  /** Where the low surrogate that belongs to the last high one must follow. */
+  /** Index at which the low surrogate of the last high one must follow; -1 where none is due. */
   let wanted = -1;
   for (let at = text.indexOf("\\"); at >= 0; ) {
     const isCode = text[at + 1] === "u";

@@ -6,7 +6,7 @@ export class Networks {
 
   private constructor(private readonly text: string) {}
 
-  /** Reads a list such as 10.0.0.0/8,::1 ; undefined where one of them is no network or address. */
+  /** Parses a list such as 10.0.0.0/8,::1 ; undefined where an entry is neither a network nor an address. */
   static parse(text: string): Networks | undefined {
     const networks = new Networks(text);
     for (const network of text.split(",")) {
@@ -22,7 +22,7 @@ export class Networks {
     return networks;
   }
 
-  /** Whether the address is in one of them. An IPv4 address may be written as one of IPv6 (::ffff:127.0.0.1). */
+  /** Whether the address is in one of them. An IPv4 address may be given IPv4-mapped (::ffff:127.0.0.1). */
   has(address: string): boolean {
     const version = isIP(address);
     return version !== 0 && this.list.check(address, version === 4 ? "ipv4" : "ipv6");

@@ -1,27 +1,27 @@
-// A connection's way out: messages wait until the turn of the loop ends, then leave framed and in one write; what the
-// kernel does not take yet waits for `drain`. Tells each push's mark when the kernel has accepted it.
+// A connection's output side: messages gather until the end of the turn, then leave framed, in one write; what the
+// kernel does not accept waits for `drain`. Notifies each push's mark when the kernel has accepted it.
 import type { Framing } from "./codec.ts";
 import { encode, type Outgoing, roomFor } from "./encode.ts";
 
-/** Told that everything up to and including the message `seq` has been accepted by the kernel. */
+/** Notified that the kernel has accepted everything up to and including the message `seq`. */
 export interface Mark {
   accepted(seq: number): void;
 }
 
 interface Sink {
-  /** Of the `length` bytes from `offset` on, how many are accepted; negative after the close. */
+  /** Writes `length` bytes from `offset` on; returns how many were accepted, negative after the close. */
   write(bytes: Uint8Array, offset: number, length: number): number;
 }
 
-/** Encoded per write; a longer message gets a buffer of its own. Shared by all connections of this thread. */
+/** One write's messages are encoded here; a longer message gets its own buffer. Shared by this thread's connections. */
 const scratch = Buffer.allocUnsafeSlow(256 * 1024);
 
-/** The messages that `scratch` holds, and where each ends. The members of a group are sent the same ones, encoded once. */
+/** The messages in `scratch`, and where each ends: a group's push is encoded once and reused for all its members. */
 const held: Outgoing[] = [];
 const heldEnds: number[] = [];
 let heldFraming: Framing = "lf";
 
-/** Encodes messages from `from` on, as many as `scratch` holds; returns the index behind the last of them. */
+/** Encodes messages from index `from` on, as many as fit in `scratch`; returns the index after the last of them. */
 function encodeSome(messages: Outgoing[], from: number, framing: Framing): number {
   let same = 0;
   if (framing === heldFraming) while (same < held.length && held[same] === messages[from + same]) same++;
@@ -37,7 +37,7 @@ function encodeSome(messages: Outgoing[], from: number, framing: Framing): numbe
   return to;
 }
 
-/** Messages that are not encoded yet, each with its mark and seq. */
+/** Messages not encoded yet, each with its mark and seq. */
 class Waiting {
   readonly messages: Outgoing[] = [];
   readonly marks: (Mark | null)[] = [];
@@ -49,25 +49,25 @@ class Waiting {
   }
 }
 
-/** For the next flush of any connection: new lists for each one cost as much as several messages. */
+/** For reuse by any connection: allocating new lists for each flush costs as much as several messages. */
 const spares: Waiting[] = [];
 const MAX_SPARES = 256;
-/** What had more is not kept: its memory is. */
+/** Lists that held more are not reused, because they keep their memory. */
 const SPARE_MESSAGES = 64;
 
-/** Encoded, but not taken by the kernel. */
+/** Encoded, but not accepted by the kernel. */
 interface Unsent {
   bytes: Buffer;
-  /** Of messages in it, and how many of its bytes go before each is accepted. */
+  /** The marks of its messages, each with the number of bytes after which its message is accepted. */
   marks: { end: number; mark: Mark; seq: number }[];
 }
 
 export class Output {
   framing: Framing = "lf";
-  /** When the kernel last took something, or had nothing to take: performance.now(), milliseconds. */
+  /** When the kernel last accepted something or output became pending: performance.now(). */
   progressAt = performance.now();
 
-  /** Null where there is nothing, as these are: most connections have nothing to send, and empty lists take memory too. */
+  /** Null when empty, like the next ones: most connections have nothing to send, and empty lists take memory too. */
   private waiting: Waiting | null = null;
   private textLength = 0;
   private unsent: Unsent | null = null;
@@ -75,7 +75,7 @@ export class Output {
 
   constructor(private readonly sink: Sink) {}
 
-  /** About how many bytes wait. */
+  /** Approximate number of bytes pending. */
   get pendingBytes(): number {
     return this.textLength + (this.unsent?.bytes.length ?? 0);
   }
@@ -89,13 +89,13 @@ export class Output {
     this.textLength += message.length;
   }
 
-  /** `mark` is told when the message that was added last is accepted. */
+  /** Notifies `mark` when the message added last is accepted. */
   markLast(mark: Mark): void {
     const marks = this.waiting?.marks;
     if (marks !== undefined) marks[marks.length - 1] = mark;
   }
 
-  /** Writes until everything is out or the kernel takes no more; true where everything is out. */
+  /** Writes until everything is out (returns true) or the kernel accepts no more (false). */
   flush(): boolean {
     if (this.unsent !== null && !this.writeUnsent(this.unsent)) return false;
     if (this.waiting !== null) this.writeWaiting(this.waiting);
@@ -104,14 +104,14 @@ export class Output {
     return true;
   }
 
-  /** Settles with true when the kernel has accepted everything added so far, with false when it never will. */
+  /** Resolves to true when the kernel has accepted everything added so far, to false when it never will. */
   whenFlushed(): Promise<boolean> {
     if (this.pendingBytes === 0) return Promise.resolve(true);
     this.flushed ??= Promise.withResolvers();
     return this.flushed.promise;
   }
 
-  /** Forgets what waits: for a connection that is gone. */
+  /** Drops pending output: for a connection that is gone. */
   discard(): void {
     this.waiting = null;
     this.textLength = 0;
@@ -140,7 +140,7 @@ export class Output {
     seqs.splice(0, from);
   }
 
-  /** Encodes and writes messages from `from` on, as many as one buffer holds; returns where the rest starts. */
+  /** Encodes and writes messages from index `from` on, as many as one buffer holds; returns where the rest starts. */
   private writeSome({ messages, marks, seqs }: Waiting, from: number): number {
     const room = roomFor(messages[from]!);
     const alone = room > scratch.length ? Buffer.allocUnsafe(room) : null;
@@ -148,14 +148,14 @@ export class Output {
     const to = alone === null ? encodeSome(messages, from, this.framing) : from + 1;
     const ends = alone === null ? heldEnds : [encode(messages[from]!, this.framing, alone, 0)];
     const end = ends.at(-1)!;
-    // Not by a view: one for each write is garbage to be collected.
+    // Offset and length, not a subarray: a view per write would be garbage to collect.
     const accepted = Math.max(0, this.sink.write(out, 0, end));
     if (accepted > 0) this.progressAt = performance.now();
     if (accepted < end) this.unsent = { bytes: Buffer.from(out.subarray(accepted, end)), marks: [] };
     for (let i = from; i < to; i++) {
       const mark = marks[i]!;
       if (mark === null) continue;
-      // Once for what has been accepted together.
+      // One notification for consecutive messages of the same mark that were accepted together.
       if (i + 1 < to && marks[i + 1] === mark && ends[i + 1 - from]! <= accepted) continue;
       if (ends[i - from]! <= accepted) mark.accepted(seqs[i]!);
       else this.unsent!.marks.push({ end: ends[i - from]! - accepted, mark, seq: seqs[i]! });

@@ -1,5 +1,5 @@
-// The bytes of a frame that is not complete yet, gathered from the chunks that carried them. In one buffer that
-// doubles, so that a frame in many tiny chunks costs little more than its bytes.
+// The bytes of an incomplete frame, gathered from the chunks that carried them, in one buffer that doubles: a frame in
+// many tiny chunks costs little more than its bytes.
 
 const EMPTY = Buffer.alloc(0);
 
@@ -7,7 +7,7 @@ export class PartialFrame {
   length = 0;
   private bytes = EMPTY;
 
-  /** Never gathers more than `maxBytes`: for its owner to see to. */
+  /** The caller must not add more than `maxBytes` in all. */
   constructor(private readonly maxBytes: number) {}
 
   /** Copies the chunk's bytes from `start` to before `end`, so that they do not keep the chunk alive. */
@@ -22,7 +22,7 @@ export class PartialFrame {
     this.length = length;
   }
 
-  /** What was gathered; the next frame begins. */
+  /** Returns what was gathered and starts afresh with the next frame. */
   take(): Buffer {
     const bytes = this.bytes.subarray(0, this.length);
     this.drop();

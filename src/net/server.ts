@@ -1,4 +1,4 @@
-// The listening socket and the set of its connections: limits, time-outs, and the end of them all.
+// The listening socket and its set of connections: limits and time-outs.
 import type { TCPSocketListener } from "bun";
 import { closeDescriptor, duplicate, listeningAddress, setBacklog, setReceiveBuffer, setUserTimeout } from "../libc.ts";
 import { StartError } from "../start-error.ts";
@@ -8,14 +8,14 @@ import type { TlsKeys } from "./tls.ts";
 
 export interface ServerOptions extends ConnectionLimits {
   host: string;
-  /** 0: any free one. */
+  /** 0: any free port. */
   port: number;
-  /** A socket that listens already, and for others too: it takes the place of host and port. Null: none. */
+  /** Descriptor of a listening socket passed in (others may hold it too): replaces host and port. Null: none. */
   inherited: number | null;
   maxConnections: number;
-  /** Connections above that limit that are told so; those above this one are closed without a word. */
+  /** Connections above `maxConnections` that get an answer saying so; any beyond these are reset. */
   maxRefused: number;
-  /** Called for each connection above the limit. */
+  /** Called for each connection above `maxConnections`. */
   onFull: () => void;
   loginTimeoutMs: number;
   idleTimeoutMs: number;
@@ -23,33 +23,33 @@ export interface ServerOptions extends ConnectionLimits {
   tls: TlsKeys | null;
 }
 
-/** Connections that the kernel may queue for us: a burst of connects must not lose any. */
+/** Length of the kernel's accept queue: a burst of connects must not lose any. */
 const BACKLOG = 4096;
-/** What may pile up of a connection that is not read: then its client can send no more, and notices. */
+/** Kernel receive buffer of each connection: once an unread one is full, its client cannot send more, and notices. */
 const RECEIVE_BUFFER_BYTES = 256 * 1024;
 const KEEPALIVE_MS = 60_000;
-/** How long an idle peer is probed: one lost packet must not end its connection. */
+/** How long keepalive probes to an idle peer may go unanswered: one lost packet must not end its connection. */
 const PROBES_MS = 10_000;
-/** How long a refused connection has to send the byte that tells how it wants to be answered. */
+/** How long a connection above the limit has to send its first byte, which tells the framing of the refusal. */
 const REFUSED_WAIT_MS = 1_000;
-/** How long a proxy's header may take; a lost packet's repetition must fit in. */
+/** How long a PROXY header may take to arrive; leaves room for one retransmission. */
 const PROXY_HEADER_WAIT_MS = 5_000;
 const SCAN_MS = 1_000;
 
-/** The types do not know of descriptors. */
+/** The runtime's types lack `fd`. */
 const descriptorOf = (listener: TCPSocketListener<Connection>): number => (listener as unknown as { fd: number }).fd;
 
 export class Server {
   private readonly connections = new Set<Connection>();
   private readonly refused = new Set<Connection>();
   private listener: TCPSocketListener<Connection>;
-  /** Another descriptor of the listening socket: connections queue at it while the listener is replaced. */
+  /** A duplicate descriptor of the listening socket: connections keep queueing on it while the listener is replaced. */
   private readonly held: number | null;
-  /** Where it listens. */
+  /** Where it listens; the actual port, where 0 was asked for. */
   readonly address: { host: string; port: number };
   private readonly scanTimer: Timer;
 
-  /** Listens. Connections above the limit get `overload` for their events. Throws StartError. */
+  /** Starts listening. Connections above the limit get `overload` as their events. Throws StartError. */
   constructor(
     private readonly options: ServerOptions,
     private readonly events: ConnectionEvents,
@@ -74,17 +74,17 @@ export class Server {
     return this.connections.values();
   }
 
-  /** New connections get these keys; those that are there keep theirs. */
+  /** New connections use these keys; existing ones keep theirs. Throws StartError. */
   replaceTls(tls: TlsKeys): void {
-    // The runtime's listener cannot change them. Where it does not take the new ones, the old listener stays.
+    // The runtime cannot change a listener's keys. If it rejects the new ones, the old listener stays.
     const listener = this.listen(this.held, tls);
     this.listener.stop(false);
     this.listener = listener;
   }
 
   /**
-   * Takes no more connections; those that are there stay. An inherited socket listens on, for whoever takes it next:
-   * what comes meanwhile waits in its queue.
+   * Accepts no more connections; existing ones stay. An inherited socket keeps listening for whoever takes it over
+   * next: connections wait in its queue meanwhile.
    */
   stopListening(): void {
     this.listener.stop(false);
@@ -92,7 +92,7 @@ export class Server {
     clearInterval(this.scanTimer);
   }
 
-  /** At a socket that listens already, where one is given. The listener closes its descriptor: it gets one of its own. */
+  /** Listens on a duplicate of `fd`, if given, since the listener closes its descriptor. Throws StartError. */
   private listen(fd: number | null, tls: TlsKeys | null): TCPSocketListener<Connection> {
     const { host: hostname, port } = this.address;
     const own = fd === null ? null : duplicate(fd);
@@ -105,7 +105,7 @@ export class Server {
         allowHalfOpen: true,
         socket: {
           open: (socket) => this.accept(socket),
-          // Without it, the runtime opens a TLS connection when hands are shaken: one that never does would have no limits.
+          // Without it `open` waits for the TLS handshake: a peer that never completes it would escape all limits.
           handshake: (socket) => {
             socket.data.mute = false;
           },
@@ -146,7 +146,7 @@ export class Server {
     connection.handleClose();
   }
 
-  /** One walk a second in place of a timer for each connection. */
+  /** One pass a second over all connections, instead of a timer for each. */
   private scan(): void {
     const now = performance.now();
     const { loginTimeoutMs, idleTimeoutMs } = this.options;
@@ -167,7 +167,7 @@ export class Server {
 function explain({ host, port }: ServerOptions, { code, message }: Error & { code?: string }): string {
   if (code === "EADDRINUSE") return `port ${port} is taken on ${host}: stop what listens there, or give another port`;
   if (code === "EACCES") return `no permission to listen on port ${port}: give one above 1023`;
-  // A name that cannot be resolved comes without a code.
+  // The error for a name that cannot be resolved has no code.
   if (code === undefined || ["EADDRNOTAVAIL", "ENOTFOUND", "EINVAL"].includes(code))
     return `${host} is not an address of this machine: give --host another one`;
   return `cannot listen on ${host} port ${port}: ${message} (${code})`;

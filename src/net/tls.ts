@@ -1,4 +1,4 @@
-// The certificate and key of TLS, read from files and read again when they change, so that a renewal needs no restart.
+// The TLS certificate and key, read from files and read again when they change, so that a renewal needs no restart.
 import { readFileSync, statSync } from "node:fs";
 import { createSecureContext } from "node:tls";
 import { StartError } from "../start-error.ts";
@@ -8,13 +8,13 @@ export interface TlsFiles {
   key: string;
 }
 
-/** What `Bun.listen` takes. */
+/** As `Bun.listen` takes them, in PEM. */
 export interface TlsKeys {
   cert: string;
   key: string;
 }
 
-/** The files' contents. Throws StartError with what to do where they cannot be read or do not belong together. */
+/** The files' contents. Throws StartError, saying what to do, where they cannot be read or do not belong together. */
 export function readTls({ certificate, key }: TlsFiles): TlsKeys {
   const keys = { cert: read("--tls-cert", certificate), key: read("--tls-key", key) };
   if (keys.cert.trim() === "") throw new StartError(`--tls-cert ${certificate} is empty`);
@@ -29,7 +29,7 @@ export function readTls({ certificate, key }: TlsFiles): TlsKeys {
   return keys;
 }
 
-/** Another text when a file has changed, whichever is the newer one, or may not be looked at; null while one is missing. */
+/** Differs when either file has changed (newer or older) or cannot be inspected; null while one is missing. */
 export function tlsVersion({ certificate, key }: TlsFiles): string | null {
   const versions = [certificate, key].map(versionOf);
   return versions.includes(null) ? null : versions.join(", ");
