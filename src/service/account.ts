@@ -18,7 +18,7 @@ export async function register({ store, passwords, log }: Context, { message }: 
 
 /**
  * {"msgId":1002,"name":"ann","password":"secret"} ->
- * {"msgId":1003,"errno":0,"id":1,"name":"ann","token":"…","friends":[…],"groups":[…],"offline":2}, then what is stored
+ * {"msgId":1003,"errno":0,"id":1,"name":"ann","token":"…","friends":[…],"groups":[…],"offline":2}, then stored messages
  */
 export async function login(context: Context, request: Request, current: Session | null): Promise<Reply> {
   const { store, sessions, log } = context;

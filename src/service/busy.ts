@@ -1,11 +1,11 @@
-// How busy a thread is: whether it could do more, or has the processor's time as its limit.
+// How busy the main thread is: whether it could do more, or is limited by processor time.
 import { readFileSync } from "node:fs";
 
 export class Busy {
   private at = performance.now();
   private busyNs = busyNanoseconds();
 
-  /** Of the time since the last call, the share in which this process's main thread ran or wanted to; 1 where that is not told. */
+  /** The share of the time since the last call in which the main thread ran or was runnable; 1 where unknown. */
   share(): number {
     const [at, busyNs] = [performance.now(), busyNanoseconds()];
     const elapsedNs = (at - this.at) * 1e6;
@@ -16,7 +16,7 @@ export class Busy {
   }
 }
 
-/** On a processor and waiting for one, since the start (Linux, Documentation/scheduler/sched-stats). */
+/** Time spent running and waiting to run, since the start (Linux, Documentation/scheduler/sched-stats). */
 function busyNanoseconds(): number | null {
   try {
     const [running, waiting] = readFileSync(`/proc/self/task/${process.pid}/schedstat`, "utf8").split(" ");

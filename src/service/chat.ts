@@ -1,15 +1,15 @@
-// Messages and their confirmation.
+// Chat messages, and the confirmation of those received.
 import * as field from "../protocol.ts";
 import { ChatError, Errno, groupConv, invalid, MAX_FRAME_BYTES } from "../protocol.ts";
 import type { Context, Reply, Request } from "./handler.ts";
 import type { Session } from "./session.ts";
 
-/** What a push holds beside its text, bytes at most. */
+/** Upper bound for the bytes of a push without its text. */
 const PUSH_FIELDS = 2_048;
 
 /**
  * {"msgId":1004,"toid":2,"msg":"hello","mid":"a1"} -> {"msgId":1010,"ack":1004,"mid":"a1","errno":0,"seq":1,"time":"…"}
- * once it is stored; without `reqId` and `mid` a stored message is not answered.
+ * once it is stored; without `reqId` and `mid` a stored message gets no answer.
  */
 export function chat({ committer }: Context, request: Request, session: Session): null {
   const { message } = request;
@@ -19,7 +19,9 @@ export function chat({ committer }: Context, request: Request, session: Session)
   return null;
 }
 
-/** {"msgId":1008,"groupid":3,"msg":"hi","mid":"a2"} -> {"msgId":1010,"ack":1008,"mid":"a2","errno":0,"seq":7,"time":"…"} */
+/**
+ * {"msgId":1008,"groupid":3,"msg":"hi","mid":"a2"} -> {"msgId":1010,"ack":1008,"mid":"a2","errno":0,"seq":7,"time":"…"}
+ */
 export function groupChat({ committer }: Context, request: Request, session: Session): null {
   const { message } = request;
   field.ownIds(message, session.userId);
@@ -43,7 +45,7 @@ function send(
   committer.add({ connection, slot, session, device, msgId: message.msgId, reqId, conv, key, mid, text, at });
 }
 
-/** The push must fit a frame, with the escapes and the fields around the text. Throws errno 15. */
+/** The push, with escapes and the fields around the text, must fit a frame. Throws errno 15. */
 export function refuseTooLarge(text: string): void {
   if (text.length > MAX_FRAME_BYTES / 8 && Buffer.byteLength(JSON.stringify(text)) > MAX_FRAME_BYTES - PUSH_FIELDS)
     throw new ChatError(Errno.tooLarge, "msg: too large to be delivered");
@@ -58,7 +60,7 @@ export function confirm({ store }: Context, { message }: Request, session: Sessi
     return { fields: {} };
   };
   const position = session.byConv.get(conv);
-  // Nothing of it is held here: it was pushed, and confirmed, in an earlier session or long ago.
+  // The session holds no position for it: it was pushed, and confirmed, in an earlier session or long ago.
   if (position === undefined || position.at === null)
     return store.deliveredOf([session.userId, session.deviceId], conv).then(confirmed);
   const reply = confirmed(position.pushed);

@@ -1,15 +1,15 @@
-// Enters the sessions of this instance at Redis: all of them when it has been emptied or was away, and otherwise all of
-// them again and again, a few at a time. What it has lost without anybody's notice, by eviction, by the time limit of its
-// entries or in a change of its master, comes back so; until then its users are reached by the commit log alone.
+// Keeps this instance's sessions entered in Redis: all of them at once when it has been emptied or was away, and
+// otherwise again and again, a few at a time. So entries lost unnoticed (evicted, expired, or lost in a failover) come
+// back; until then their users are reached by the commit log alone.
 import type { Session } from "./session.ts";
 
-/** Sessions entered at once. */
+/** Sessions entered at a time. */
 const AT_ONCE = 500;
 
 export class Claims {
   private claiming = false;
   private again = false;
-  /** Those of the current round that have not had their turn. */
+  /** Sessions whose turn in the current round is still to come. */
   private round: Session[] = [];
 
   constructor(
@@ -17,7 +17,7 @@ export class Claims {
     private readonly claim: (session: Session) => Promise<unknown> | undefined,
   ) {}
 
-  /** Enters all; also those that a call before has entered already where it is still at it. */
+  /** Enters all sessions; starts over where an earlier call is still under way. */
   async all(): Promise<void> {
     this.again = true;
     if (this.claiming) return;

@@ -1,5 +1,5 @@
-// Joins this instance to the others that share its store. Redis, where there is one, makes it fast; what counts is in the
-// store: the commit log, read every two seconds, brings whatever was not heard, and the device's epoch says who owns it.
+// Joins this instance to the others that share its store. Redis, where there is one, is the fast path; the truth is in
+// the store: the commit log, read every 2 s, brings whatever was not heard, and the device's epoch says who owns it.
 import type { Head, Shared } from "../db/db.ts";
 import type { Store } from "../model/store.ts";
 import { ChatError, Errno, parseConv } from "../protocol.ts";
@@ -19,34 +19,34 @@ export type OpenRouter = (boot: string, events: RouterEvents) => Router;
 
 const CONNECT_MS = 5_000;
 const POLL_MS = 2_000;
-/** How long the new owner of a device waits for the old one to save what it has delivered. */
+/** How long a device's new owner waits for the old one to save what it has delivered. */
 const KICK_MS = 1_000;
-/** The users of an instance that died get this long to log in elsewhere before their friends are told. */
+/** Users of a dead instance get this long to log in elsewhere before those who list them are told. */
 const GRACE_MS = 2_000;
-/** Log-ins compared with the store by one statement. */
+/** Log-ins compared with the store per statement. */
 const CHECKED_AT_ONCE = 1_000;
 const [RESTART_EVERY_MS, COMPLAIN_EVERY_MS] = [500, 30_000];
 const RETRY_MS = 1_000;
-/** Entries taken out of Redis at once. */
+/** Entries removed from Redis at once. */
 const RELEASED_AT_ONCE = 500;
 
 export class Cluster implements Elsewhere, RouterEvents {
   private router: Router | null = null;
   private outbox: Addressed[] = [];
-  /** Sessions that have ended and are to be taken out of the store. */
+  /** Ended sessions still to be removed from the store. */
   private gone: [device: number, epoch: number][] = [];
   private closing: Promise<void> = Promise.resolve();
   private readonly contact: Contact;
   private startingOver = false;
   private polling = false;
-  /** The store may hold devices for this boot that have no session here. */
+  /** The store may list devices as online at this boot that have no session here. */
   private doubted = false;
-  /** Of these, those that a log-in or an end under way may still make right. */
+  /** Such devices, where a log-in or session end still under way may settle it: looked at again by the next poll. */
   private suspects: Awaited<ReturnType<Store["devicesAt"]>> = [];
   private readonly claims: Claims;
-  /** Boots that have died of late: their users still count as online. */
+  /** Boots that died within the grace period: their users still count as online. */
   private readonly mourned = new Set<string>();
-  /** What was read of the commit log and has not reached the sessions: the store does not tell it twice. */
+  /** Heads read from the commit log but not yet passed to the sessions: the store reports each only once. */
   private unread: Head[] = [];
   private unreadAll = false;
   private timer: Timer | undefined;
@@ -69,12 +69,12 @@ export class Cluster implements Elsewhere, RouterEvents {
     this.timer = setInterval(() => this.poll(), POLL_MS);
   }
 
-  /** Waits until the other instances can be reached; rejects with the reason. */
+  /** Resolves when the other instances can be reached; rejects with the reason. */
   async connected(): Promise<void> {
     await this.router?.ready(CONNECT_MS);
   }
 
-  /** Whether this instance may act. */
+  /** Whether this instance may act: push, save positions, serve requests that need the store. */
   get alive(): boolean {
     return !this.startingOver && this.contact.alive;
   }
@@ -86,10 +86,10 @@ export class Cluster implements Elsewhere, RouterEvents {
   async entered(session: Session, from: string): Promise<void> {
     const owner = ownerOf(session);
     await this.router?.claim(owner);
-    // The store alone says whether anybody holds it: what Redis names may be an instance that died.
+    // Only the store says whether anybody holds it: Redis may still name an instance that died.
     if (from === "") return;
     if (this.router !== null) await this.router.kick(from, owner, KICK_MS);
-    // Without Redis the old owner finds out by itself, within a poll.
+    // Without Redis the old owner finds out by itself, with its next poll.
     else await Bun.sleep(KICK_MS);
   }
 
@@ -99,9 +99,9 @@ export class Cluster implements Elsewhere, RouterEvents {
   }
 
   async online(userIds: number[]): Promise<ReadonlySet<number>> {
-    // Of the store, not of Redis: what an instance could not take out there, nobody else would.
+    // From the store, not from Redis: entries that an instance failed to remove there would stay.
     const { boot } = this.store;
-    // One that is not known to be dead here is not yet told of either.
+    // A boot whose death has not been noticed here yet still counts: nobody here has been told of it.
     const mourned = [...this.mourned, ...this.store.others()];
     const devices = await this.store.devicesOf(userIds, boot, mourned);
     return new Set(devices.filter((device) => device.boot !== boot).map(({ userId }) => userId));
@@ -140,7 +140,7 @@ export class Cluster implements Elsewhere, RouterEvents {
     await this.claims.all();
   }
 
-  /** Gives up everything that others wait for: to be called when all sessions have ended. */
+  /** Releases everything that others wait for; to be called when all sessions have ended. */
   async close(): Promise<void> {
     clearInterval(this.timer);
     await this.closeGone();
@@ -158,7 +158,7 @@ export class Cluster implements Elsewhere, RouterEvents {
     });
   }
 
-  /** What was committed elsewhere and not heard; and which of the sessions here are owned elsewhere by now. */
+  /** Finds what was committed elsewhere and not heard, and which sessions here are owned elsewhere by now. */
   private async poll(): Promise<void> {
     if (this.polling || !this.alive) return;
     this.polling = true;
@@ -179,7 +179,7 @@ export class Cluster implements Elsewhere, RouterEvents {
     if (this.router?.hears) this.claims.refresh();
   }
 
-  /** After a time without contact: nothing was pushed, and what others told was not taken. */
+  /** After a time without contact, in which nothing was pushed and hints were ignored. */
   private goOn(): void {
     for (const session of this.sessions) this.sessions.resume(session);
     this.poll();
@@ -202,15 +202,15 @@ export class Cluster implements Elsewhere, RouterEvents {
       const asked = ids.slice(from, from + CHECKED_AT_ONCE).map((id): [number, number] => [id, mine.get(id)!.epoch]);
       for (const id of await this.store.replacedAmong(asked)) {
         const session = mine.get(id)!;
-        // Its connection may be somebody else's by now.
+        // If it has ended meanwhile, its connection may belong to another session.
         if (!session.ended) this.sessions.replaceUnasked(session);
       }
     }
   }
 
-  /** Takes out of the store what it holds for this boot without a session: log-ins and ends that failed half-way. */
+  /** Removes from the store what it holds for this boot without a session: log-ins and ends that failed half-way. */
   private async closeStray(): Promise<void> {
-    // All are read once: there is always a log-in under way somewhere.
+    // All devices are read only once: there is always a log-in under way somewhere.
     const { doubted } = this;
     this.doubted = false;
     try {
@@ -225,7 +225,7 @@ export class Cluster implements Elsewhere, RouterEvents {
     }
   }
 
-  /** Takes the sessions that have ended out of the store, all that gathered meanwhile together. */
+  /** Removes ended sessions from the store, all that have gathered meanwhile together. */
   private closeGone(): Promise<void> {
     this.closing = this.closing.then(async () => {
       if (this.gone.length === 0) return;
@@ -247,7 +247,7 @@ export class Cluster implements Elsewhere, RouterEvents {
     }, GRACE_MS);
   }
 
-  /** Who was online at instances that have ended: the users' friends are told, and Redis is rid of them. */
+  /** Those who list the users of dead instances are told, and the users' entries are removed from Redis. */
   private async tellOf(boots: string[]): Promise<void> {
     try {
       const devices = await this.store.devicesAt(boots);
@@ -262,12 +262,14 @@ export class Cluster implements Elsewhere, RouterEvents {
     }
   }
 
-  /** The others have taken this instance over: its sessions end, what it still had to write is dropped, a new boot begins. */
+  /**
+   * Others have taken this instance over: its sessions end, what it still had to write is dropped, a new boot begins.
+   */
   private async startOver(): Promise<void> {
     if (this.startingOver) return;
     this.startingOver = true;
     this.log.warn("others have taken this instance over: all sessions end, and it starts over");
-    // What the old boot has entered there is of no use; a newer log-in's entry stays.
+    // The old boot's entries in Redis are useless; a newer log-in's entry stays.
     for (const session of this.sessions) if (session.epoch > 0) this.router?.release(ownerOf(session));
     const retry = { retryAfterMs: retryAfterMs() };
     this.sessions.abandon(notice(Errno.shuttingDown, "the server has lost touch: connect again", retry));

@@ -1,5 +1,5 @@
-// Group commit: chat messages that arrive while a batch is being stored leave together as the next one. Commit, then
-// ack, then deliver.
+// Group commit: chat messages that arrive while batches are being stored gather, and leave together as the next one.
+// Commit, then ack, then deliver.
 import type { LogRow } from "../db/db.ts";
 import { DraftsBuilder } from "../model/drafts.ts";
 import { type Appended, placesOf } from "../model/message.ts";
@@ -18,7 +18,7 @@ export interface ChatRequest {
   connection: Connection;
   slot: number;
   session: Session;
-  /** The session's, when the message came. */
+  /** The session's device id when the message arrived. */
   device: number;
   msgId: number;
   reqId: string | number | undefined;
@@ -26,7 +26,7 @@ export interface ChatRequest {
   key: ConvKey;
   mid: string | null;
   text: string;
-  /** When it came, performance.now(). */
+  /** When it arrived, performance.now(). */
   at: number;
 }
 
@@ -34,49 +34,49 @@ const BATCH_ROWS = 500;
 const BATCH_TEXT = 1024 * 1024;
 /** Batches at the store at once: while one is synced to disk, the next is on its way. */
 const BATCHES_IN_FLIGHT = 8;
-/** Beyond, new messages are answered with errno 16, if not before: see Shedder. */
+/** Beyond these (rows, characters) new messages are refused with errno 16, if not earlier: see Shedder. */
 const QUEUE_ROWS = 200_000;
 const QUEUE_TEXT = 64 * 1024 * 1024;
 const COMPACTED_ROWS = 10_000;
-/** How often those are looked for whose time is up. */
+/** How often messages that have waited too long are looked for. */
 const TICK_MS = 100;
 
 interface Batch {
   requests: ChatRequest[];
-  /** Its messages' time, milliseconds since 1970 UTC. */
+  /** The time of its messages, milliseconds since 1970 UTC. */
   ts: number;
-  /** Its senders have been told 19. */
+  /** Its senders have been answered with errno 19. */
   answered: boolean;
 }
 
 export class Committer {
   private queue: ChatRequest[] = [];
-  /** Where the queue begins: what is before has been taken out. */
+  /** Index of the queue's first message: those before it have been taken out. */
   private first = 0;
   private queueText = 0;
   private scheduled = false;
-  /** In this turn: performance.now(). */
+  /** performance.now() of this turn, while `scheduled`. */
   private scheduledAt = 0;
-  /** A few, and no Set: see `pending` of the embedded store, of what those keep. */
+  /** A short array, not a Set: see `pending` in db/sqlite.ts for what sets and maps keep alive. */
   private inFlight: Batch[] = [];
   private readonly shedder = new Shedder();
-  /** Runs while something waits or is being stored: a server that has nothing to do is not woken. */
+  /** Runs while messages wait or are being stored: an idle server is not woken up. */
   private timer: Timer | null = null;
 
   constructor(
     private readonly store: Store,
     private readonly delivery: Delivery,
-    /** A message's time to be stored; then its sender is told 19. What the store still commits is delivered. */
+    /** How long storing a message may take; then its sender gets errno 19. Committed later, it is delivered. */
     private readonly storeTimeoutMs: number,
     private readonly log: Log,
   ) {}
 
-  /** When a message that comes now came: performance.now(), asked for once a turn. */
+  /** The arrival time of messages in this turn, performance.now(): read once per turn. */
   get turnAt(): number {
     return this.scheduled ? this.scheduledAt : performance.now();
   }
 
-  /** Takes a message: its request is answered when it is stored. Throws errno 16 where too many wait. */
+  /** Takes a message; its request is answered when it is stored. Throws errno 16 where too many wait. */
   add(request: ChatRequest): void {
     const isFull = this.queue.length - this.first >= QUEUE_ROWS || this.queueText >= QUEUE_TEXT;
     if (isFull || this.shedder.refuses(this.waitedMs(request.at), request.at))
@@ -89,20 +89,20 @@ export class Committer {
     this.schedule();
   }
 
-  /** Until the next message comes. */
+  /** Stops the timer; the next message starts it again. */
   stop(): void {
     if (this.timer !== null) clearInterval(this.timer);
     this.timer = null;
   }
 
-  /** At the end of the loop's turn, so that what one turn has read is one batch. */
+  /** Commits at the end of the loop's turn, so that what one turn has read is one batch. */
   private schedule(): void {
     if (this.scheduled || this.inFlight.length >= BATCHES_IN_FLIGHT || this.first === this.queue.length) return;
     this.scheduled = true;
     this.scheduledAt = performance.now();
     setImmediate(() => {
       this.scheduled = false;
-      // They may have been given up meanwhile.
+      // The waiting messages may have been given up meanwhile.
       if (this.first < this.queue.length) this.commit(this.takeBatch());
       this.schedule();
     });
@@ -158,14 +158,14 @@ export class Committer {
     }
   }
 
-  /** Takes the queue's messages before index `end` out. */
+  /** Takes the messages before index `end` out of the queue. */
   private takeUntil(end: number): ChatRequest[] {
     const all = end === this.queue.length;
     const taken = all && this.first === 0 ? this.queue : this.queue.slice(this.first, end);
     for (const { text } of taken) this.queueText -= text.length;
     this.first = all ? 0 : end;
     if (all) this.queue = [];
-    // Seldom: moving what is left costs its length.
+    // Seldom, because moving the rest costs its length.
     if (this.first > COMPACTED_ROWS) {
       this.queue.splice(0, this.first);
       this.first = 0;
@@ -173,7 +173,7 @@ export class Committer {
     return taken;
   }
 
-  /** Of the oldest message in the queue. */
+  /** How long the oldest message in the queue has waited. */
   private waitedMs(now: number): number {
     return now - (this.queue[this.first]?.at ?? now);
   }

@@ -7,19 +7,19 @@ import type { Composed } from "../net/encode.ts";
 import type { Bytes } from "../net/json.ts";
 import { type ConvKey, clock, MsgId } from "../protocol.ts";
 
-/** About a composed message's characters beside its texts: names of fields, and numbers. */
+/** Roughly the characters of a composed message beside its texts: field names and numbers. */
 const FIELDS = 150;
 const [ZERO, QUOTE, BACKSLASH, CLOSE_OBJECT] = [0x30, 0x22, 0x5c, 0x7d];
-/** Texts up to this length are written character by character: two calls less. */
+/** Texts up to this length are written character by character, which saves two calls. */
 const SHORT = 24;
-/** Integers below are divided as such. */
+/** Up to here integers are divided as 32-bit integers. */
 const SMALL = 0x7fffffff;
 
 function putText(out: Bytes, at: number, text: string): number {
   return at + out.utf8Write(text, at);
 }
 
-/** `text` as a string of JSON. */
+/** Writes `text` as a JSON string. */
 function putString(out: Bytes, at: number, text: string): number {
   out[at] = QUOTE;
   let end = at + 1;
@@ -33,7 +33,7 @@ function putString(out: Bytes, at: number, text: string): number {
   return end + 1;
 }
 
-/** What of `text` as a string of JSON follows the first quote. */
+/** Writes the rest of a JSON string after its opening quote. */
 function putQuoted(out: Bytes, at: number, text: string): number {
   const end = putText(out, at, escaped(text));
   out[end] = QUOTE;
@@ -145,7 +145,7 @@ function putHead(out: Bytes, at: number, common: Common, sender: number, name: s
   return putText(out, at, common.head);
 }
 
-/** The push of a message, to a user or to a group. */
+/** The push of a message, direct or in a group. */
 export class ChatPush implements Composed {
   readonly length: number;
 

@@ -1,32 +1,33 @@
-// Whether this instance is in contact with the store that it shares, so that it may act.
+// Whether this instance is in contact with the store that it shares, and so may act.
 //
-// Others may take an instance over as soon as its lease is too old: because it was paused, or cannot reach the database. It
-// cannot know then whether they have, so it freezes: its clients stay, but nothing is pushed, no position is saved and what
-// needs the store is refused. When the database answers again, it was taken over (its row is gone: it starts over), or not.
+// Others may take an instance over as soon as its lease has expired: it was paused, or cannot reach the database. It
+// cannot know whether they have, so it freezes: its clients stay, but nothing is pushed, no position is saved, and what
+// needs the store is refused. When the database answers again, either it was taken over (its row is gone: it starts
+// over), or not.
 //
-// Why an instance that was not taken over may go on, without anything lost or doubled, or a session with two owners:
-// - A batch, a saved position and a log-in are transactions that fail in a boot whose lanes are fenced, also when they were
-//   sent before the freeze. So an ack always tells what is committed, and its time does not matter.
-// - A device is logged in elsewhere by a higher epoch in the store. Before anything is pushed again, the epochs of all
+// Why an instance that was not taken over may go on, with nothing lost or doubled and no session with two owners:
+// - Batches, saved positions and log-ins are transactions that fail once a boot's lanes are fenced, even if sent before
+//   the freeze. So an ack always reports what is committed, whenever it is sent.
+// - Log-ins of a device elsewhere have a higher epoch in the store. Before anything is pushed again, the epochs of all
 //   sessions here are compared with the store's.
-// - A session's position has moved only with what was pushed. What was committed meanwhile is read: here from the
-//   session's own notes of what it lacks, elsewhere from the commit log.
+// - A session's position has moved only past what was pushed. What was committed meanwhile is read: from the session's
+//   own notes of what it lacks where it was committed here, else from the commit log.
 import type { Shared } from "../db/db.ts";
 import type { Log } from "./log.ts";
 
 const RETRY_MS = 500;
 
 export interface ContactEvents {
-  /** Ends the sessions whose devices others own by now. Rejects where the store cannot be asked. */
+  /** Ends sessions whose devices others own by now. Rejects where the store cannot be asked. */
   compare(): Promise<void>;
-  /** Acting goes on: to read what was missed. */
+  /** Acting resumes: what was missed is to be read. */
   onThawed(): void;
 }
 
 export class Contact {
   private frozen = false;
   private thawing = false;
-  /** How many times the lease was regained. */
+  /** How many times the lease has been regained. */
   private regained = 0;
 
   constructor(
@@ -38,7 +39,7 @@ export class Contact {
   }
 
   /**
-   * Whether this instance may act. To be asked before every action, because after a pause what arrived at the sockets comes
+   * Whether this instance may act. To be asked before every action: after a pause, input from the sockets is handled
    * before any timer that would notice.
    */
   get alive(): boolean {
@@ -59,7 +60,7 @@ export class Contact {
     this.log.warn("the database has not confirmed the lease in time: clients stay, and wait until it does");
   }
 
-  /** Also where nobody had noticed that the lease was too old. */
+  /** The lease is valid again. Freezes first, even if nobody had noticed that it was not. */
   private async thaw(): Promise<void> {
     this.regained++;
     this.freeze();
@@ -75,7 +76,7 @@ export class Contact {
         await Bun.sleep(RETRY_MS);
         continue;
       }
-      // What was read before another gap says nothing.
+      // A comparison made before another gap proves nothing.
       if (regained === this.regained && this.store.boot === boot && this.store.leaseValid()) this.frozen = false;
     }
     this.thawing = false;

@@ -1,11 +1,11 @@
-// Cursors: how far each device has been delivered to, written lazily, for all sessions together.
+// Cursors: how far each device has been delivered to; written lazily, for all sessions together.
 import type { CursorOf } from "../model/device.ts";
 import type { Store } from "../model/store.ts";
 import type { Log } from "./log.ts";
 import type { Position, Session } from "./session.ts";
 
 const SAVE_EVERY_MS = 1_000;
-/** Positions in one transaction, and what one session has beyond that. */
+/** Positions per transaction; the last session's may exceed it. */
 const SAVED_AT_ONCE = 5_000;
 
 interface Saved {
@@ -16,16 +16,16 @@ interface Saved {
 
 export class Cursors {
   private timer: Timer;
-  /** Sessions with unsaved positions, in the order they ended. */
+  /** Ended sessions with unsaved positions, in the order they ended. */
   private readonly ended = new Set<Session>();
   private saving: Promise<void> = Promise.resolve();
-  /** The next save, which waits for the one under way, and the sessions that have gathered for it. */
+  /** The next save, waiting for the one under way, and the sessions gathered for it. */
   private next: { sessions: Set<Session>; saved: Promise<void> } | null = null;
   /** The timer's save is under way. */
   private isTurn = false;
-  /** Whether this instance may act: asked before every save. */
+  /** Whether this instance may act; asked before every save. */
   maySave: () => boolean = () => true;
-  /** Told of sessions whose device a later log-in owns: they are to end. */
+  /** Called with sessions whose device a later log-in owns: they must end. */
   onReplaced: (session: Session) => void = () => undefined;
 
   constructor(
@@ -40,7 +40,7 @@ export class Cursors {
     clearInterval(this.timer);
   }
 
-  /** What is not saved yet of sessions that have ended is dropped. */
+  /** Drops the unsaved positions of ended sessions. */
   forget(): void {
     for (const session of this.ended) session.deviceId = session.epoch = 0;
     this.ended.clear();
@@ -50,7 +50,7 @@ export class Cursors {
     return this.save(this.sessions());
   }
 
-  /** Saves what has moved in these sessions; what cannot be saved now is tried again with the next ones. */
+  /** Saves the moved positions of these sessions; what cannot be saved now is retried with the next save. */
   save(sessions: Iterable<Session>): Promise<void> {
     if (this.next === null) {
       const gathered = new Set<Session>();
@@ -64,7 +64,7 @@ export class Cursors {
     return this.next.saved;
   }
 
-  /** A slow store gets one of these at a time. */
+  /** The timer's save; skipped while its last one is under way, so that a slow store gets one at a time. */
   private async saveInTurn(): Promise<void> {
     if (this.isTurn) return;
     this.isTurn = true;
@@ -80,7 +80,7 @@ export class Cursors {
       if (session.moved.size === 0 || session.deviceId === 0 || session.disowned) continue;
       if (isSaving)
         for (const position of session.takeMoved()) portion.push({ session, position, seq: position.delivered });
-      // Those that are online are asked again; these are not.
+      // Sessions that are online are offered again by the next save; ended ones would not be.
       else if (session.ended) this.ended.add(session);
       if (portion.length < SAVED_AT_ONCE) continue;
       isSaving = await this.savePortion(portion);
@@ -89,7 +89,7 @@ export class Cursors {
     if (portion.length > 0) await this.savePortion(portion);
   }
 
-  /** Whole sessions, one after the other; false where the store cannot be written. */
+  /** `portion` holds whole sessions, one after the other. False where the store cannot be written. */
   private async savePortion(portion: Saved[]): Promise<boolean> {
     const saves: [number, number, CursorOf[], boolean][] = [];
     let last: Session | null = null;
@@ -115,7 +115,7 @@ export class Cursors {
     }
   }
 
-  /** For the next save. */
+  /** Keeps a position for the next save. */
   private keep(session: Session, position: Position): void {
     session.move(position);
     if (session.ended) this.ended.add(session);

@@ -1,6 +1,6 @@
-// Delivery: what is in the log reaches the sessions. Hints about new rows wake them; each session pushes only the row
-// after its position, and reads from the store what it lacks. So live and stored rows, gaps, catching up after a
-// log-in and slow readers are one mechanism, and no hint is needed for correctness.
+// Delivery: brings what is in the log to the sessions. Hints about new rows wake them; each session pushes only the row
+// after its position, and reads what it lacks from the store. So live and stored rows, gaps, catching up after a log-in
+// and slow readers are one mechanism, and correctness does not depend on hints.
 import type { Head, LogRow } from "../db/db.ts";
 import type { Want } from "../model/device.ts";
 import type { Store } from "../model/store.ts";
@@ -22,15 +22,15 @@ export interface Hint extends RoutedHint {
   routed: boolean;
 }
 
-/** One page of a session's backlog. */
+/** The limits of one page of a session's backlog: rows, and about so many characters. */
 const PAGE_ROWS = 1024;
 const PAGE_BYTES = 256 * 1024;
-/** Conversations named in one read; the others follow, their rows being younger. */
+/** Conversations asked for in one read; the rest follow, their rows being younger. */
 const MAX_WANTS = 1_000;
-/** Pages read at once over all sessions: bounds what a storm of log-ins holds in memory. */
+/** Pages read concurrently over all sessions: bounds what a storm of log-ins holds in memory. */
 const MAX_READS = 4;
 const RETRY_MS = 1_000;
-/** Groups whose member lists are kept. */
+/** Groups whose member lists are cached. */
 const MAX_CACHED_GROUPS = 1_000;
 
 interface Members {
@@ -38,7 +38,7 @@ interface Members {
   ids: number[];
 }
 
-/** A row for the sessions here of these users. */
+/** A row to be offered to these users' sessions here. */
 interface Offer {
   users: number[];
   hint: Hint;
@@ -46,15 +46,18 @@ interface Offer {
 
 export class Delivery {
   private readonly members = new Map<number, Members>();
-  /** Groups whose members are being loaded, and the rows that wait for them. */
+  /** Groups whose members are being loaded, and the rows waiting for them. */
   private readonly loading = new Map<number, Hint[]>();
   private readonly reorder = new Reorder<Offer>(({ users, hint }) => this.offer(users, hint));
   private reads = 0;
   private readonly readQueue: Session[] = [];
   private stopped = false;
-  /** Whether this instance may act: asked before every push. */
+  /** Whether this instance may act; asked before every push. */
   mayPush: () => boolean = () => true;
-  /** Told of each row that was committed here, and of the users in its conversation: carries it to other instances. */
+  /**
+   * Called with each row committed here and the users in its conversation, to tell other instances; null: there are
+   * none.
+   */
   forward: ((hint: Hint, users: number[]) => void) | null = null;
 
   constructor(
@@ -72,7 +75,7 @@ export class Delivery {
     return !this.stopped && this.mayPush();
   }
 
-  /** Tells the sessions of everybody in the conversation. The row must be committed. */
+  /** Offers a committed row to the sessions of everybody in the conversation, here and elsewhere. */
   deliver(hint: Hint): void {
     const { key, row } = hint;
     if (key.kind === "u") {
@@ -93,7 +96,7 @@ export class Delivery {
     }
   }
 
-  /** A conversation's log reaches to `head` at least: the sessions that have less read on. */
+  /** A conversation's log reaches at least `head`: sessions that are behind read on. */
   async reach([conversation, conv, head, memberVersion]: Head): Promise<void> {
     const { kind, lo, hi } = parseConv(conv)!;
     let users = hi === lo ? [lo] : [lo, hi];
@@ -104,9 +107,9 @@ export class Delivery {
     for (const id of users) for (const session of this.router.of(id)) this.lack(session, conversation, conv, head);
   }
 
-  /** The session is to read a conversation up to `head`, where it has not. */
+  /** Makes the session read a conversation up to `head`, unless it has. */
   lack(session: Session, conversation: number, conv: string, head: number): void {
-    // Who has sent FIN gets what there was then: with what follows it would never end.
+    // A client that has sent FIN gets what there was by then: with newer rows it might never end.
     if (session.ended || session.halfClosed) return;
     const position = session.position(conversation, conv);
     if (head > position.head) position.head = head;
@@ -115,7 +118,7 @@ export class Delivery {
     this.wake(session);
   }
 
-  /** Reads on what the session lacks, as far as it can be pushed. */
+  /** Reads what the session lacks, as far as it can be pushed. */
   wake(session: Session): void {
     if (!this.pushing || session.reading || session.behind.size === 0 || !session.pushable) return;
     session.reading = true;
@@ -125,7 +128,7 @@ export class Delivery {
 
   private deliverTo(users: number[], hint: Hint): void {
     if (!hint.routed) this.forward?.(hint, users);
-    // Where nobody else writes to the store, rows come in order.
+    // Where no other instance writes to the store, rows come in order.
     if (this.forward === null) this.offer(users, hint);
     else this.reorder.take(hint.row[0], hint.row[1], { users, hint });
   }
@@ -143,7 +146,7 @@ export class Delivery {
       for (const hint of hints) this.deliver(hint);
     } catch (error) {
       this.log.warn(`members of conversation ${conversation} not read, trying again: ${(error as Error).message}`);
-      // The newest row brings the others with it, from the log.
+      // The newest row suffices: sessions read the others from the log.
       const hints = this.loading.get(conversation)!;
       this.loading.set(conversation, [hints.reduce((newest, hint) => (hint.row[1] > newest.row[1] ? hint : newest))]);
       setTimeout(() => this.loadMembers(conversation), RETRY_MS);
@@ -211,7 +214,7 @@ export class Delivery {
     if (!failed) this.wake(session);
   }
 
-  /** One page is small against the high-water mark, so all of its rows are pushed. */
+  /** Pushes one page. It is small compared with the high-water mark, so all of its rows are. */
   private async pushPage(session: Session): Promise<void> {
     const { rows, names, wanted } = await this.readPage(session);
     if (!session.ready || session.ended || !this.pushing) return;
@@ -225,7 +228,7 @@ export class Delivery {
       throw new Error("rows that were announced are not there");
   }
 
-  /** The next rows that the session lacks, oldest first. Its positions are loaded then, but not moved. */
+  /** Reads the next rows that the session lacks, oldest first; loads its positions but does not move them. */
   async readPage(session: Session): Promise<{ rows: LogRow[]; names: Map<number, string>; wanted: Position[] }> {
     const wanted: Position[] = [];
     for (const position of session.behind) {

@@ -8,7 +8,10 @@ import type { Context, Reply, Request } from "./handler.ts";
 import { friend } from "./render.ts";
 import type { Session } from "./session.ts";
 
-/** {"msgId":1005,"friendId":2,"msg":"hi"} -> {"msgId":1010,"ack":1005,"errno":0,"friend":{"id":2,"name":"bob","state":"offline"}} */
+/**
+ * {"msgId":1005,"friendId":2,"msg":"hi"} ->
+ * {"msgId":1010,"ack":1005,"errno":0,"friend":{"id":2,"name":"bob","state":"offline"}}
+ */
 export async function addFriend(context: Context, { message }: Request, session: Session): Promise<Reply> {
   const { store, sessions, storeTimeoutMs } = context;
   const { userId, deviceId, name } = session;

@@ -1,4 +1,4 @@
-// What a handler is: a function from a request to its answer's fields, and where it stands in the connection's order.
+// What a handler is: a function from a request to the fields of its answer, with its place in the connection's order.
 import type { Store } from "../model/store.ts";
 import type { Connection } from "../net/connection.ts";
 import type { JsonObject, Message } from "../protocol.ts";
@@ -14,10 +14,10 @@ export interface Context {
   sessions: Sessions;
   committer: Committer;
   passwords: Passwords;
-  /** Signs tokens. */
+  /** The key that signs tokens. */
   secret: string;
   tokenTtlMs: number;
-  /** The store's time to do what is asked of it; then the client is told 19. */
+  /** How long a store operation may take; after that the client gets errno 19. */
   storeTimeoutMs: number;
   log: Log;
 }
@@ -29,24 +29,24 @@ export interface Request {
   reqId: string | number | undefined;
 }
 
-/** Fields of a successful answer, with what must happen once it is written. */
+/** The fields of a successful answer, and what must happen once it is written. */
 export interface Reply {
   fields: JsonObject;
-  /** Runs right after the answer is written, before anything else is. */
+  /** Runs right after the answer is written, before anything else is. For barriers only. */
   afterwards?: () => void;
 }
 
 interface Order {
   /**
-   * pipelined: started in order, answered in order, stored together. immediate: done at once. barrier: started when
-   * all earlier requests are answered, and later ones wait for it.
+   * pipelined: started and answered in order, stored together. immediate: served at once. barrier: started when all
+   * earlier requests are answered, and later ones wait for it.
    */
   order: "pipelined" | "immediate" | "barrier";
-  /** It may be answered without contact with the store. */
+  /** It may be served while the instance has lost contact with the store. */
   storeless?: true;
 }
 
-/** Throws ChatError, which becomes the answer. Null: it answers by itself, later. */
+/** A ChatError thrown becomes the answer. Null: the handler answers by itself, later. */
 type Result = Reply | null | Promise<Reply | null>;
 
 export type Handler = Order &

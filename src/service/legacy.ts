@@ -1,19 +1,19 @@
-// The log-in answer of first-generation clients (those that end their objects with NUL): lists of strings, each a JSON
-// object, and the first stored messages inside the answer.
+// The log-in answer for first-generation clients (those that end their objects with NUL): arrays of strings, each
+// holding a JSON object, with the first stored messages inside the answer.
 import { type Json, type JsonObject, LEGACY_OFFLINE_MESSAGES, MsgId } from "../protocol.ts";
 import type { Delivery } from "./delivery.ts";
 import { pushText } from "./render.ts";
 import type { Position, Session } from "./session.ts";
 
 /**
- * Text of stored messages inside the answer, in characters: what is beyond follows as pushes. Within a string every
- * quote is escaped once more, and the whole must fit a frame.
+ * Characters of stored messages inside the answer; the rest follows as pushes. Inside a string every quote is escaped
+ * once more, and the whole must fit a frame.
  */
 const OFFLINE_TEXT = 1024 * 1024;
 
 const strings = (list: Json | undefined): string[] => (list as Json[]).map((each) => JSON.stringify(each));
 
-/** The fields in the old shape, and what is to be called when they are written: it pushes the events in between. */
+/** The fields in the old shape, and a function to call once they are written: it pushes the events in between. */
 export async function legacyLogin(
   delivery: Delivery,
   session: Session,
@@ -35,7 +35,7 @@ export async function legacyLogin(
   };
 }
 
-/** Moves the session's positions over the first stored messages, which the log-in answer will hold. */
+/** Takes the first stored messages for the answer, and moves the session's positions past them. */
 async function takeOffline(delivery: Delivery, session: Session) {
   const messages: string[] = [];
   const events: string[] = [];

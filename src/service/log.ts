@@ -1,4 +1,4 @@
-// What the service tells the administrator: one line per event. Never a password, a token or a message's text.
+// What the service reports to the administrator: one line per event. Never a password, a token or a message's text.
 export interface Log {
   error(line: string): void;
   warn(line: string): void;
@@ -7,8 +7,8 @@ export interface Log {
 }
 
 /**
- * A log for what every request or connection could tell, such as what goes wrong with the store: one error or warning a
- * second, and how many more there were since the last one.
+ * A log for what every request or connection could report, such as trouble with the store: at most one error or
+ * warning a second, with the number of those suppressed since the last one.
  */
 export class SparingLog implements Log {
   private toldAt = Number.NEGATIVE_INFINITY;

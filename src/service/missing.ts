@@ -1,9 +1,9 @@
-// What is stored for a session: read at its log-in, and where what others have committed may have been missed.
+// What is stored for a session: read at its log-in, and when hints of others' commits may have been missed.
 import { type Behind, byTime, STARTS_AT_ONCE } from "../model/device.ts";
 import type { Store } from "../model/store.ts";
 import { refuseEnded, type Session } from "./session.ts";
 
-/** Notes what the session lacks; returns how many rows that is. Throws errno 21 where it has ended. */
+/** Notes which conversations the session is behind in; returns by how many rows. Throws errno 21 if it has ended. */
 export async function readMissing(store: Store, session: Session): Promise<number> {
   const { behind, offline } = await missingOf(store, session);
   refuseEnded(session);
@@ -16,7 +16,7 @@ export async function readMissing(store: Store, session: Session): Promise<numbe
   return offline;
 }
 
-/** Oldest next row first. Where it is in very many conversations, it is asked for in portions: others are served in between. */
+/** Oldest next row first. For very many conversations the store is asked in portions, to serve others in between. */
 async function missingOf(store: Store, session: Session): Promise<{ behind: Behind[]; offline: number }> {
   const { behind, rows, offline } = await store.missingOf(session.userId, session.deviceId);
   if (offline !== null) return { behind, offline };

@@ -5,9 +5,9 @@ import { ChatError, Errno } from "../protocol.ts";
 export interface PasswordOptions {
   /** Memory of one hash, KiB. */
   memoryKiB: number;
-  /** Passes over it. */
+  /** Passes over that memory. */
   time: number;
-  /** Log-ins and registrations that may wait for a hash. */
+  /** How many log-ins and registrations may wait for a hash. */
   queueLimit: number;
 }
 
@@ -15,7 +15,7 @@ export class Passwords {
   private readonly parallel = Math.max(1, availableParallelism());
   private running = 0;
   private readonly queue: (() => void)[] = [];
-  /** How long a hash takes of late, milliseconds. */
+  /** How long a hash has taken lately, milliseconds (moving average). */
   private recentMs = 50;
   private nobody: Promise<string> | null = null;
 
@@ -26,19 +26,19 @@ export class Passwords {
     return this.queued(() => Bun.password.hash(password, { algorithm: "argon2id", memoryCost, timeCost }));
   }
 
-  /** Whether `password` is the one of `hash`; for null (an unknown user) false, at the same cost. */
+  /** Whether `password` matches `hash`; false for null (an unknown user), at the same cost. */
   async verify(password: string, hash: string | null): Promise<boolean> {
     const against = hash ?? (await this.hashOfNobody());
     const matches = await this.queued(() => Bun.password.verify(password, against));
     return matches && hash !== null;
   }
 
-  /** Whether a hash was made with other parameters than today's. */
+  /** Whether a hash was made with other parameters than the current ones. */
   isOutdated(hash: string): boolean {
     return !hash.startsWith(`$argon2id$v=19$m=${this.options.memoryKiB},t=${this.options.time},`);
   }
 
-  /** Made once, before the first unknown user, who would cost twice otherwise. */
+  /** A hash that no password matches. Made once, in advance: else the first unknown user would cost twice. */
   hashOfNobody(): Promise<string> {
     this.nobody ??= this.hash(crypto.randomUUID());
     this.nobody.catch(() => {
@@ -47,12 +47,12 @@ export class Passwords {
     return this.nobody;
   }
 
-  /** Throws errno 16 where too many wait already. */
+  /** Throws errno 16 where too many are waiting. */
   private async queued<T>(work: () => Promise<T>): Promise<T> {
     if (this.running >= this.parallel) {
       if (this.queue.length >= this.options.queueLimit) {
         const servedMs = (this.queue.length * this.recentMs) / this.parallel;
-        // Another one for each, so that they do not come back all at once.
+        // Randomised, so that they do not all come back at once.
         const retryAfterMs = Math.ceil(servedMs * (1 + Math.random()));
         throw new ChatError(Errno.rateLimited, "too many log-ins at once: try again later", { retryAfterMs });
       }
@@ -63,7 +63,7 @@ export class Passwords {
       return await work();
     } finally {
       this.recentMs += (performance.now() - startedAt - this.recentMs) / 8;
-      // The place goes to the next in the queue.
+      // The slot passes to the next in the queue.
       const next = this.queue.shift();
       if (next === undefined) this.running--;
       else next();

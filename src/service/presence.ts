@@ -1,5 +1,5 @@
-// Presence: who lists a user is told when that user comes and goes. Says how things are when it is sent, not what
-// happened: of a quick change back and forth the last word is right.
+// Presence: those who list a user are told when that user comes and goes. They are told the state at the time of
+// sending, not each event: after a quick change back and forth the last word is right.
 import type { Store } from "../model/store.ts";
 import type { LocalRouter } from "../router/local.ts";
 import type { Elsewhere } from "./elsewhere.ts";
@@ -15,11 +15,14 @@ export class Presence {
   elsewhere: Elsewhere | null = null;
   /** Users who are online here. */
   private readonly here = new Set<number>();
-  /** Users whom clients here take for online, because they were told so. */
+  /** Users whom clients here believe to be online, having been told so. */
   private readonly believed = new Set<number>();
-  /** Users of whom one client is told what `believed` does not say: however they are when looked at, all are told. */
+  /**
+   * Users of whom a client may have been told something else than `believed` says: the next look at them is told to
+   * all.
+   */
   private readonly unsure = new Set<number>();
-  /** Users who may have come or gone, to be looked at. */
+  /** Users who may have come or gone: to be looked up. */
   private doubted = new Set<number>();
   private looking = false;
   private retry: Timer | null = null;
@@ -32,8 +35,8 @@ export class Presence {
   ) {}
 
   /**
-   * How these users are, here or elsewhere, to be told to a client: who has not got the answer to a log-in is not online
-   * yet, and may never be.
+   * The states of these users, here or elsewhere, to be told to a client. A user whose log-in has not been answered is
+   * not online yet, and may never be.
    */
   async states(userIds: number[]): Promise<StateOf> {
     const stateOf = await this.look(userIds);
@@ -43,7 +46,7 @@ export class Presence {
     return stateOf;
   }
 
-  /** As `states`, for an answer that must not fail any more: who cannot be looked at is looked at later, and told of. */
+  /** Like `states`, for an answer that can no longer fail: where looking up fails, it is done, and told, later. */
   async statesAtLast(userIds: number[]): Promise<StateOf> {
     try {
       return await this.states(userIds);
@@ -54,13 +57,13 @@ export class Presence {
     }
   }
 
-  /** All sessions here have ended: nobody takes anybody for online. */
+  /** All sessions here have ended: nobody believes anybody online. */
   forget(): void {
     this.believed.clear();
     this.unsure.clear();
   }
 
-  /** From now on nobody is told. */
+  /** From now on nobody is told anything. */
   stop(): void {
     this.stopped = true;
   }
@@ -77,13 +80,13 @@ export class Presence {
     if (this.elsewhere === null) this.announce(userId);
   }
 
-  /** The others can see that the user came or went: everybody looks. */
+  /** The user's coming or going is visible to other instances now: all instances look. */
   announce(userId: number): void {
     this.elsewhere?.announce(userId);
     this.review([userId]);
   }
 
-  /** Looks how these users are, and tells who lists them here where that has changed. */
+  /** Looks up these users' states, and tells those who list them here of changes. Retries by itself. */
   async review(userIds: number[]): Promise<void> {
     for (const id of userIds) this.doubted.add(id);
     if (this.looking) return;
@@ -94,7 +97,7 @@ export class Presence {
       try {
         const stateOf = await this.look(ids);
         const settled = await Promise.allSettled(ids.map((id) => this.settle(id, stateOf(id))));
-        // Not before all are over: one that goes on would tell what the next look has found to be otherwise.
+        // Only after all have settled: one still under way could overwrite what the next look finds.
         for (const each of settled) if (each.status === "rejected") throw each.reason;
       } catch (error) {
         this.log.warn(`presence of ${ids.length} users not told yet: ${(error as Error).message}`);
@@ -115,7 +118,7 @@ export class Presence {
     return (id): State => (this.here.has(id) || online.has(id) ? "online" : "offline");
   }
 
-  /** Tells who lists the user, where they take it for something else, or may. */
+  /** Tells those who list the user, if they believe another state, or may. */
   private async settle(userId: number, state: State): Promise<void> {
     if ((state === "online") === this.believed.has(userId) && !this.unsure.has(userId)) return;
     if (state === "offline" && this.isEntering(userId)) return void setTimeout(() => this.review([userId]), RETRY_MS);
@@ -126,13 +129,13 @@ export class Presence {
     for (const follower of followers) for (const session of this.router.of(follower)) this.tell(session, userId, state);
   }
 
-  /** Whether a log-in of the user is under way here: who comes from another instance was not away in between. */
+  /** Whether a log-in of the user is under way here: a user moving over from another instance was not offline. */
   private isEntering(userId: number): boolean {
     for (const { ready, ended } of this.router.of(userId)) if (!ready && !ended) return true;
     return false;
   }
 
-  /** What changed while the session could not be told. */
+  /** Tells the session what changed while it could not be told. */
   async catchUp(session: Session): Promise<void> {
     if (session.missedPresence.size === 0 || session.ended) return;
     const missed = session.takeMissedPresence();

@@ -1,4 +1,4 @@
-// Rows and records as the JSON that clients get.
+// Rows and records as the JSON that clients receive.
 import type { LogRow } from "../db/db.ts";
 import type { Named } from "../model/friend.ts";
 import type { Group, Member } from "../model/group.ts";
@@ -6,13 +6,13 @@ import type { Outgoing } from "../net/encode.ts";
 import { type ConvKey, clock, type Errno, type JsonObject, MsgId } from "../protocol.ts";
 import { ChatPush } from "./composed.ts";
 
-/** A longer text is not composed: as JSON it is known to the byte, and others need not be given room for escapes. */
+/** Longer texts are not composed: a composed message reserves room for all its characters to be escaped. */
 const MAX_COMPOSED = 4_096;
 
 export type State = "online" | "offline";
 export type StateOf = (userId: number) => State;
 
-/** The push of a log's row, a message or an event. Every message passes here. */
+/** The push of a log row, a message or an event. On the hot path. */
 export function pushOf(row: LogRow, conv: string, key: ConvKey, name: string): Outgoing {
   const kind = row[2];
   if ((kind === MsgId.chat || kind === MsgId.groupChat) && row[7].length <= MAX_COMPOSED)
@@ -20,7 +20,7 @@ export function pushOf(row: LogRow, conv: string, key: ConvKey, name: string): O
   return pushText(row, conv, key, name);
 }
 
-/** The same as text, in one literal a kind. */
+/** The same as a string, with one literal per kind. */
 export function pushText(
   [, seq, kind, sender, , stored, ts, body]: LogRow,
   conv: string,
@@ -93,10 +93,10 @@ export const group = ({ id, name, description, count, members }: Group, stateOf:
 
 export const presence = (id: number, state: State): string => JSON.stringify({ msgId: MsgId.presence, id, state });
 
-/** What clients are asked to wait, milliseconds: spread, so that they do not come back all at once. */
+/** How long clients are asked to wait, in milliseconds: spread, so that they do not all come back at once. */
 export const retryAfterMs = (): number => 500 + Math.floor(Math.random() * 1_000);
 
-/** The server's last word on a connection. */
+/** The last message on a connection. */
 export const notice = (
   errno: (typeof Errno)["shuttingDown" | "replaced"],
   errmsg: string,

@@ -1,18 +1,18 @@
-// Instances write to one conversation at the same time, so a row can be heard of before the one ahead of it, which is on
-// its way. What is early is held for a moment: passed on, it would make every session here read the other from the store.
+// Instances write to one conversation at the same time, so the hint of a row can arrive before that of its predecessor.
+// Early ones are held for a moment: passed on, they would make every session here read the predecessor from the store.
 
-/** How long the row ahead is waited for; then it is taken for lost, and the sessions read it. */
+/** How long to wait for the predecessor; then it counts as lost, and the sessions read it. */
 const WAIT_MS = 50;
-/** Only where one row follows another this fast is something held: elsewhere a gap tells of rows that nobody here was told. */
+/** Hints are held only where one follows another this fast: elsewhere a gap means rows that nobody told us of. */
 const BUSY_MS = 1_000;
 const MAX_HELD = 1_000;
 const MAX_CONVERSATIONS = 10_000;
 
 interface Conversation<Item> {
-  /** The highest seq that was passed on, and when: performance.now(). */
+  /** The highest seq passed on, and when: performance.now(). */
   last: number;
   at: number;
-  /** What is early, by seq; null where nothing is. */
+  /** Early items by seq; null where there are none. */
   held: Map<number, Item> | null;
   timer: Timer | undefined;
 }
@@ -20,14 +20,14 @@ interface Conversation<Item> {
 export class Reorder<Item> {
   private readonly conversations = new Map<number, Conversation<Item>>();
 
-  /** `pass` gets everything that is taken, in the order of a conversation's seqs as far as that is known. */
+  /** `pass` gets every item, in the order of its conversation's seqs as far as that is known. */
   constructor(private readonly pass: (item: Item) => void) {}
 
   take(conversation: number, seq: number, item: Item): void {
     const now = performance.now();
     const state = this.conversations.get(conversation);
     if (state === undefined) {
-      // Forgetting costs reads alone. Those with a timer are referred to by it, and pass on what they hold.
+      // Forgetting only costs reads. States with a timer are kept alive by it, and pass on what they hold.
       if (this.conversations.size >= MAX_CONVERSATIONS) this.conversations.clear();
       this.conversations.set(conversation, { last: seq, at: now, held: null, timer: undefined });
       return this.pass(item);
@@ -46,7 +46,7 @@ export class Reorder<Item> {
     if (state.held.size > MAX_HELD) this.giveUp(state);
   }
 
-  /** What follows without a gap. */
+  /** Passes on the held items that now follow without a gap. */
   private passReady(state: Conversation<Item>, held: Map<number, Item>): void {
     for (let item = held.get(state.last + 1); item !== undefined; item = held.get(state.last + 1)) {
       held.delete(++state.last);

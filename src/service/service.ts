@@ -1,5 +1,5 @@
-// Joins the network part to the business: every message comes in here, is dispatched to its handler, and every
-// failure becomes its answer.
+// Joins the network part to the business part: every message enters here and is dispatched to its handler, and every
+// failure becomes the request's answer.
 import { type Shared, type Store, StoreError } from "../db/db.ts";
 import type { operations } from "../model/store.ts";
 import type { ConnectionEvents } from "../net/callbacks.ts";
@@ -18,18 +18,18 @@ import { Sessions } from "./sessions.ts";
 
 export interface ServiceOptions extends PasswordOptions {
   tokenTtlMs: number;
-  /** The store's time to do what is asked of it; then the client is told 19. */
+  /** How long a store operation may take; after that the client gets errno 19. */
   storeTimeoutMs: number;
 }
 
-/** A handler's time to answer, with its wait for a password hash; then the client is told 19 and the connection ends. */
+/** A handler's time limit, the wait for a password hash included: then errno 19, and the connection ends. */
 const REQUEST_TIMEOUT_MS = 30_000;
 
 export class Service implements ConnectionEvents {
   private readonly context: Context;
-  /** Null where the store is this instance's alone. */
+  /** Null where no other instance shares the store. */
   private readonly cluster: Cluster | null;
-  /** What connections above the limit get. */
+  /** Serves connections above the limit, by refusing them. */
   readonly overload: ConnectionEvents = new Overload();
   private readonly troubles: Log;
 
@@ -50,12 +50,12 @@ export class Service implements ConnectionEvents {
     this.context = { store, sessions, committer, passwords, secret, tokenTtlMs, storeTimeoutMs, log };
   }
 
-  /** Waits until the other instances can be reached; rejects with the reason. */
+  /** Resolves when the other instances can be reached; rejects with the reason. */
   async connected(): Promise<void> {
     await this.cluster?.connected();
   }
 
-  /** Work that would make the first of its kind slow, done when nobody waits. */
+  /** Does in advance, while nobody waits, what would slow down the first log-in of an unknown user. */
   warmUp(): void {
     this.context.passwords.hashOfNobody().catch(() => undefined);
   }
@@ -101,8 +101,8 @@ export class Service implements ConnectionEvents {
 
   /**
    * Ends all sessions, in the order in which nothing is lost: what was taken is committed and acknowledged, pushing
-   * stops, positions are saved, then the notice and FIN. Listening and reading must have stopped. After `ms` it goes on
-   * without what it waits for, and settles with false.
+   * stops, positions are saved, then the notice and FIN. Listening must have stopped. After `ms` it goes on without
+   * what it waits for, and resolves to false.
    */
   async drain(connections: Iterable<Connection>, ms: number): Promise<boolean> {
     const all = [...connections];
@@ -111,7 +111,7 @@ export class Service implements ConnectionEvents {
       while (all.some(left) && performance.now() < end) await Bun.sleep(5);
       return !all.some(left);
     };
-    /** A store that hangs takes half of the time that is left, not all of it. */
+    /** A store that hangs may take half of the time left, not all of it. */
     const save = (work: Promise<unknown> | undefined) =>
       Promise.race([work, Bun.sleep(Math.max(ms / 10, (end - performance.now()) / 2))]);
     const { sessions, committer } = this.context;
@@ -125,7 +125,7 @@ export class Service implements ConnectionEvents {
         notice(Errno.shuttingDown, "the server is shutting down: connect again", { retryAfterMs: retryAfterMs() }),
       );
     const closed = await settled((connection) => connection.state !== "closed");
-    // What the kernels took meanwhile must not be pushed again, and no more is given to them.
+    // What the kernels have accepted so far need not be pushed again, and they are given no more.
     for (const connection of all) connection.giveUp();
     await save(sessions.saved());
     sessions.cursors.stop();
@@ -135,7 +135,7 @@ export class Service implements ConnectionEvents {
   }
 
   private run(handler: Handler, request: Request): ReturnType<Handler["run"]> {
-    // A boot without contact may have been replaced.
+    // Without contact, other instances may have taken this boot over.
     if (this.cluster !== null && !this.cluster.alive && !handler.storeless)
       throw new ChatError(Errno.unavailable, "the server has lost touch with its database: try again");
     const session = this.context.sessions.of(request.connection);
@@ -149,7 +149,7 @@ export class Service implements ConnectionEvents {
     const timer = setTimeout(() => {
       this.log.error(`request ${request.message.msgId} of ${request.connection.remoteAddress} took too long`);
       this.refuse(request, new StoreError("timeout"));
-      // Whatever the handler still does must not happen on a connection that goes on.
+      // Whatever the handler still does must not affect a connection that goes on.
       request.connection.retire("");
     }, REQUEST_TIMEOUT_MS);
     try {
@@ -167,13 +167,13 @@ export class Service implements ConnectionEvents {
     const text = answer(message.msgId, reqId, Errno.ok, fields);
     if (text.length * 3 <= MAX_FRAME_BYTES || Buffer.byteLength(text) <= MAX_FRAME_BYTES)
       return connection.answer(slot, text, afterwards);
-    // A log-in that cannot be answered has not begun.
+    // A log-in whose answer cannot be sent has not begun.
     const session = this.context.sessions.of(connection);
     if (session !== null && !session.ready) this.context.sessions.end(session);
     this.refuse(request, new ChatError(Errno.tooLarge, "the answer is too large: ask for pages"));
   }
 
-  /** A failure of a request is its answer; a fault of the store or a bug is logged too, and answered as 19. */
+  /** Answers a failed request. A fault of the store or a bug is logged too, and answered with errno 19. */
   private refuse({ connection, slot, message, reqId }: Request, error: unknown): void {
     const { msgId } = message;
     let known = error;
@@ -191,7 +191,7 @@ export class Service implements ConnectionEvents {
 
 const isShared = <S extends object>(store: S & Partial<Shared>): store is S & Shared => "leaseValid" in store;
 
-/** A connection above the limit: its first request is refused, and it ends. */
+/** For a connection above the limit: its first request is refused, and it ends. */
 class Overload implements ConnectionEvents {
   private get fields(): JsonObject {
     return { errmsg: "the server is full: try again later", retryAfterMs: retryAfterMs() };

@@ -1,20 +1,20 @@
-// A logged-in device and its position in each conversation it has touched.
+// A logged-in device, and its position in each conversation it has touched.
 import type { Connection } from "../net/connection.ts";
 import type { Mark } from "../net/output.ts";
 import { ChatError, type ConvKey, directConv, Errno, parseConv } from "../protocol.ts";
 import { notice } from "./render.ts";
 
-/** A device's position in one conversation. All seqs. */
+/** A device's position in one conversation. All numbers are seqs. */
 export class Position implements Mark {
-  /** Everything up to here is pushed, or not to be pushed; null until it is loaded from the device's cursor. */
+  /** Everything up to here has been pushed or is not to be; null until loaded from the device's cursor. */
   at: number | null = null;
-  /** The last that was pushed. */
+  /** The last seq pushed. */
   pushed = 0;
-  /** Everything up to here is delivered: to be saved as the device's cursor. */
+  /** Everything up to here is delivered; saved as the device's cursor. */
   delivered = 0;
-  /** What the saved cursor says. */
+  /** The value of the saved cursor. */
   saved = 0;
-  /** The last that is known to be in the log. */
+  /** The last seq known to be in the log. */
   head = 0;
   readonly key: ConvKey;
 
@@ -26,23 +26,23 @@ export class Position implements Mark {
     this.key = parseConv(conv)!;
   }
 
-  /** Starts where the device's cursor stands. */
+  /** Starts at the device's cursor. */
   start(cursor: number): void {
     this.at = this.pushed = this.delivered = this.saved = cursor;
   }
 
-  /** `seq` is pushed. */
+  /** `seq` has been pushed. */
   pass(seq: number): void {
     this.at = this.pushed = seq;
   }
 
-  /** `seq` is the device's own and is not pushed: delivered as soon as everything pushed before it is. */
+  /** `seq` was sent by this device and is not pushed: it is delivered as soon as everything pushed before it is. */
   skip(seq: number): void {
     this.at = seq;
     if (this.delivered >= this.pushed) this.deliver(seq);
   }
 
-  /** The peer has confirmed, or its kernel accepted, everything pushed up to `seq`. */
+  /** The client has confirmed, or the kernel accepted, everything pushed up to `seq`. */
   deliver(seq: number): void {
     const delivered = seq >= this.pushed ? this.at! : seq;
     if (delivered <= this.delivered) return;
@@ -62,17 +62,17 @@ export interface Target {
   key: ConvKey;
 }
 
-/** In place of a session's empty sets: nearly all are, and each would take memory. */
+/** Stands for a session's empty sets: nearly all are empty, and each would take memory. */
 const NONE: ReadonlySet<never> = new Set();
 
-/** Adds to a session's set; returns the set that has taken its place. */
+/** Adds to a session's set; returns the set to replace it with. */
 const added = <T>(set: ReadonlySet<T>, value: T): ReadonlySet<T> =>
   set === NONE ? new Set([value]) : (set as Set<T>).add(value);
 
 export class Session {
   readonly positions = new Map<number, Position>();
   readonly byConv = new Map<string, Position>();
-  /** Positions with rows to be read from the store. */
+  /** Positions with rows still to be read from the store. */
   behind: ReadonlySet<Position> = NONE;
   /** Positions to be saved. */
   moved: ReadonlySet<Position> = NONE;
@@ -82,26 +82,26 @@ export class Session {
   ready = false;
   /** Logged out, replaced or disconnected: nothing more is pushed. */
   ended = false;
-  /** The client sends no more: the connection ends when what is stored for it has been pushed. */
+  /** The client has sent FIN: the connection ends when what is stored for it has been pushed. */
   halfClosed = false;
   /** A read of its backlog is under way. */
   reading = false;
-  /** The store's id of the device, and the number of this log-in; 0 until it is claimed. */
+  /** The device's id in the store, and the number of this log-in; 0 until it is committed. */
   deviceId = 0;
   epoch = 0;
-  /** Settles when the session that the device had at another instance has saved its positions, or is too late. */
+  /** Resolves when the device's session at another instance has saved its positions, or has taken too long. */
   entered: Promise<void> | null = null;
-  /** The highest epoch of another instance's log-in that wanted the device before this one had its own epoch. */
+  /** The highest epoch of another instance's log-in that wanted the device before this session had its own. */
   outdoneBy = 0;
-  /** Of a session that the store says is replaced elsewhere: settles when its new owner asks for its positions. */
+  /** In a session replaced elsewhere according to the store: settles when the new owner asks for its positions. */
   asked: PromiseWithResolvers<void> | null = null;
-  /** The new owner has gone on without them: what was delivered here meanwhile is its own to be pushed, and is not saved. */
+  /** The new owner has not waited for its positions: they are not saved, since that one pushes these rows itself. */
   disowned = false;
-  /** Taken out of where the others look, or about to be. */
+  /** It has been made invisible to other instances, or is about to be. */
   left = false;
-  /** The direct conversation written to last: as a rule it is the next one too. */
+  /** The direct conversation written to last: usually the next one too. */
   private target: Target | null = null;
-  /** Above this many positions, some are dropped. */
+  /** When there are more positions than this, some are dropped. */
   private positionLimit = MAX_POSITIONS;
 
   constructor(
@@ -109,9 +109,9 @@ export class Session {
     readonly userId: number,
     readonly name: string,
     readonly device: string,
-    /** Delivered means confirmed by the client. Otherwise: accepted by the kernel. */
+    /** Whether delivered means confirmed by the client; otherwise: accepted by the kernel. */
     readonly confirms: boolean,
-    /** The higher one came later. */
+    /** From Sessions.nextOrder: a later log-in has a higher one. */
     readonly order: number,
   ) {}
 
@@ -143,7 +143,7 @@ export class Session {
     this.behind = added(this.behind, position);
   }
 
-  /** Rows have been pushed: positions that lack no more are not behind any longer. */
+  /** Rows have been pushed: positions that lack none are no longer behind. */
   catchUp(): void {
     for (const position of this.behind)
       if (position.at! >= position.head) (this.behind as Set<Position>).delete(position);
@@ -155,7 +155,7 @@ export class Session {
     this.moved = added(this.moved, position);
   }
 
-  /** What is to be saved, and is not any more. */
+  /** Returns the positions to be saved and empties their set. */
   takeMoved(): ReadonlySet<Position> {
     const { moved } = this;
     this.moved = NONE;
@@ -172,7 +172,7 @@ export class Session {
     return missed;
   }
 
-  /** Drops positions that their saved cursors can bring back. Seldom, because it walks over all of them. */
+  /** Drops positions that their saved cursors can restore. Called seldom, because it visits all of them. */
   private forgetSaved(): void {
     for (const [conversation, position] of this.positions) {
       if (this.positions.size <= MAX_POSITIONS) break;
@@ -185,10 +185,10 @@ export class Session {
   }
 }
 
-/** Positions a session holds, and a quarter more; others only while they cannot be dropped. */
+/** Positions a session keeps, and up to a quarter more; beyond that, only such as cannot be dropped. */
 const MAX_POSITIONS = 2_048;
 
-/** Throws where the session ended while its log-in was under way. */
+/** Throws errno 21 where the session ended while its log-in was under way. */
 export function refuseEnded(session: Session): void {
   if (session.ended) throw replacedError();
 }

@@ -1,4 +1,4 @@
-// The life of a session: begun by a log-in (register, claim, then read what is stored), ended, replaced.
+// The life cycle of a session: log-in (register, claim, then read what is stored), replacement, end.
 import type { OpenedDevice } from "../model/owner.ts";
 import type { Store } from "../model/store.ts";
 import type { Connection } from "../net/connection.ts";
@@ -12,21 +12,23 @@ import { readMissing } from "./missing.ts";
 import { Presence } from "./presence.ts";
 import { refuseEnded, replacedError, replacedNotice, Session } from "./session.ts";
 
-/** How long a log-in waits for its device's last session to write out what it has pushed. */
+/** How long a log-in waits for the device's previous session to write out what it has pushed. */
 const HANDOVER_MS = 1_000;
-/** Other instances see a log-out after this long: what is not taken by then goes to the device's next log-in alone. */
+/**
+ * After a log-out, output still unsent is given up after this long, so that others see the end; it is pushed next time.
+ */
 const LEAVE_MS = 5_000;
-/** Who has sent FIN and waits for a log-in for longer than this has most likely logged in elsewhere meanwhile. */
+/** A client that sent FIN this long ago and still awaits its log-in has most likely logged in elsewhere meanwhile. */
 const HUNG_UP_MS = 1_000;
 
 export interface Claim {
   userId: number;
   name: string;
   device: string;
-  /** Ends the device's other session, in place of errno 2. */
+  /** End the device's other session instead of failing with errno 2. */
   takeover: boolean;
   confirms: boolean;
-  /** From `nextOrder`, when the request came. */
+  /** From `nextOrder`, when the request arrived. */
   order: number;
 }
 
@@ -39,14 +41,14 @@ export class Sessions {
   private elsewhere: Elsewhere | null = null;
   private orders = 0;
   private readonly byConnection = new Map<Connection, Session>();
-  /** Log-ins that the store is asked for, by user and device. */
+  /** Log-ins being committed, keyed by user and device. */
   private readonly opening = new Map<string, Promise<void>>();
-  /** Ended sessions whose positions are not saved yet, by user and device. */
+  /** Ended sessions whose positions are not saved yet, keyed by user and device. */
   private readonly leaving = new Map<string, { session: Session; saved: Promise<void> }>();
 
   constructor(
     private readonly store: Store,
-    /** Names this start of the server. */
+    /** The name of this start of the server. */
     private readonly boot: () => string,
     log: Log,
   ) {
@@ -56,7 +58,7 @@ export class Sessions {
     this.cursors.onReplaced = (session) => this.replaceUnasked(session);
   }
 
-  /** Joins the sessions to those of other instances. */
+  /** Connects to the other instances. Called once, before any session. */
   join(elsewhere: Elsewhere): void {
     this.elsewhere = this.presence.elsewhere = elsewhere;
   }
@@ -69,14 +71,14 @@ export class Sessions {
     return this.byConnection.get(connection) ?? null;
   }
 
-  /** Of two log-ins of a device, the one that came later owns it. */
+  /** Of two log-ins of a device, the one with the higher order came later and owns it. */
   nextOrder(): number {
     return ++this.orders;
   }
 
   /**
-   * Makes the connection the device's session. It is registered from now on, but nothing is pushed before `begin`.
-   * Throws errno 2, and 21 where another log-in claimed the device meanwhile. Returns how many stored rows follow.
+   * Makes the connection the device's session. It is registered at once, but nothing is pushed before `begin`. Throws
+   * errno 2, and 21 where another log-in has claimed the device meanwhile. Returns how many stored rows follow.
    */
   async claim(
     connection: Connection,
@@ -89,7 +91,7 @@ export class Sessions {
         Errno.alreadyOnline,
         `${name} is online on this device already: log in with takeover to end that session`,
       );
-    // Passwords and reads take their time: what was asked for first may come second.
+    // Checking passwords takes time: the log-in that was requested first may get here second.
     if (old !== undefined && old.order > order) {
       connection.retire(replacedNotice());
       throw replacedError();
@@ -101,7 +103,7 @@ export class Sessions {
     if (old !== undefined) this.replace(old);
     try {
       await this.handover(session, connection);
-      // A new device starts where its siblings stand.
+      // A new device starts where the user's other devices stand, so their positions must be saved.
       await this.cursors.save(this.router.of(userId));
       await this.openInTurn(session, takeover);
       await session.entered;
@@ -109,9 +111,9 @@ export class Sessions {
       if (session.outdoneBy > session.epoch) throw replacedError();
       return { session, offline: await readMissing(this.store, session) };
     } catch (error) {
-      // Where it ended before the store had given it its epoch, `end` could not take it out.
+      // If it ended before the store gave it an epoch, `end` could not take it out.
       if (session.ended) this.leave(session, true);
-      // Whatever the store says: who tried again would take the device back.
+      // Takes precedence over the store's error: a client that tried again would take the device back.
       refuseEnded(session);
       this.end(session);
       throw error;
@@ -119,8 +121,8 @@ export class Sessions {
   }
 
   /**
-   * Commits the log-in, when those of the device that came before it are settled: one that the store is slow with must not
-   * be committed after a newer one, which would lose the device to nobody.
+   * Commits the log-in once the device's earlier ones are settled: one delayed at the store must not be committed after
+   * a newer one, which would lose the device to a session that no longer exists.
    */
   private async openInTurn(session: Session, takeover: boolean): Promise<void> {
     const { userId, device } = session;
@@ -130,7 +132,7 @@ export class Sessions {
     const opened = this.openDevice(session, takeover).then(({ id, epoch, from }) => {
       session.deviceId = id;
       session.epoch = epoch;
-      // Also where it has been outdone meanwhile: who comes after it goes on where the one before it has stopped.
+      // Even if it has been outdone meanwhile: its successor goes on where its predecessor has stopped.
       session.entered = this.elsewhere?.entered(session, from) ?? null;
     });
     const settle = () => void this.opening.delete(key);
@@ -142,13 +144,13 @@ export class Sessions {
   private async openDevice(session: Session, takeover: boolean): Promise<OpenedDevice> {
     const { userId, device } = session;
     const isWanted = this.elsewhere === null ? [] : [() => !session.ended && !hasHungUp(session)];
-    // Also those whose log-in is under way: it may be committed before this one.
+    // Includes devices whose log-in is under way: it may be committed before this one.
     const online = this.router.of(userId).map((each) => each.device);
     const open = () => this.store.openDevice(userId, device, this.boot(), takeover, online, ...isWanted);
     try {
       return await open();
     } catch (error) {
-      // It may be committed all the same.
+      // It may have been committed nevertheless.
       if (!(error instanceof ChatError)) this.elsewhere?.doubt();
       const online = error instanceof ChatError && error.errno === Errno.alreadyOnline;
       if (!online || !(await this.elsewhere?.isFree(userId, device))) throw error;
@@ -156,7 +158,7 @@ export class Sessions {
     }
   }
 
-  /** The answer to the log-in is written: pushes follow, and who lists the user is told. */
+  /** The answer to the log-in is written: pushes follow, and those who list the user are told. */
   begin(session: Session): void {
     if (session.ended) return;
     session.ready = true;
@@ -164,7 +166,7 @@ export class Sessions {
     this.presence.came(session.userId);
   }
 
-  /** The connection may go on pushing. */
+  /** Pushing to the connection may resume. */
   resume(session: Session): void {
     this.delivery.wake(session);
     this.presence.catchUp(session);
@@ -177,21 +179,21 @@ export class Sessions {
     await this.handover(session, null);
   }
 
-  /** The store says that a log-in elsewhere owns the session's device, which has not been heard of: see `untilAsked`. */
+  /** By the store, another instance owns the session's device, but has not asked for it yet: see `untilAsked`. */
   replaceUnasked(session: Session): void {
-    // How long the new owner has been going on is not known here. Unless it asks, rather is something delivered twice.
+    // How long the new owner has been pushing is unknown: unless it asks, better deliver twice than not at all.
     session.disowned = this.elsewhere !== null;
     if (this.elsewhere?.asks) session.asked = Promise.withResolvers();
     this.replace(session);
   }
 
-  /** Another instance has committed the device's log-in `epoch`: resolves when what was delivered here is saved. */
+  /** Another instance has committed the device's log-in `epoch`; resolves when what was delivered here is saved. */
   async yield(userId: number, device: string, epoch: number): Promise<void> {
     const session = this.router.get(userId, device);
     if (session === undefined || session.epoch === 0) {
       if (session !== undefined) session.outdoneBy = Math.max(session.outdoneBy, epoch);
       this.leaving.get(`${userId}/${device}`)?.session.asked?.resolve();
-      // Its log-in may be committed already, with an epoch below, and has to hear of the one before it.
+      // Its log-in may already be committed with a lower epoch, and then still awaits its predecessor's positions.
       await this.opening.get(`${userId}/${device}`);
       if (session !== undefined && session.epoch < epoch) await session.entered;
       await this.handover({ userId, device }, session?.connection ?? null);
@@ -208,12 +210,12 @@ export class Sessions {
     return this.router.get(userId, device)?.epoch ?? 0;
   }
 
-  /** Resolves when the positions of all sessions that have ended are saved, or cannot be. */
+  /** Resolves when the positions of all ended sessions are saved, or cannot be. */
   async saved(): Promise<void> {
     await Promise.all([...this.leaving.values()].map((each) => each.saved));
   }
 
-  /** Ends all sessions, the last word being `lastText`. Nothing of them is written any more: they may be others' by now. */
+  /** Ends all sessions with `lastText`. None of their positions is written: others may own the devices by now. */
   abandon(lastText: string): void {
     const all = [...this.byConnection.values()];
     for (const session of [...all, ...[...this.leaving.values()].map((each) => each.session)])
@@ -223,7 +225,7 @@ export class Sessions {
     this.presence.forget();
   }
 
-  /** Ends the session of who logs out; resolves when other instances see that, or after a second: the store may be away. */
+  /** Ends a session by log-out; resolves when other instances see that, or after 1 s: the store may be away. */
   async logOut(session: Session): Promise<void> {
     const { connection } = session;
     const seen = this.end(session);
@@ -234,8 +236,8 @@ export class Sessions {
   }
 
   /**
-   * From now on nothing is pushed; what has been delivered is saved when the output is out. Resolves when it is, and other
-   * instances see the end of the session.
+   * From now on nothing is pushed; positions are saved once pending output is accepted. Resolves when they are, and
+   * other instances see the end of the session.
    */
   async end(session: Session): Promise<void> {
     if (session.ended) return;
@@ -247,7 +249,7 @@ export class Sessions {
     const last = this.router.remove(session);
     if (last) this.presence.went(userId);
     const key = `${userId}/${device}`;
-    // With what it still waits for itself: the positions of the session before it.
+    // A session that has not entered yet first waits for its predecessor's positions.
     const entered = Promise.resolve(session.epoch > 0 || this.opening.get(key)).then(() => session.entered);
     const saved = Promise.all([connection.whenFlushed(), this.leaving.get(key)?.saved, entered])
       .then(() => this.untilAsked(session))
@@ -260,7 +262,7 @@ export class Sessions {
     await this.leave(session, last);
   }
 
-  /** The new owner asks right after its log-in is committed, and waits for as long. */
+  /** Waits for the new owner to ask, which it does right after its log-in; it waits as long for the positions. */
   private async untilAsked(session: Session): Promise<void> {
     const { asked } = session;
     if (asked === null) return;
@@ -272,13 +274,13 @@ export class Sessions {
     if (session.epoch === 0 || session.left || this.elsewhere === null) return;
     session.left = true;
     await this.elsewhere.left(session);
-    // Not before: of two instances that lose a user at the same time, the last to leave sees nobody.
+    // Only now: when two instances lose the user at the same time, the last to leave must see nobody.
     if (last) this.presence.announce(session.userId);
   }
 
   /**
-   * Waits until the device's last session has saved its positions. One that cannot write on is cut off, unless it was on
-   * `connection`, the new session's: then its output goes before the answer to this log-in anyway.
+   * Waits until the device's previous session has saved its positions. If that takes too long its connection is reset,
+   * unless it is `connection`, the new session's: there, its output precedes the answer to this log-in anyway.
    */
   private async handover({ userId, device }: Located, connection: Connection | null): Promise<void> {
     const left = this.leaving.get(`${userId}/${device}`);

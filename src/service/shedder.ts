@@ -1,33 +1,34 @@
-// What to do with more messages than the store can take. A queue that only its length bounds makes everybody wait, and the
-// system's buffers of all connections fill up behind it: so who comes while others have waited for long is refused. But to
-// refuse costs time too. Where this thread's time is the limit, most of it must not go into refusals: then connections are
-// read more slowly, because of their requests in flight, and their clients cannot send more.
+// Load shedding, when more messages come than the store can take. With a queue bounded only by its length everybody
+// waits, and the kernel buffers of all connections fill up behind it: so while others have waited for long, newcomers
+// are refused. But refusing costs time too. Where this thread is the bottleneck, most of its time must not go into
+// that: then messages are taken instead, and the limit on requests in flight slows the reading of connections and so
+// clients.
 import { Busy } from "./busy.ts";
 
-/** Others have waited for long: longer than a thousand messages of each of fifty clients take, where each waits for its answers. */
+/** Waiting longer than this is long: fifty clients with windows of a thousand messages cause less. */
 const QUEUE_MS = 1_000;
-/** For so long that it is no burst. */
+/** Waits that stay that long for more than this time are no burst any more: refusing begins. */
 const BURST_MS = 1_000;
-/** After that, it is none either when it comes again this soon. */
+/** Refusing goes on until waits have been short for this long; long ones within it are no burst either. */
 const STRICT_MS = 5_000;
-/** Shares of its time in which the thread is busy: below, it can refuse more; above, less. */
+/** How busy the thread is, as a share of time: below IDLE it may refuse more, above SATURATED less. */
 const [IDLE, SATURATED] = [0.8, 0.9];
-/** Refusals in a tick: at first, at most, and for each message that is taken while there is no time to spare. */
+/** Refusals per tick: initially, at most, and, while saturated, at least this many per message taken. */
 const FIRST_REFUSALS = 1_000;
 const MOST_REFUSALS = 100_000;
 const REFUSALS_PER_TAKEN = 0.25;
 
 export class Shedder {
   private readonly busy = new Busy();
-  /** Since when messages have waited too long, and until when that is no burst any more: performance.now(). */
+  /** Since when waits have been long, and until when long waits count as no burst: performance.now(). */
   private slowSince: number | null = null;
   private strictUntil = Number.NEGATIVE_INFINITY;
-  /** Refusals allowed in each tick; made in this one. */
+  /** Refusals allowed per tick, and made in this one. */
   private allowed = FIRST_REFUSALS;
   private refused = 0;
   private taken = 0;
 
-  /** A batch of `count` is taken out of the queue; the oldest message that it has left behind has waited for `waitedMs`. */
+  /** `count` messages have been taken out of the queue; the oldest one left has waited for `waitedMs`. */
   take(count: number, waitedMs: number, now: number): void {
     this.taken += count;
     if (waitedMs <= QUEUE_MS) this.slowSince = null;
@@ -37,7 +38,7 @@ export class Shedder {
     }
   }
 
-  /** Whether to refuse a message that comes while the oldest in the queue has waited for `waitedMs`. */
+  /** Whether to refuse a message that arrives while the oldest in the queue has waited for `waitedMs`. */
   refuses(waitedMs: number, now: number): boolean {
     if (now >= this.strictUntil || waitedMs <= QUEUE_MS || this.refused >= this.allowed) return false;
     this.refused++;

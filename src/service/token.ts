@@ -1,19 +1,19 @@
-// Tokens: log in again without the password. Signed with the store's secret, so that they hold on every instance.
+// Tokens, for logging in again without the password. Signed with the store's secret, so valid on every instance.
 import { createHmac, timingSafeEqual } from "node:crypto";
 
 export interface TokenClaims {
   userId: number;
-  /** Must be the user's: revoking the tokens counts it up. */
+  /** Must equal the user's: revoking the tokens increments that. */
   tokenEpoch: number;
 }
 
-/** `<user>.<epoch>.<expiry, seconds since 1970>.<HMAC-SHA256 of these>`, good for `ttlMs` from `now` (ms) on. */
+/** `<user>.<epoch>.<expiry, seconds since 1970>.<HMAC-SHA256 of these>`, valid for `ttlMs` from `now` (ms) on. */
 export function issueToken(secret: string, { userId, tokenEpoch }: TokenClaims, now: number, ttlMs: number): string {
   const claims = `${userId}.${tokenEpoch}.${Math.ceil((now + ttlMs) / 1000)}`;
   return `${claims}.${sign(secret, claims)}`;
 }
 
-/** What a token says; null where it is not ours or has expired. Whether its epoch still holds is for the caller. */
+/** The claims of a token; null where it is not ours or has expired. The caller checks whether the epoch still holds. */
 export function readToken(secret: string, token: string, now: number): TokenClaims | null {
   const match = /^(([1-9]\d{0,15})\.(\d{1,15})\.(\d{1,15}))\.([\w-]{43})$/.exec(token);
   if (match === null) return null;
