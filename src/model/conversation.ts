@@ -1,12 +1,12 @@
-// Conversations: the logs of two users or of a group, made when something is first written to them.
+// Conversations: the logs of two users or of a group. A direct one is created when something is first written to it.
 import type { Conversation, Tx } from "../db/db.ts";
 import { ChatError, type ConvKey, Errno, groupConv, parseConv } from "../protocol.ts";
 
 const COLUMNS = ["id", "kind", "lo", "hi", "last_seq", "member_ver"];
 
 /**
- * The conversations of these names (each once), locked for writing to them. Direct ones between existing users are made
- * where they are missing; what still lacks then (no such user, no such group) is absent from the result.
+ * The conversations of these names (each given once), locked for writing to them. Missing direct ones between existing
+ * users are created; those still missing (no such user or group) are absent from the result.
  */
 export async function openConversations(tx: Tx, convs: string[]): Promise<Map<string, Conversation>> {
   const named = await tx.log.named(convs);
@@ -31,7 +31,7 @@ async function createDirect(tx: Tx, convs: string[]): Promise<Map<string, Conver
   return tx.log.named(possible);
 }
 
-/** The log of a group, locked for writing to it. Throws errno 12 where there is no such group. */
+/** A group's conversation, locked for writing to it. Throws errno 12 where there is no such group. */
 export async function lockGroup(tx: Tx, groupId: number): Promise<Conversation> {
   const conv = groupConv(groupId);
   const row = (await tx.log.lock(await tx.log.named([conv]))).get(conv);
@@ -39,7 +39,7 @@ export async function lockGroup(tx: Tx, groupId: number): Promise<Conversation> 
   return row;
 }
 
-/** The id of a group's log. Throws errno 12 where there is no such group. */
+/** The id of a group's conversation. Throws errno 12 where there is no such group. */
 export async function groupLog(tx: Tx, groupId: number): Promise<number> {
   const conv = groupConv(groupId);
   const row = (await tx.log.named([conv])).get(conv);
@@ -49,7 +49,7 @@ export async function groupLog(tx: Tx, groupId: number): Promise<number> {
 
 const noGroup = (groupId: number) => new ChatError(Errno.notFound, `groupid: there is no group ${groupId}`);
 
-/** A conversation that is written to `user`, and where they joined it. */
+/** A conversation that `user` receives, and the seq at which they joined it. */
 export type Received = Conversation & { user: number; join_seq: number };
 
 const QUALIFIED = COLUMNS.map((column) => `c.${column}`).join(", ");
@@ -58,7 +58,7 @@ const RECEIVED = `SELECT ${QUALIFIED}, c.lo AS user, 0 AS join_seq FROM conversa
   UNION ALL SELECT ${QUALIFIED}, m.user_id, m.join_seq FROM member m JOIN conversation c ON c.id = m.conversation
     WHERE m.user_id IN (?)`;
 
-/** Everything that is written to these users: their direct conversations and their groups. */
+/** All that these users receive: their direct conversations and their groups. */
 export async function conversationsOf(tx: Tx, userIds: number[]): Promise<Received[]> {
   return tx.log.current(await tx.all<Received>(RECEIVED, [userIds, userIds, userIds]));
 }

@@ -1,53 +1,53 @@
-// Devices: up to where each conversation has been delivered.
+// Devices: how far each conversation has been delivered to them, and what they lack.
 import type { Conversation, LogRow, Tx } from "../db/db.ts";
 import { convName } from "../db/log-ids.ts";
 import { conversationsOf, type Received } from "./conversation.ts";
 import { noteUse, type Times } from "./owner.ts";
 
-/** A conversation with rows that a device has not been delivered. */
+/** A conversation with rows not yet delivered to a device. */
 export type Behind = [conversation: number, conv: string, delivered: number, head: number];
 
 export interface Missing {
-  /** Oldest next row first, where there are not more than STARTS_AT_ONCE: else in any order. */
+  /** Ordered by the time of the next row, oldest first, where there are at most STARTS_AT_ONCE: else unordered. */
   behind: Behind[];
-  /** Rows in `behind`. */
+  /** How many rows `behind` covers. */
   rows: number;
-  /** Of these, those that the device has not sent itself: rows that follow. Null where `startsOf` is to be asked for it. */
+  /** How many of these the device has not sent itself, so will be pushed. Null: ask `startsOf`. */
   offline: number | null;
 }
 
-/** When the next row of each conversation that a device is behind in was sent, and how many rows the device sent itself. */
+/** When the next row of each conversation in `behind` was sent, and how many rows the device sent itself. */
 export interface Starts {
   times: number[];
   own: number;
 }
 
-/** Conversations that a log-in may be behind in without `startsOf`, and asked for by that at once: bounds what others wait. */
+/** Conversations for which `missingOf` or one `startsOf` reads the next rows: bounds how long others wait. */
 export const STARTS_AT_ONCE = 500;
 
-/** A saved position: up to `seq` everything of `conversation` has been delivered. */
+/** A saved position: everything up to `seq` of `conversation` has been delivered. */
 export type CursorOf = [conversation: number, seq: number];
 
-/** A conversation to read on, from the delivered seq on; null: as the device's cursor says. */
+/** A conversation to be read, from after the seq `delivered`; null: from the device's cursor. */
 export type Want = [conversation: number, delivered: number | null];
 
 export interface Backlog {
   /** Oldest first over all conversations; each one's in ascending seq from its position on, without gaps. */
   rows: LogRow[];
-  /** Of the senders in `rows`. */
+  /** The names of the senders in `rows`. */
   names: [id: number, name: string][];
-  /** By want, in its order: the position it started from, the last seq there is, and its name. */
+  /** For each want, in order: the position it was read from, the conversation's last seq, and its name. */
   found: [delivered: number, head: number, conv: string][];
 }
 
-/** Above this many rows in one login, those that the device sent itself are no longer looked for and counted out. */
+/** Above this many rows, those that the device sent itself are no longer looked for and subtracted. */
 const EXACT_COUNT_LIMIT = 10_000;
-/** Conversations read for one page of backlog. The others wait, their oldest rows being younger. */
+/** Conversations read on per round of a page. The others wait, their oldest rows being younger. */
 const PAGE_CONVERSATIONS = 32;
-/** How often more of them is read for one page: bounds what others wait for it. */
+/** Rounds of reading for one page: bounds how long others wait. */
 const MERGE_ROUNDS = 4;
 
-/** What is stored for a device that it has not been delivered. */
+/** What is stored for a device and not delivered to it yet. */
 export async function missingOf(tx: Tx, userId: number, device: number): Promise<Missing> {
   return (await missingOfEach(tx, [[userId, device]]))[0]!;
 }
@@ -91,7 +91,7 @@ async function missing(tx: Tx, device: number, saved: Cursor[], logs: Received[]
   return { behind: byTime(behind, times), rows, offline: rows - own };
 }
 
-/** For STARTS_AT_ONCE of the conversations in a Missing of `rows` rows. */
+/** For at most STARTS_AT_ONCE of the conversations in a Missing that covers `rows` rows. */
 export async function startsOf(tx: Tx, device: number, behind: Behind[], rows: number): Promise<Starts> {
   const firsts = await Promise.all(behind.map(([id, , delivered]) => tx.log.page(id, delivered, 1, 1)));
   const isExact = rows <= EXACT_COUNT_LIMIT;
@@ -99,13 +99,13 @@ export async function startsOf(tx: Tx, device: number, behind: Behind[], rows: n
   return { times: firsts.map((page) => page[0]![6]), own: (await Promise.all(own)).reduce((a, b) => a + b, 0) };
 }
 
-/** Oldest next row first. */
+/** Sorts by the time of the next row, oldest first. */
 export function byTime(behind: Behind[], times: number[]): Behind[] {
   const order = [...behind.keys()].sort((a, b) => times[a]! - times[b]!);
   return order.map((i) => behind[i]!);
 }
 
-/** A cursor from before the user left and joined again does not reach back before the join. */
+/** The delivered seq. A cursor from before the user left and rejoined does not reach back before the join. */
 const position = (log: { id: number; join_seq: number }, cursors: Map<number, number>): number =>
   Math.max(cursors.get(log.id) ?? 0, log.join_seq);
 
@@ -161,8 +161,8 @@ async function resolve(tx: Tx, userId: number, device: number, wants: Want[]): P
 }
 
 /**
- * Merges the conversations: a little of each is read, and more of those that end first. Rows are emitted up to the horizon:
- * the time from which on an unread row may be older.
+ * Merges the conversations by time: reads a little of each, then more of those whose read part ends first. Rows are
+ * emitted up to the horizon: beyond that time an unread row might be older.
  */
 async function merge(
   tx: Tx,
@@ -182,7 +182,7 @@ async function merge(
     for (const [i, page] of pages.entries()) {
       const source = reading[i]!;
       for (const row of page) {
-        // The clock may have been set back: a row is never ordered before an earlier one of its conversation.
+        // The clock may have been set back: a row never sorts before its predecessor in its conversation.
         source.order = Math.max(source.order, row[6]);
         candidates.push({ row, order: source.order });
       }
@@ -190,7 +190,7 @@ async function merge(
       if (source.from < source.head) open.push(source);
     }
     open.sort((a, b) => a.order - b.order);
-    // Array.sort is stable: rows of equal times stay in their conversations' order.
+    // Array.sort is stable: rows of equal times keep their conversation's order.
     candidates.sort((a, b) => a.order - b.order);
     const horizon = open[0]?.order ?? Number.POSITIVE_INFINITY;
     const rows: LogRow[] = [];
@@ -206,7 +206,7 @@ async function merge(
   }
 }
 
-/** Up to where the device has been delivered the conversation `conv`, as its cursor says; 0 where it takes no part. */
+/** The seq up to which `conv` has been delivered to the device, by its cursor; 0 where it takes no part in it. */
 export async function deliveredOf(tx: Tx, [userId, device]: [number, number], conv: string): Promise<number> {
   const log = (await tx.log.named([conv])).get(conv);
   if (log === undefined) return 0;
@@ -215,9 +215,9 @@ export async function deliveredOf(tx: Tx, [userId, device]: [number, number], co
 }
 
 /**
- * Saves positions of devices, except of those that a later login owns: returns these devices. What a session leaves at its
- * end (`last`) counts in any case: the next login may have been committed meanwhile, and waits for it. One that nobody
- * waits for saves nothing.
+ * Saves positions of devices, except those that a later log-in owns: returns the ids of these. What a session leaves at
+ * its end (`last`) is saved in any case: the next log-in may already be committed, and is waiting for it. (A session
+ * that the new owner has not waited for does not call this.)
  */
 export async function saveCursors(
   tx: Tx,

@@ -1,4 +1,4 @@
-// Chat messages on their way into the log, in series: what one device sends to one conversation at once (see db/series.ts).
+// Chat messages on their way into the log, as series: what a device sends to a conversation at once (db/series.ts).
 import { Pieces } from "../db/db.ts";
 import { BETWEEN, escaped, innerOf, isAbove, isCountable, isDivisible, listOf } from "../db/series.ts";
 
@@ -15,8 +15,9 @@ export interface Draft {
 }
 
 /**
- * Series in columns, because that crosses threads cheapest. Beside them, as Pieces of what `innerOf` makes: each one's mids
- * ("": none), and its texts. Where each is of one message and `counts` is empty, each one's text, or all texts, divisible.
+ * Series, column by column, because that crosses threads cheapest. With them go Pieces, made by `innerOf`: each series'
+ * mids ("": none), then its texts. Where every series has one message and `counts` is empty: each one's text, or all
+ * texts as one divisible piece.
  */
 export interface Drafts {
   convs: string[];
@@ -24,19 +25,21 @@ export interface Drafts {
   senders: number[];
   devices: number[];
   times: number[];
-  /** The first mid of each. */
+  /** The first mid of each series. */
   lows: (string | null)[];
-  /** The last one, and how many messages it has; or both are empty. */
+  /** The last mid and the number of messages of each; or both lists are empty. */
   tops: (string | null)[];
   counts: number[];
 }
 
-/** A series' characters, about: it is in one run of the embedded database whole (see RUN_SIZE there), and runs should be alike. */
+/**
+ * Characters of a series, about: a run of the embedded database takes it whole, and runs should be alike (RUN_SIZE).
+ */
 const SERIES_SIZE = 2_300;
-/** Of a message, beside its text and mid. */
+/** Characters of a message beside its text and mid. */
 const MESSAGE_SIZE = 6;
 
-/** Puts messages together in series, in their order. */
+/** Groups messages into series, keeping their order. */
 export class DraftsBuilder {
   private readonly convs: string[] = [];
   private readonly kinds: number[] = [];
@@ -44,13 +47,13 @@ export class DraftsBuilder {
   private readonly devices: number[] = [];
   private readonly times: number[] = [];
   private readonly counts: number[] = [];
-  /** Of all messages. */
+  /** The mids of all messages. */
   private readonly mids: (string | null)[] = [];
   private readonly texts: string[] = [];
-  /** The series under way. */
+  /** Index of the series being built, and its characters so far. */
   private last = -1;
   private size = 0;
-  /** The last mid, and whether it is countable. */
+  /** The last message's mid, and whether it is countable. */
   private mid: string | null = null;
   private isCounted = false;
 
@@ -115,7 +118,7 @@ export class DraftsBuilder {
   }
 }
 
-/** Messages that stay by themselves: each is a series. */
+/** Each message as a series of its own. */
 export function singlesOf(messages: Draft[]): [Drafts, Pieces] {
   return [
     {
@@ -132,7 +135,7 @@ export function singlesOf(messages: Draft[]): [Drafts, Pieces] {
   ];
 }
 
-/** By series: its mids and its texts, as in Series. */
+/** For each series its mids and its texts, in the form that Series has them. */
 export function contentsOf({ lows, counts }: Drafts, { list }: Pieces): { mids: (string | null)[]; bodies: string[] } {
   if (counts.length === 0) {
     const bodies = list.length === lows.length ? list : list[0]!.split(BETWEEN);
@@ -144,7 +147,7 @@ export function contentsOf({ lows, counts }: Drafts, { list }: Pieces): { mids: 
   };
 }
 
-/** The messages again, in their order. */
+/** The messages of all series, in their order. */
 export function messagesOf(drafts: Drafts, pieces: Pieces): Draft[] {
   const { convs, kinds, senders, devices, times } = drafts;
   const { mids, bodies } = contentsOf(drafts, pieces);

@@ -1,4 +1,4 @@
-// Friend lists: one-way, A's list holds B.
+// Friend lists. One-way: B on A's list does not put A on B's.
 import type { LogRow, Tx } from "../db/db.ts";
 import { single } from "../db/series.ts";
 import { ChatError, directConv, Errno, MsgId } from "../protocol.ts";
@@ -7,7 +7,7 @@ import { nameOf } from "./user.ts";
 
 export type Named = [id: number, name: string];
 
-/** Puts `friendId` on the list and tells them by a row in their conversation. Throws errno 12 and 13. */
+/** Puts `friendId` on the user's list, and tells them by a row in their conversation. Throws errno 12 and 13. */
 export async function addFriend(
   tx: Tx,
   [userId, device, friendId]: [number, number, number],

@@ -1,4 +1,4 @@
-// Groups and their members. A group's log is its conversation, which counts the changes of its membership.
+// Groups and their members. A group's log is its conversation, which also counts the changes of its membership.
 import type { LogRow, Tx } from "../db/db.ts";
 import { single } from "../db/series.ts";
 import { ChatError, Errno, GROUP_MEMBERS_SHOWN, MsgId, PAGE_LIMIT } from "../protocol.ts";
@@ -10,21 +10,21 @@ export interface Group {
   id: number;
   name: string;
   description: string;
-  /** Of members in all. */
+  /** How many members it has. */
   count: number;
-  /** The first of them, by id. */
+  /** The first members, by id. */
   members: Member[];
 }
 
-/** Members listed in one answer, over all of its groups: with PAGE_LIMIT of these it fits, in the oldest clients' shape too. */
+/** Members listed in one answer, over all its groups: with PAGE_LIMIT groups it fits a frame, in legacy shape too. */
 const LISTED_MEMBERS = 15_000;
-/** Groups read by one statement. */
+/** Groups read per statement. */
 const GROUPS_AT_ONCE = 100;
 
 export interface GroupList {
   /** By ascending id. */
   groups: Group[];
-  /** Whether there are others with higher ids. */
+  /** Whether there are more, with higher ids. */
   more: boolean;
 }
 
@@ -35,7 +35,7 @@ export async function createGroup(tx: Tx, userId: number, name: string, descript
   return id;
 }
 
-/** Makes the user a member and tells the members by a row. What was written before is not sent to them. */
+/** Makes the user a member and tells the members by a row. Older rows are not delivered to the user. */
 export async function joinGroup(
   tx: Tx,
   [userId, device, groupId]: [number, number, number],
@@ -54,7 +54,7 @@ export async function joinGroup(
   return { group: groups.get(id)!, row, version: log.member_ver };
 }
 
-/** The user's groups with ids above `after`, `limit` of them at most. */
+/** The user's groups with ids above `after`, at most `limit`. */
 export async function groupsOf(tx: Tx, userId: number, after = 0, limit = PAGE_LIMIT): Promise<GroupList> {
   return (await groupsOfEach(tx, [[userId, after, limit]]))[0]!;
 }
@@ -75,7 +75,7 @@ export async function groupsOfEach(
     const shown = Math.min(GROUP_MEMBERS_SHOWN, Math.ceil(LISTED_MEMBERS / listed.length));
     return { listed, shown, more: all.length > limit };
   });
-  // Those who log in together are often in the same groups.
+  // Users who log in at the same time often share groups: each group is read once.
   const wanted = new Map<number, Wanted>();
   for (const { listed, shown } of lists)
     for (const { id, groupId } of listed)
@@ -92,11 +92,11 @@ export async function groupsOfEach(
 
 interface Wanted {
   groupId: number;
-  /** Members to be listed, at most. */
+  /** How many members to list at most. */
   shown: number;
 }
 
-/** By conversation. */
+/** Reads the groups; the result is keyed by conversation, like `wanted`. */
 async function describe(tx: Tx, wanted: Map<number, Wanted>): Promise<Map<number, Group>> {
   const groups = new Map<number, Group>();
   const all = [...wanted];
@@ -122,7 +122,7 @@ async function describeSome(tx: Tx, wanted: [number, Wanted][], groups: Map<numb
   const counts = new Map(counted.map(({ conversation, count }) => [conversation, count]));
   for (const [id, { groupId }] of wanted)
     groups.set(id, { ...names.get(groupId)!, count: counts.get(id)!, members: [] });
-  // Of small groups all members at once; of large ones a page each, as they have many more.
+  // Small groups: all their members in one query. Large ones have many more than are shown: one page each.
   const isSmall = ([id, { shown }]: [number, Wanted]) => counts.get(id)! <= shown;
   const small = wanted.filter(isSmall).map(([id]) => id);
   const add = (members: MemberRow[]) => {
@@ -150,7 +150,7 @@ interface MemberRow {
 const MEMBERS =
   "SELECT m.conversation, u.id, u.name, m.role FROM member m JOIN user u ON u.id = m.user_id WHERE m.conversation";
 
-/** Members with an id above `after`, for one of them. Throws errno 11 and 12. */
+/** A page of members with ids above `after`, for a member. Throws errno 11 (not a member) and 12. */
 export async function membersPage(
   tx: Tx,
   userId: number,
@@ -173,9 +173,9 @@ async function page(tx: Tx, conversation: number, after: number, limit: number):
   return rows.map(({ id, name, role }) => [id, name, role]);
 }
 
-/** Everybody in a group's log, and the version of that list. */
+/** The ids of a group's members, and the version of that list. */
 export async function memberIds(tx: Tx, conversation: number): Promise<{ version: number; ids: number[] }> {
-  // First: rather an old version with new members than the other way round.
+  // The version is read first: better an old version with newer members than the other way round.
   const [log] = await tx.find<{ member_ver: number }>("conversation", ["member_ver"], ["id"], [[conversation]]);
   const rows = await tx.find<{ user_id: number }>("member", ["user_id"], ["conversation"], [[conversation]]);
   return { version: log?.member_ver ?? 0, ids: rows.map((row) => row.user_id) };

@@ -1,4 +1,4 @@
-// Messages: how a batch is appended to its conversations, and how what a device lacks is read back.
+// Messages: how a batch of them is appended to its conversations.
 import type { Conversation, LogRow, Pieces, Tx } from "../db/db.ts";
 import { listOf, rowsOf, type Series } from "../db/series.ts";
 import { Errno, parseConv } from "../protocol.ts";
@@ -14,20 +14,20 @@ export interface Appended {
   /** By series: how many messages it has; empty where each is of one. */
   counts: number[];
   refused: [index: number, errno: number, errmsg: string, field: string][];
-  /** Those whose `mid` was stored before, and the time of the stored message: acknowledged, not delivered again. */
+  /** Messages whose `mid` was stored before, and the stored message's time: acknowledged, not delivered again. */
   repeated: [index: number, ts: number][];
-  /** Of the groups written to. */
+  /** The member list versions of the groups written to. */
   memberVersions: [conversation: number, version: number][];
 }
 
 /**
  * Appends a batch, giving each message the next seq of its conversation. Repeated mids, membership and unknown
- * receivers are decided here, in the committing transaction; a repetition is answered before rights are asked.
+ * receivers are decided here, in the committing transaction; a repetition is answered before rights are checked.
  */
 export async function append(tx: Tx, drafts: Drafts, pieces: Pieces): Promise<Appended> {
   const logs = await openConversations(tx, [...new Set(drafts.convs)]);
   const members = await membersAmong(tx, drafts, logs);
-  // Repetitions are rare, so they are looked for only where the append meets one or rights are missing: each by itself.
+  // Repetitions are rare: looked for, message by message, only if the append meets one or a refused one may be one.
   let { all, result, doubtful } = place(drafts, pieces, logs, members, null);
   if (doubtful || (all.length > 0 && !(await tx.log.append(all)))) {
     const [singles, texts] = singlesOf(messagesOf(drafts, pieces));
@@ -39,8 +39,8 @@ export async function append(tx: Tx, drafts: Drafts, pieces: Pieces): Promise<Ap
 }
 
 /**
- * Decides on every series, in order. `stored`: the rows whose mid one of them repeats, which are of one message each then;
- * null: as if none did, and `doubtful` is told where a refused one may.
+ * Decides on every series, in order. `stored` holds the rows whose mids they may repeat, and then each series has one
+ * message; null: no repetition is assumed, and `doubtful` says whether a refused message may be one.
  */
 function place(
   drafts: Drafts,
@@ -139,7 +139,7 @@ async function storedMids(tx: Tx, { convs, senders, lows }: Drafts, logs: Map<st
   return new Map(rows.map((row) => [midKey(row[0], row[3], row[5]!), row]));
 }
 
-/** Which senders of group messages are members. */
+/** The (group, sender) pairs of the batch in which the sender is a member. */
 async function membersAmong(tx: Tx, { convs, senders }: Drafts, logs: Map<string, Conversation>): Promise<Set<string>> {
   const keys = new Map<string, [number, number]>();
   for (let i = 0; i < convs.length; i++) {

@@ -1,4 +1,4 @@
-// Who is online where, as the logins have committed it: what counts when there is nobody else to ask.
+// Who is online where, as committed by the log-ins: authoritative, unlike what Redis says.
 import type { Tx } from "../db/db.ts";
 
 export interface OnlineDevice {
@@ -8,7 +8,7 @@ export interface OnlineDevice {
   boot: string;
 }
 
-/** The devices of these users that are online, at `boot` (the caller's own), at another that is alive, or at one of `mourned`. */
+/** These users' devices that are online: at `boot` (the caller's own), another living boot, or one of `mourned`. */
 export async function devicesOf(
   tx: Tx,
   userIds: number[],
@@ -36,7 +36,7 @@ export async function devicesOfEach(
   });
 }
 
-/** The devices that are, or were at their end, online at these boots. */
+/** The devices that are online at these boots, or were when the boots ended. */
 export async function devicesAt(tx: Tx, boots: string[]): Promise<(OnlineDevice & { id: number })[]> {
   const columns = ["id", "user_id AS userId", "name AS device", "epoch", "boot"];
   return tx.find(
@@ -47,7 +47,7 @@ export async function devicesAt(tx: Tx, boots: string[]): Promise<(OnlineDevice 
   );
 }
 
-/** Those of these logins whose device a later login owns. */
+/** The devices among these log-ins that a later log-in owns. */
 export async function replacedAmong(tx: Tx, logins: [device: number, epoch: number][]): Promise<number[]> {
   const ids = logins.map(([device]) => [device]);
   const rows = await tx.find<{ id: number; epoch: number }>("device", ["id", "epoch"], ["id"], ids);

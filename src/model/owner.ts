@@ -1,11 +1,11 @@
-// Who owns a device: log-ins take it, and give it back at their end.
+// Device ownership: log-ins take it, and give it back at their end.
 import { ALONE, type Call, type Tx } from "../db/db.ts";
 import { ChatError, Errno } from "../protocol.ts";
 
 export interface OpenedDevice {
   id: number;
   epoch: number;
-  /** The other boot, still alive, that the device was online at: its session is to be ended. "" where there is none. */
+  /** The other, living boot at which the device was online: its session must be ended. "" where there is none. */
   from: string;
 }
 
@@ -29,19 +29,19 @@ type CloseCall = [closed: [device: number, epoch: number][]];
 
 const DEVICE = ["id", "user_id AS userId", "name", "epoch", "boot"];
 
-/** Of a user: more are not remembered. */
+/** Devices remembered per user. */
 const MAX_DEVICES = 128;
 const FORGOTTEN_AT_ONCE = 4;
-/** A device that is in use is noted to be so this often. */
+/** How often it is noted that a device is in use. */
 const NOTED_EVERY_MS = 300_000;
 
 /**
- * Claims (user, device) for a login at `boot`: the higher epoch owns. A device's first login makes it, with the cursors
- * of the user's most advanced device, so that what nobody has received arrives and what is older does not; of very many
- * devices the one not used for the longest is forgotten then. Throws errno 2 where the device is online at another boot,
- * unless `takeover` is set. `online`: the user's devices that have sessions at `boot`, or log in there. `isWanted` (given
- * where the store is in the caller's thread) is asked last: a log-in that the store was slow with, and whose client has
- * gone elsewhere meanwhile, must not be committed after the newer one. What is committed then came before: it holds the row.
+ * Claims (user, device) for a log-in at `boot`: the higher epoch owns the device. A device's first log-in creates it,
+ * with the cursors of the user's most advanced device, so that what nobody has received arrives and what is older does
+ * not; of very many devices the least recently used are forgotten then. Throws errno 2 where the device is online at
+ * another boot, unless `takeover` is set. `online`: the user's devices with sessions or pending log-ins at `boot`.
+ * `isWanted` (given only where the store runs in the caller's thread) is asked last, while the row is locked: a log-in
+ * delayed by the store, whose client has gone elsewhere meanwhile, must not be committed after the newer one.
  */
 export async function openDevice(
   tx: Tx,
@@ -77,22 +77,22 @@ function refuseUnwanted(isWanted: () => boolean): void {
   if (!isWanted()) throw unwanted();
 }
 
-/** Milliseconds since 1970 UTC; 0: before they were noted. */
+/** Milliseconds since 1970 UTC; 0: from before times were noted. */
 export interface Times {
   id: number;
   made: number;
-  /** By its positions or a log-in, as of late as NOTED_EVERY_MS; `made` where neither has moved since. */
+  /** Its last log-in or saved position, up to NOTED_EVERY_MS late; equals `made` where there was none since. */
   used: number;
 }
 
 type Other = Times & { name: string; boot: string };
 
-/** Notes that positions of these devices are saved. */
+/** Notes that these devices, whose positions are being saved, are in use. */
 export async function noteUse(tx: Tx, devices: Times[]): Promise<void> {
   const now = Date.now();
   const isDue = ({ made, used }: Times) => used === made || Math.abs(now - used) > NOTED_EVERY_MS;
   const due = devices.filter(isDue).map(({ id }) => id);
-  // For MySQL alone, where `changed` says that somebody came or went.
+  // MySQL alone runs what is in /*! */: it keeps `changed` from noting that somebody came or went.
   if (due.length > 0) await tx.run("UPDATE device SET used = ? /*! , changed = changed */ WHERE id IN (?)", [now, due]);
 }
 
@@ -128,15 +128,15 @@ async function createDevice(tx: Tx, userId: number, name: string, boot: string, 
   return id;
 }
 
-/** When the newest device was made, it was as far as any: others are ahead of it only where they were used since. */
+/** The newest device started as far ahead as any: others can be ahead of it only if used since. */
 const mayBeAhead = ({ id, made, used }: Times, newest: Times, now: number): boolean =>
   id === newest.id ||
-  // Where it may have been used unnoted, or the clock was set back.
+  // Its use may not have been noted, or the clock was set back.
   used === 0 ||
   newest.made > now ||
   (used !== made && used >= newest.made - NOTED_EVERY_MS);
 
-/** Devices and their cursors, unless they have been used meanwhile. */
+/** Deletes devices and their cursors, unless they have been used meanwhile. */
 async function forget(tx: Tx, devices: Other[]): Promise<void> {
   const known = new Map(devices.map(({ id, used }) => [id, used]));
   const found = await tx.lock<Other>(
@@ -152,7 +152,7 @@ async function forget(tx: Tx, devices: Other[]): Promise<void> {
   await tx.run("DELETE FROM device WHERE id IN (?)", [ids]);
 }
 
-/** Devices whose sessions have ended, except those that a later login owns. */
+/** Marks devices whose sessions have ended as offline, except those that a later log-in owns. */
 export async function closeDevices(tx: Tx, closed: [device: number, epoch: number][]): Promise<void> {
   const ids = closed.map(([id]) => [id]);
   const ended = endedAmong(await tx.lock<Device>("device", DEVICE, ["id"], ids), closed);
@@ -167,9 +167,9 @@ function endedAmong(devices: Device[], closed: [device: number, epoch: number][]
 }
 
 /**
- * Calls of `openDevice` and `closeDevices` in one transaction, which waits for no row: whoever holds one holds up this
- * log-in alone. So what is new, or held by another transaction, is to be done alone. `isWanted` is asked when the rows are
- * held: nobody else commits a log-in of the device before this one.
+ * Runs calls of `openDevice` and `closeDevices` in one transaction that waits for no row lock: whoever holds one delays
+ * that log-in only. Devices that are new, or locked by another transaction, have ALONE as their outcome. `isWanted` is
+ * asked while the rows are locked: nobody else can commit a log-in of the device before this one.
  */
 export async function turnDevices(tx: Tx, calls: Call[]): Promise<unknown[]> {
   const opens = calls.filter(([name]) => name === "openDevice").map(([, args]) => args as OpenCall);
@@ -200,7 +200,7 @@ export async function turnDevices(tx: Tx, calls: Call[]): Promise<unknown[]> {
     const from = alive.has(device.boot) ? device.boot : "";
     if (from !== "" && !takeover) return onlineElsewhere();
     if (!isWanted()) return unwanted();
-    // A second one of the same device comes after it.
+    // A second log-in of the same device is run alone, after this one.
     byName.delete(key);
     opened.push(id);
     return { id, epoch: epoch + 1, from };
@@ -211,7 +211,7 @@ export async function turnDevices(tx: Tx, calls: Call[]): Promise<unknown[]> {
     return (args as CloseCall)[0].every(([id]) => locked.has(id)) ? undefined : ALONE;
   });
   const ended = endedAmong(toClose, closed);
-  // In this order: who has logged out may log in again at once.
+  // In this order: after a log-out, the same device may log in in the same batch.
   await Promise.all([
     ended.length > 0 ? tx.run(CLOSE, [ended]) : null,
     opened.length > 0

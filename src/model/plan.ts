@@ -1,4 +1,4 @@
-// What a store that is far away, and divides its writers among lanes, must know of the operations.
+// What a remote store that divides its writes among lanes must know of the operations.
 import type { BatchPlan, Call, Pieces, Tx, Writers } from "../db/db.ts";
 import { missingOfEach } from "./device.ts";
 import { type Draft, type Drafts, messagesOf, singlesOf } from "./drafts.ts";
@@ -16,7 +16,7 @@ interface Outcome {
   refused: [number, string, string] | null;
   /** The time of the message that this one repeats. */
   repeated: number | null;
-  /** Of the group written to. */
+  /** The member list version of the group written to. */
   memberVersion: number | null;
 }
 
@@ -66,7 +66,7 @@ const appends: BatchPlan<[Drafts, Pieces], Appended, Draft, Outcome> = {
   }),
 };
 
-/** What a log-in reads. */
+/** What log-ins read. */
 const reads = {
   credentials: credentialsEach,
   devicesOf: devicesOfEach,

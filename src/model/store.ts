@@ -1,4 +1,4 @@
-// Everything the server asks of its store: each operation is one transaction. The SQL is in the files beside this one.
+// The operations that the server asks of its store, each one transaction. The SQL is in the files beside this one.
 import type { Store as StoreOf } from "../db/db.ts";
 import { backlog, deliveredOf, missingOf, saveCursors, startsOf } from "./device.ts";
 import { addFriend, friendsOf, listedBy } from "./friend.ts";

@@ -1,4 +1,4 @@
-// Accounts, and the secrets that belong to them.
+// Accounts and their secrets.
 import type { Tx } from "../db/db.ts";
 import { ChatError, Errno } from "../protocol.ts";
 
@@ -17,7 +17,7 @@ export async function createUser(tx: Tx, name: string, password: string): Promis
   return (await tx.run("INSERT INTO user (name, password) VALUES (?, ?)", [name, password])).id;
 }
 
-/** What a login is checked against; null for an unknown user. */
+/** What a log-in is checked against; null for an unknown user. */
 export async function credentials(tx: Tx, by: "id" | "name", value: number | string): Promise<Credentials | null> {
   return (await credentialsEach(tx, [[by, value]]))[0]!;
 }
@@ -39,24 +39,24 @@ export async function credentialsEach(
   return calls.map(([by, value]) => found[by].get(value) ?? null);
 }
 
-/** Replaces a password's hash by a newer one of the same password. */
+/** Replaces the hash `from` of a password by the newer one `to`; does nothing if the password has changed. */
 export async function rehash(tx: Tx, userId: number, from: string, to: string): Promise<void> {
   await tx.run("UPDATE user SET password = ? WHERE id = ? AND password = ?", [to, userId, from]);
 }
 
-/** Voids all tokens that the user has been given. */
+/** Voids all tokens issued to the user. */
 export async function revokeTokens(tx: Tx, userId: number): Promise<void> {
   await tx.run("UPDATE user SET token_epoch = token_epoch + 1 WHERE id = ?", [userId]);
 }
 
-/** The name of a user. Throws errno 12 where there is none. */
+/** A user's name. Throws errno 12, naming `field`, where there is no such user. */
 export async function nameOf(tx: Tx, userId: number, field: string): Promise<string> {
   const [user] = await tx.find<{ name: string }>("user", ["name"], ["id"], [[userId]]);
   if (user === undefined) throw new ChatError(Errno.notFound, `${field}: there is no user ${userId}`);
   return user.name;
 }
 
-/** The value kept under `name`, which is `fresh` from now on where there was none. */
+/** The setting `name`; stores and returns `fresh` where there was none. */
 export async function setting(tx: Tx, name: string, fresh: string): Promise<string> {
   await tx.insert("setting", ["name", "value"], [[name, fresh]], "ignore");
   return (await tx.find<{ value: string }>("setting", ["value"], ["name"], [[name]]))[0]!.value;

@@ -8,7 +8,9 @@ export interface Located {
 const NONE: readonly never[] = [];
 
 export class LocalRouter<Session extends Located> {
-  /** Lists, being short, take less memory than maps; they are replaced, not changed: who walks over one may end its sessions. */
+  /**
+   * Lists, which are short, take less memory than maps. Replaced, not changed: a loop over one may end its sessions.
+   */
   private readonly byUser = new Map<number, readonly Session[]>();
 
   get(userId: number, device: string): Session | undefined {
@@ -20,13 +22,13 @@ export class LocalRouter<Session extends Located> {
     return this.byUser.get(userId) ?? NONE;
   }
 
-  /** Registers a session in place of the one that its device may have. */
+  /** Registers a session, in place of the one its device may have. */
   add(session: Session): void {
     const others = this.of(session.userId).filter(({ device }) => device !== session.device);
     this.byUser.set(session.userId, [...others, session]);
   }
 
-  /** Removes a session, unless another one took its place; true where it was the user's last. */
+  /** Removes a session, unless another one has taken its place; true where it was the user's last. */
   remove(session: Session): boolean {
     const all = this.of(session.userId);
     const left = all.filter((each) => each !== session);

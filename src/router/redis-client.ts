@@ -1,4 +1,4 @@
-// Connections to Redis: one server, the master that Sentinels name, or a cluster. The only file that knows ioredis.
+// Connections to Redis: a single server, the master named by Sentinels, or a cluster. The only file that knows ioredis.
 import { Cluster, Redis } from "ioredis";
 import { StartError } from "../start-error.ts";
 import { describeTarget, type RedisTarget } from "./redis-url.ts";
@@ -6,12 +6,12 @@ import { describeTarget, type RedisTarget } from "./redis-url.ts";
 export type Client = Redis | Cluster;
 
 const CONNECT_TIMEOUT_MS = 1_000;
-/** A command that takes longer has failed. */
+/** A command that takes longer fails. */
 const COMMAND_TIMEOUT_MS = 1_000;
-/** A connection on which nothing arrives for this long after a command is dead: it is made anew. */
+/** A connection on which nothing arrives for this long after a command is dead, and is made anew. */
 const SILENCE_MS = 2_000;
 
-/** Connects, and again after each loss; commands fail meanwhile. */
+/** Connects, and reconnects after each loss; commands fail meanwhile. */
 export function connect(target: RedisTarget): Client {
   const { username, password, tls } = target;
   const common = {
@@ -48,22 +48,22 @@ export function connect(target: RedisTarget): Client {
   }
 }
 
-/** Rejects where the database that `target` names is not there, which would be passed over: database 0 would be used. */
+/** Rejects where `target`'s database does not exist: otherwise database 0 would silently be used. */
 export async function checkDatabase(client: Client, target: RedisTarget): Promise<void> {
   if (target.kind !== "cluster" && target.db > 0) await client.select(target.db);
 }
 
-/** Whether all that is said is that there is no connection: why, the attempt to make one tells. */
+/** Whether the error only says that there is no connection: the failed attempt to connect says why. */
 export const isDisconnected = (message: string): boolean =>
   /enableOfflineQueue|max retries per request|^Connection is closed/.test(message);
 
 const NO_DATABASE = /DB index is out of range|not allowed in cluster mode/;
 
-/** Whether Redis does not want this instance: waiting does not help. */
+/** Whether Redis rejects this instance, so that waiting does not help. */
 export const isRefusal = (message: string): boolean =>
   /WRONGPASS|NOAUTH|NOPERM|AUTH/.test(message) || NO_DATABASE.test(message);
 
-/** Why there is no Redis at start, in one line that says what to do. */
+/** Why Redis cannot be used at start, in one line that says what to do. */
 export function explainStart({ message }: Error, target: RedisTarget): StartError {
   const where = `Redis at ${describeTarget(target)}`;
   if (target.kind !== "cluster" && NO_DATABASE.test(message))

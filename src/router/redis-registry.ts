@@ -1,15 +1,15 @@
-// Who is where, at Redis: a hash per user, in which each device has its owner as boot:epoch.
+// Who is where, in Redis: a hash per user that maps each device to its owner, as boot:epoch.
 import type { Client } from "./redis-client.ts";
 import { CLAIM, LOCATE, RELEASE } from "./redis-scripts.ts";
 import type { Owner } from "./router.ts";
 
-/** Log-ins that could not be taken out, kept to be taken out later. */
+/** Entries that could not be removed, kept to be removed later. */
 const MAX_UNRELEASED = 100_000;
-/** Users of one shard lie on one node of a Redis Cluster, so that what concerns many of them is one command a shard. */
+/** A shard's users lie on one node of a Redis Cluster, so that what concerns many users is one command per shard. */
 const SHARDS = 16;
-/** Users of one command, during which Redis does nothing else. */
+/** Users per command, during which Redis does nothing else. */
 const AT_ONCE = 1_000;
-/** Entries that nobody removes, as of a store that is gone, go by themselves. */
+/** Entries that nobody removes, such as those of a store that is gone, expire after this time. */
 const ENTRY_TTL_S = 7 * 86_400;
 
 export interface RegistryOptions {
@@ -19,7 +19,7 @@ export interface RegistryOptions {
   sharded: boolean;
 }
 
-/** What a script is to do for a user. */
+/** A script's arguments for one user. */
 interface Ask {
   userId: number;
   args: string[];
@@ -30,14 +30,14 @@ interface Waiting extends Ask {
 }
 
 export class Registry {
-  /** What this turn of the loop asks for: in a storm of log-ins many at once, which leave as one command. */
+  /** Requests of this turn of the loop: many in a storm of log-ins, sent as one command. */
   private claims: Waiting[] = [];
   private releases: Waiting[] = [];
   private readonly unreleased = new Map<string, { owner: Owner; boot: string }>();
 
   constructor(
     private readonly options: RegistryOptions,
-    /** The command's result; null where Redis did not do it. */
+    /** Returns the command's result; null where Redis did not do it. */
     private readonly attempt: <T>(work: (redis: Client) => Promise<T>) => Promise<T | null>,
   ) {}
 
@@ -54,7 +54,7 @@ export class Registry {
       this.unreleased.set(`${userId}/${device}/${entry}`, { owner, boot });
   }
 
-  /** The boots where these users have sessions, but this one; null where that is not known now. */
+  /** By user, the other boots where they have sessions; null where Redis cannot say now. */
   async locate(userIds: number[]): Promise<Map<number, string[]> | null> {
     const asked = userIds.map((userId) => ({ userId, args: [] }));
     const answers = await this.run<string[]>(LOCATE, asked);
@@ -68,7 +68,7 @@ export class Registry {
     return found;
   }
 
-  /** Takes out what could not be taken out. */
+  /** Retries the removals that failed. */
   retry(): void {
     const unreleased = [...this.unreleased.values()];
     this.unreleased.clear();
@@ -79,7 +79,7 @@ export class Registry {
     const { claims, releases } = this;
     this.claims = [];
     this.releases = [];
-    // What ended while it was being entered is taken out after that.
+    // In this order: a session that ended while being entered is removed afterwards.
     this.settle(claims, this.run(CLAIM, claims, this.options.boot, String(ENTRY_TTL_S)));
     this.settle(releases, this.run(RELEASE, releases));
   }
@@ -93,7 +93,7 @@ export class Registry {
     for (const [i, answer] of (await answers).entries()) waiting[i]!.resolve(answer);
   }
 
-  /** What the script returns for each of these users; null where Redis did not do it. */
+  /** The script's result for each of these users; null where Redis did not do it. */
   private async run<T>(script: string, asked: Ask[], ...common: string[]): Promise<(T | null)[]> {
     const answers: (T | null)[] = Array(asked.length).fill(null);
     const shards = Map.groupBy(asked.keys(), (i) => (this.options.sharded ? asked[i]!.userId % SHARDS : 0));

@@ -1,7 +1,7 @@
-// What Redis does with users' hashes, in which each device has its owner as boot:epoch. In Lua; each script does it for
-// several users, because one command costs a third of the pipeline that asks for each.
+// Lua scripts on the users' hashes, which map each device to its owner, as boot:epoch. Each handles several users: one
+// command costs a third of a pipeline with one command per user.
 
-/** ARGV: boot, seconds; by user: device, epoch. Sets the device's owner unless a newer one is set. */
+/** ARGV: boot, TTL in seconds; per user: device, epoch. Sets the device's owner unless a newer one is set. */
 export const CLAIM = `
 for i, key in ipairs(KEYS) do
   local device, epoch = ARGV[2 * i + 1], ARGV[2 * i + 2]
@@ -12,7 +12,7 @@ for i, key in ipairs(KEYS) do
   end
 end`;
 
-/** ARGV by user: device, owner. Removes the device's owner, where it is this one; by user: how many it removed. */
+/** ARGV per user: device, owner. Removes the device's owner if it is this one; returns how many, per user. */
 export const RELEASE = `
 local found = {}
 for i, key in ipairs(KEYS) do
@@ -22,7 +22,7 @@ for i, key in ipairs(KEYS) do
 end
 return found`;
 
-/** By user: what the hash holds. */
+/** Returns per user the owners in the hash. */
 export const LOCATE = `
 local found = {}
 for i, key in ipairs(KEYS) do found[i] = redis.call('HVALS', key) end

@@ -1,4 +1,4 @@
-// The addresses of Redis as an administrator writes them: redis://, rediss://, redis+sentinel://, redis+cluster://.
+// Redis addresses as an administrator writes them: redis://, rediss://, redis+sentinel://, redis+cluster://.
 import { formatAddress } from "../flag-values.ts";
 
 interface Address {
@@ -12,20 +12,20 @@ interface Login {
   tls: boolean;
 }
 
-/** One server, the servers that know the current master, or some nodes of a cluster. */
+/** A single server, the Sentinels that know the current master, or some nodes of a cluster. */
 export type RedisTarget =
   | (Login & { kind: "single"; address: Address; db: number })
   | (Login & { kind: "sentinel"; addresses: Address[]; master: string; db: number })
   | (Login & { kind: "cluster"; addresses: Address[] });
 
 const SCHEMES = /^(redis|rediss|redis\+sentinel|redis\+cluster):\/\//;
-/** What `parseRedisUrls` takes. */
+/** The forms that `parseRedisUrls` accepts. */
 export const REDIS_FORMS =
   "redis://[user:password@]host:port[/db], rediss://… (TLS), redis+sentinel://host:port,…/master[/db] or redis+cluster://host:port,…";
 
 /**
- * What `text` names: one address, or several separated by commas, where those behind the first may leave out scheme and
- * login. Undefined where it is none of REDIS_FORMS.
+ * Parses one address, or several separated by commas, of which all but the first may omit scheme and login. Undefined
+ * where `text` has none of REDIS_FORMS.
  */
 export function parseRedisUrls(text: string): RedisTarget | undefined {
   const parts = text.split(",").filter((part) => part !== "");
@@ -47,10 +47,10 @@ export function parseRedisUrls(text: string): RedisTarget | undefined {
     if (first.username !== "") login.username = decodeURIComponent(first.username);
     if (first.password !== "") login.password = decodeURIComponent(first.password);
   } catch {
-    // A "%" of its own is written "%25".
+    // A literal "%" must be written "%25".
     return undefined;
   }
-  // The path stands behind the last address.
+  // The path follows the last address.
   const path = parsed.map(({ pathname }) => pathname.replace(/^\/|\/$/g, "")).find((each) => each !== "") ?? "";
   if (scheme === "redis+cluster") {
     if (path !== "") return undefined;
@@ -65,7 +65,7 @@ export function parseRedisUrls(text: string): RedisTarget | undefined {
   return { ...login, kind: "single", address: addresses[0]!, db: Number(path) };
 }
 
-/** For logs: without the password. */
+/** For logs: without user and password. */
 export function describeTarget(target: RedisTarget): string {
   const addresses = target.kind === "single" ? [target.address] : target.addresses;
   const hosts = addresses.map(({ host, port }) => formatAddress(host, port)).join(", ");

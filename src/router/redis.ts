@@ -1,5 +1,5 @@
-// Redis as the fast path between instances: it says where users' devices are (see Registry), and a channel per boot carries
-// what the others tell it. It holds nothing that cannot be lost: what goes missing here is found by the commit log.
+// Redis as the fast path between instances: it says where users' devices are (see Registry), and a channel per boot
+// carries what the others tell it. It holds nothing that cannot be lost: the commit log brings what goes missing here.
 import { type Client, checkDatabase, connect, isDisconnected, isRefusal } from "./redis-client.ts";
 import { Registry } from "./redis-registry.ts";
 import type { RedisTarget } from "./redis-url.ts";
@@ -7,7 +7,7 @@ import type { Addressed, Hint, Owner, Router, RouterEvents } from "./router.ts";
 
 export interface RedisRouterOptions {
   target: RedisTarget;
-  /** Before every key and channel. */
+  /** Prefix of every key and channel. */
   prefix: string;
   boot: string;
   log: { warn(line: string): void; info(line: string): void };
@@ -16,11 +16,11 @@ export interface RedisRouterOptions {
 const PROBE_EVERY_MS = 1_000;
 /** An instance that has not heard its own probe for this long is deaf: a subscription can be lost without an error. */
 const DEAF_MS = 2_000;
-/** An attempt to connect that follows the loss of a connection has ended within this time. */
+/** Within this time the first attempt to reconnect has ended, and has told the cause. */
 const CAUSE_MS = 2_000;
 /** Hints for more receivers than this go to every boot, without a look-up. */
 const MAX_LOOKUP = 200;
-/** Of one publish: an array of these. */
+/** One publish carries an array of these. */
 type Envelope =
   | { kind: "hint"; hint: Hint }
   | { kind: "kick"; owner: Owner; from: string; id: number }
@@ -35,24 +35,24 @@ export class RedisRouter implements Router {
   private readonly probe: Timer;
   private outbox = new Map<string, Envelope[]>();
   private heardAt = performance.now();
-  /** Whether anything has been heard since the start. */
+  /** Whether a probe has been heard since the start. */
   heardOnce = false;
-  /** When the channels were last asked for. */
+  /** When it last subscribed, performance.now(). */
   private subscribedAt = Number.NEGATIVE_INFINITY;
-  /** Names what Redis holds: another name means that it has been emptied since. */
+  /** Identifies Redis' contents: a different value means that it has been emptied since. */
   private generation: string | null = null;
   /** Why Redis is away; "" where it is not, or that is not known yet. */
   private cause = "";
-  /** By performance.now(). */
+  /** performance.now(); null while Redis answers. */
   private awaySince: number | null = null;
   private complained = false;
-  /** Before the first contact nothing is logged: `ready` rejects with it. */
+  /** Whether Redis has ever answered. Before that nothing is logged: `ready` rejects with the reason. */
   private reached = false;
   private readonly registry: Registry;
   private kicks = new Map<number, () => void>();
   private lastKick = 0;
 
-  /** `events` may be called from now on. Redis may be away: what cannot be done is passed over. */
+  /** `events` may be called from now on. Redis may be away: what cannot be done is skipped. */
   constructor(
     private readonly options: RedisRouterOptions,
     private readonly events: RouterEvents,
@@ -139,7 +139,7 @@ export class RedisRouter implements Router {
         this.send(this.all, { kind: "hint", hint });
         continue;
       }
-      // The hints of a group share the list of its members.
+      // Hints of one group share its list of members.
       let boots = known.get(receivers);
       if (boots === undefined) {
         boots = new Set();
@@ -212,16 +212,16 @@ export class RedisRouter implements Router {
   private async probeSelf(): Promise<void> {
     this.send(this.channel(this.options.boot), { kind: "probe" });
     if (this.subscriber.status === "ready") {
-      // A new connection has as long as an old one to be heard.
+      // A new connection gets the same time to be heard as an old one.
       const deafSince = Math.max(this.heardAt, this.subscribedAt);
       if (performance.now() - deafSince > DEAF_MS) this.subscriber.disconnect(true);
-      // So that a connection that leads nowhere is noticed.
+      // So that a dead connection is noticed.
       else this.subscriber.ping().catch(() => undefined);
     }
     await this.recover();
   }
 
-  /** Asks for the channels, on a connection that is new. */
+  /** Subscribes, on a new connection. */
   private async subscribe(): Promise<void> {
     this.subscribedAt = performance.now();
     try {
@@ -232,7 +232,7 @@ export class RedisRouter implements Router {
     }
   }
 
-  /** Notices that Redis has been emptied since the last time, or was away, and brings it up to date. */
+  /** Notices that Redis has been emptied or was away, and brings it up to date. */
   private async recover(): Promise<void> {
     const key = `${this.options.prefix}generation`;
     const generation = await this.try(async (redis) => {
@@ -261,7 +261,7 @@ export class RedisRouter implements Router {
     }
   }
 
-  /** One line for an outage, not one for each command that it fails. */
+  /** Logs one line per outage, not one for each command that fails. */
   private complain(message: string): void {
     this.awaySince ??= performance.now();
     if (!isDisconnected(message)) this.cause = message || "no answer";
@@ -272,7 +272,7 @@ export class RedisRouter implements Router {
     this.options.log.warn(`Redis does not answer (${cause}): messages between instances may take 2 s until it does`);
   }
 
-  /** Redis is there again. */
+  /** Redis answers again. */
   private forgive(): void {
     this.cause = "";
     this.awaySince = null;

@@ -1,8 +1,8 @@
-// What one instance tells the others. Whatever is lost on this way costs latency alone: the store's commit log, which
-// every instance reads, brings it again.
+// What instances tell each other. Losing any of it costs only latency: the store's commit log, which every instance
+// reads, brings it again.
 import type { LogRow } from "../db/db.ts";
 
-/** A row that was committed, with what its receivers' instances need to push it. */
+/** A committed row, with what its receivers' instances need to push it. */
 export interface Hint {
   row: LogRow;
   conv: string;
@@ -18,7 +18,7 @@ export interface Addressed {
   receivers: number[];
 }
 
-/** Who is logged in: the device's owner is the log-in with the higher epoch. */
+/** A log-in. Of several, the one with the highest epoch owns the device. */
 export interface Owner {
   userId: number;
   device: string;
@@ -28,28 +28,30 @@ export interface Owner {
 /** What arrives from other instances. */
 export interface RouterEvents {
   onHints(hints: Hint[]): void;
-  /** Another instance has committed a newer log-in of this device: the session here ends; `done` when its cursors are saved. */
+  /**
+   * Another instance has committed a newer log-in of the device: end the session; `done` once its positions are saved.
+   */
   onKick(owner: Owner, done: () => void): void;
-  /** The user's first session anywhere has begun, or the last has ended: look, this says not which. */
+  /** The user's first session anywhere has begun, or the last has ended: this does not say which, so look. */
   onPresence(userId: number): void;
   /** The registry has lost, or may have missed, what it was told: `claim` every session again. */
   onReset(): void;
 }
 
 export interface Router {
-  /** Waits until it can be used; rejects after `ms` with the reason. */
+  /** Resolves when it can be used; rejects with the reason after `ms`. */
   ready(ms: number): Promise<void>;
-  /** Enters a log-in that is committed; never over a newer one. */
+  /** Enters a committed log-in; never replaces a newer one. */
   claim(owner: Owner): Promise<void>;
-  /** Takes a log-in at `boot` (this one, unless said otherwise) out, unless a newer one is entered. */
+  /** Removes the entry of a log-in at `boot` (default: this one), unless a newer log-in is entered. */
   release(owner: Owner, boot?: string): Promise<void>;
-  /** Asks `boot` to end its session of the device; resolves when it has, or after `ms`. */
+  /** Asks `boot` to end its session of the device; resolves when its positions are saved, or after `ms`. */
   kick(boot: string, owner: Owner, ms: number): Promise<void>;
-  /** Passes hints on to the boots of their receivers' sessions; one message a boot. */
+  /** Forwards hints to the boots where their receivers have sessions; one message per boot. */
   forward(hints: Addressed[]): Promise<void>;
-  /** Tells every instance that somebody came or went. */
+  /** Tells every instance that the user came or went. */
   announce(userId: number): void;
-  /** Whether what others publish arrives here. */
+  /** Whether messages of the other instances arrive here. */
   readonly hears: boolean;
   close(): Promise<void>;
 }

@@ -17,10 +17,7 @@ export class Presence {
   private readonly here = new Set<number>();
   /** Users whom clients here believe to be online, having been told so. */
   private readonly believed = new Set<number>();
-  /**
-   * Users of whom a client may have been told something else than `believed` says: the next look at them is told to
-   * all.
-   */
+  /** Users of whom a client may have been told something else than `believed` says: the next look tells everybody. */
   private readonly unsure = new Set<number>();
   /** Users who may have come or gone: to be looked up. */
   private doubted = new Set<number>();

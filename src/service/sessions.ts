@@ -14,9 +14,7 @@ import { refuseEnded, replacedError, replacedNotice, Session } from "./session.t
 
 /** How long a log-in waits for the device's previous session to write out what it has pushed. */
 const HANDOVER_MS = 1_000;
-/**
- * After a log-out, output still unsent is given up after this long, so that others see the end; it is pushed next time.
- */
+/** After a log-out, output unsent for this long is dropped, so that others see the end: the next log-in gets it. */
 const LEAVE_MS = 5_000;
 /** A client that sent FIN this long ago and still awaits its log-in has most likely logged in elsewhere meanwhile. */
 const HUNG_UP_MS = 1_000;
@@ -179,7 +177,9 @@ export class Sessions {
     await this.handover(session, null);
   }
 
-  /** By the store, another instance owns the session's device, but has not asked for it yet: see `untilAsked`. */
+  /**
+   * By the store, another instance owns the device, but has not asked for the session's positions: see `untilAsked`.
+   */
   replaceUnasked(session: Session): void {
     // How long the new owner has been pushing is unknown: unless it asks, better deliver twice than not at all.
     session.disowned = this.elsewhere !== null;

@@ -1,8 +1,7 @@
 // Load shedding, when more messages come than the store can take. With a queue bounded only by its length everybody
 // waits, and the kernel buffers of all connections fill up behind it: so while others have waited for long, newcomers
 // are refused. But refusing costs time too. Where this thread is the bottleneck, most of its time must not go into
-// that: then messages are taken instead, and the limit on requests in flight slows the reading of connections and so
-// clients.
+// that: then messages are taken, and the limit on requests in flight slows reading, and so the clients.
 import { Busy } from "./busy.ts";
 
 /** Waiting longer than this is long: fifty clients with windows of a thousand messages cause less. */
