@@ -1,21 +1,21 @@
-// What the models need of a database. One implementation per dialect; all that differs between them is behind this.
+// What the models need from a database. One implementation per dialect, which hides all differences between them.
 import type { Series } from "./series.ts";
 
 export type Value = string | number | null;
 
-/** The store did not do what was asked; nothing of it is known to be stored. Its message is for the log, not for clients. */
+/** The store failed: nothing that was asked is known to be stored. The message is for the log, not for clients. */
 export class StoreError extends Error {}
 
-/** What an operation is given as JSON that need not be read on its way: no piece of it holds a line feed. */
+/** An operation's argument as pieces of JSON that need not be parsed on the way. No piece holds a line feed. */
 export class Pieces {
   constructor(readonly list: string[]) {}
 }
 
 /**
- * A piece of business done in one transaction. Its arguments and its result are plain data, but for Pieces as the last
- * argument: it may run in another thread.
+ * Operations, each run in one transaction. Arguments and result are plain data, except for Pieces as the last argument:
+ * it may run in another thread.
  */
-// biome-ignore lint/suspicious/noExplicitAny: a parameter list of its own for each operation
+// biome-ignore lint/suspicious/noExplicitAny: each operation has its own parameter list
 export type Operations = Record<string, (tx: Tx, ...args: any[]) => Promise<unknown>>;
 
 /**
@@ -25,33 +25,35 @@ export type Operations = Record<string, (tx: Tx, ...args: any[]) => Promise<unkn
 export type Store<O extends Operations> = {
   [Name in keyof O]: O[Name] extends (tx: Tx, ...args: infer Args) => infer Result ? (...args: Args) => Result : never;
 } & {
-  /** Waits for what was asked before, and closes the database. */
+  /** Waits for earlier calls, then closes the database. */
   close(): Promise<void>;
 };
 
-/** One transaction. Everything done through it is committed, or nothing. It may be run again from its start. */
+/** One transaction: all that is done through it is committed, or nothing. It may be run again from its start. */
 export interface Tx {
-  /** Rows of one statement. `IN (?)` takes an array. */
+  /** The rows that a statement returns. `IN (?)` takes an array. */
   all<Row>(sql: string, params?: (Value | Value[])[]): Promise<Row[]>;
-  /** The id that an INSERT was given. */
+  /** Runs a statement; returns the id that an INSERT generated. */
   run(sql: string, params?: (Value | Value[])[]): Promise<{ id: number }>;
   /** Rows whose `by` columns equal one of `keys`, in any order. */
   find<Row>(table: string, columns: string[], by: string[], keys: Value[][]): Promise<Row[]>;
-  /** As `find`; nobody else changes these rows before the transaction has ended. With `skip`, those that another holds lack. */
+  /**
+   * Like `find`, and nobody else changes these rows before the transaction ends. `skip` omits rows locked by others.
+   */
   lock<Row>(table: string, columns: string[], by: string[], keys: Value[][], onLocked?: "skip"): Promise<Row[]>;
-  /** Inserts `rows`; with `ignore`, passes over those whose key exists. */
+  /** Inserts `rows`; with `ignore`, skips those whose key exists. */
   insert(table: string, columns: string[], rows: Value[][], onConflict?: "ignore"): Promise<void>;
-  /** Inserts rows of (key columns…, number), or raises the number of the row that exists; never lowers it. */
+  /** Inserts rows of (key columns…, number), or raises the existing row's number; never lowers it. */
   raise(table: string, columns: string[], rows: Value[][]): Promise<void>;
   /**
-   * Those of `boots` that belong to other servers, and are not known to be dead: none where nobody shares the store. An
-   * expired lease alone is no death: after an outage of the database all have expired.
+   * Those of `boots` that belong to other servers and are not known to be dead; none where nobody shares the store. An
+   * expired lease does not prove death: after an outage of the database all leases have expired.
    */
   alive(boots: string[]): Promise<Set<string>>;
   readonly log: Log;
 }
 
-/** A row of a conversation's log. */
+/** A row of a conversation's log; `ts` in milliseconds since 1970 UTC. */
 export type LogRow = [
   conversation: number,
   seq: number,
@@ -65,39 +67,41 @@ export type LogRow = [
 
 export interface Conversation {
   id: number;
-  /** 0: of two users. 1: of a group. */
+  /** 0: direct. 1: group. */
   kind: number;
-  /** With `hi`: the two users, or the group and 0. */
+  /** `lo` and `hi`: the two users (`lo` ≤ `hi`), or the group and 0. */
   lo: number;
   hi: number;
   last_seq: number;
-  /** Grows with each change of a group's members. */
+  /** Incremented with each change of a group's members. */
   member_ver: number;
 }
 
-/** The conversations' rows. Apart from the tables, because their layout decides what a commit costs. */
+/** The conversations' rows. Separate from the tables, because their layout decides what a commit costs. */
 export interface Log {
-  /** The conversations that exist of these, by name ("u:1-2", "g:3"). Their `last_seq` and `member_ver` may be old: see `lock`. */
+  /**
+   * Those of these conversations that exist, by name ("u:1-2"). `last_seq` and `member_ver` may be stale: see `lock`.
+   */
   named(convs: string[]): Promise<Map<string, Conversation>>;
-  /** Makes conversations, unless they exist. May commit them at once: to be called before the transaction writes. */
+  /** Creates conversations, unless they exist. May commit that at once: to be called before the transaction writes. */
   create(convs: string[]): Promise<void>;
   /**
-   * What `named` gave, up to date, and those that are gone left out. Nobody else appends to them or changes their members
-   * until the transaction has ended: writers decide after this. To be called once, before the transaction writes.
+   * Takes the result of `named`, returns it up to date and without those that are gone. Nobody else appends to them or
+   * changes their members until the transaction ends: writers decide after this. To be called once, before it writes.
    */
   lock(named: Map<string, Conversation>): Promise<Map<string, Conversation>>;
-  /** For readers: conversations as read from their table, with `last_seq` as it is: the table may be behind the log. */
+  /** For readers: corrects `last_seq` in rows read from the conversation table, which may be behind the log. */
   current<Row extends { id: number; last_seq: number }>(rows: Row[]): Row[];
-  /** The members of a locked group change: raises `member_ver`, also in `conversation`. */
+  /** The members of a locked group change: increments `member_ver`, also in `conversation`. */
   changeMembers(conversation: Conversation): Promise<void>;
   /**
-   * Appends rows that follow their conversations' `last_seq` without gaps, and moves that on. False where the `mid` of one is stored already,
-   * or twice among them: then none is appended. The conversations must be locked.
+   * Appends rows that follow their conversations' `last_seq` without gaps, and advances that. False, with none
+   * appended, where one's `mid` is stored already or occurs twice among them. The conversations must be locked.
    */
   append(all: Series[]): Promise<boolean>;
-  /** Rows with seq > `after`, ascending: at most `limit`, and at least one but not many over `bytes` of text. */
+  /** Rows with seq > `after`, ascending: at most `limit`, and at least one, but not many over `bytes` of text. */
   page(conversation: number, after: number, limit: number, bytes: number): Promise<LogRow[]>;
-  /** How many of a conversation's rows with seq > `after` the device `device` sent. */
+  /** How many of a conversation's rows with seq > `after` were sent by `device`. */
   countOf(device: number, conversation: number, after: number): Promise<number>;
   /** The rows stored under these (conversation, sender, mid). */
   byMid(keys: [conversation: number, sender: number, mid: string][]): Promise<LogRow[]>;
@@ -106,62 +110,62 @@ export interface Log {
 /** How far a conversation's log reached when a batch was committed. */
 export type Head = [conversation: number, conv: string, lastSeq: number, memberVersion: number];
 
-/** What a store adds that several servers (instances) share. */
+/** What a store shared by several servers (instances) adds. */
 export interface Shared {
-  /** Names this start of this server; another one after `restart`. */
+  /** The name of this start of this server; a new one after `restart`. */
   readonly boot: string;
   /**
-   * Whether the others still count this boot as alive: the lease was confirmed less than its time ago, by this machine's
-   * monotonic clock, counted from when the confirmation was asked for. A comparison of two numbers: ask before every
-   * action that only a living boot may take. Where it is not valid, `onRegained` or `onLost` follows when the database
-   * can be asked.
+   * Whether the others still count this boot as alive: the lease was last confirmed less than its duration ago, by this
+   * machine's monotonic clock, counted from when that confirmation was requested. It only compares two numbers: ask
+   * before every action that only a living boot may take. Once it is invalid, `onRegained` or `onLost` follows when the
+   * database answers.
    */
   leaseValid(): boolean;
   /**
-   * Called once for each boot that others have taken over, as the store learns it: all calls are rejected then until
-   * `restart`. The store may learn it later than `leaseValid`.
+   * Called once for each boot that others have taken over, when the store learns of it, which may be later than
+   * `leaseValid` turns false. From then on all calls are rejected until `restart`.
    */
   onLost(callback: () => void): void;
   /**
-   * Called when the lease is valid after a time in which it was not (the database was away, or the process paused): nobody
-   * has taken this boot over, but what the others have done meanwhile is not known here.
+   * Called when the lease is valid again after a time in which it was not (the database was away, or the process
+   * paused): nobody has taken this boot over, but what others have done meanwhile is not known here.
    */
   onRegained(callback: () => void): void;
   /**
-   * Starts over as a new boot; to be called when the lease is lost. What the old one still has under way changes nothing
-   * any more. Rejects with StoreError where the database is away: call it again.
+   * Starts over as a new boot; to be called when the lease is lost. What the old boot still has under way changes
+   * nothing any more. Rejects with StoreError where the database is away: call it again.
    */
   restart(): Promise<void>;
-  /** Called with boots of others that are gone: shut down, or found dead (by whichever instance) and fenced. */
+  /** Called with other boots that are gone: shut down, or found dead (by whichever instance) and fenced. */
   onDead(callback: (boots: string[]) => void): void;
   /**
-   * Whether the boot of another instance has ended: its lease has, or its process has no connection to the database any
-   * more. It is fenced then, and `onDead` is called. A paused process is not found by this before its lease ends. False
-   * shortly after an outage of the database, when those who live may not be back yet.
+   * Whether another instance's boot has ended: its lease has, or its process has no connection to the database any
+   * more. If so it is fenced, and `onDead` is called. A paused process is not found before its lease ends. False
+   * shortly after an outage of the database, when living instances may not be back yet.
    */
   checkDead(boot: string): Promise<boolean>;
-  /** The other boots that were alive lately; of those that are gone, `onDead` is called with the next look at them. */
+  /** The other boots alive at the last look; for those that are gone since, `onDead` is called with the next one. */
   others(): string[];
   /**
-   * What other boots (and this one, where a call had been rejected already) have committed since the last call: a
-   * conversation's newest head. `all`: more than could be told, compare the heads of all sessions.
+   * The newest heads of conversations to which other boots have committed since the last call, or this one in calls
+   * that had already been rejected. `all`: not everything could be reported, so compare the heads of all sessions.
    */
   readCommits(): Promise<{ heads: Head[]; all: boolean }>;
-  /** Users who have come or gone on any instance of late, since well before the last call. */
+  /** Users who have recently come or gone on any instance; reaches back to well before the last call. */
   readOnline(): Promise<number[]>;
 }
 
 /**
- * How an operation on batches is divided among lanes, and batches are put together: outcomes come in the rows' order. A batch
- * is the operation's arguments.
+ * How batches of an operation are split among lanes, and parts of them combined. A Batch is the operation's argument
+ * list; outcomes come in the order of the rows.
  */
 export interface BatchPlan<Batch extends unknown[], Result, Row, Outcome> {
   operation: string;
   rowsOf(batch: Batch): Row[];
   batchOf(rows: Row[]): Batch;
-  /** Rows of one key stay in order. */
+  /** Rows with the same key stay in order. */
   keyOf(row: Row): string;
-  /** About the characters that it takes. */
+  /** Approximate size of a row, in characters. */
   sizeOf(row: Row): number;
   outcomesOf(result: Result): Outcome[];
   resultOf(outcomes: Outcome[]): Result;
@@ -172,19 +176,19 @@ export interface BatchPlan<Batch extends unknown[], Result, Row, Outcome> {
 /** A call of an operation. */
 export type Call = [name: string, args: unknown[]];
 
-/** The outcome of a call that cannot be done together with others. */
+/** The outcome of a call that has to be run in a transaction of its own. */
 export const ALONE = Symbol("alone");
 
-/** Operations that many ask for at the same time, as in a storm of log-ins: what has gathered is done in one transaction. */
+/** Operations that many call at once, as in a storm of log-ins: calls that have gathered share a transaction. */
 export interface Together {
   operations: string[];
-  /** Transactions at the same time: who reads much must not hold up all others, who writes only meets the others' locks. */
+  /** Concurrent transactions: large reads must not hold up all others, while writes would only meet locks. */
   atOnce: number;
-  /** By call: its result, its ChatError, or ALONE. */
+  /** Returns for each call its result, its ChatError, or ALONE. */
   run(tx: Tx, calls: Call[]): Promise<unknown[]>;
 }
 
-/** Which operations append to logs: the batches, and those that append one event at a time. And which are done together. */
+/** Which operations append to logs, in batches or one event at a time, and which share transactions. */
 export interface Writers<Batches> {
   batches: Batches;
   events: string[];

@@ -1,7 +1,7 @@
-// A time limit on what is asked of a store, whatever it is waiting for: a lock, a disk, a connection.
+// A time limit for calls to a store, whatever they wait for: a lock, a disk, a connection.
 import { StoreError } from "./db.ts";
 
-/** Rejects with StoreError where `call` has not settled after `ms`: what it was to do may be done all the same. */
+/** Rejects with StoreError where `call` has not settled after `ms`; it may still take effect later. */
 export function within<T>(ms: number, name: string, call: Promise<T>): Promise<T> {
   const { promise, resolve, reject } = Promise.withResolvers<T>();
   const late = setTimeout(() => reject(new StoreError(`${name}: not done within ${ms} ms`)), ms);
@@ -9,9 +9,7 @@ export function within<T>(ms: number, name: string, call: Promise<T>): Promise<T
   return promise;
 }
 
-/**
- * From now on calls of these operations are `within` their time. Changes `store`, and returns it.
- */
+/** Limits every call of these operations to `ms`, see `within`. Changes `store`, and returns it. */
 export function limitCalls<S extends object>(store: S, names: string[], ms: number): S {
   const calls = store as Record<string, (...args: unknown[]) => Promise<unknown>>;
   for (const name of names) {

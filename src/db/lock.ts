@@ -1,5 +1,6 @@
-// One server per database file: locks that the kernel releases when their holder ends, however it ends. The one of a file
-// beside it says who holds it; the one of the file itself holds where that is removed, and by whatever name (a hard link).
+// One server per database file, by locks that the kernel releases when their holder ends, however it ends. The lock
+// file beside it says who holds it; the lock of the file itself holds even if that is removed, and by any name (hard
+// links).
 import {
   closeSync,
   ftruncateSync,
@@ -16,21 +17,21 @@ import { StartError } from "../start-error.ts";
 const GIVE_ANOTHER = "give this one another --data file (a cluster of several servers shares MySQL and Redis instead)";
 
 /**
- * Where in the file: SQLite locks nothing there, and no file is so long. Not flock, of which network file systems (and
- * other kernels than Linux) make a lock of all bytes: SQLite would wait for ourselves.
+ * Offset of the locked byte: SQLite locks nothing there, and no file is that long. Not flock: network file systems (and
+ * kernels other than Linux) turn it into a lock of all bytes, so that SQLite would wait for ourselves.
  */
 const LOCKED_BYTE = 2 ** 48;
 
 /**
- * Makes the file `file` where there is none, locks it until the returned function is called or this process ends, and
- * notes who holds it. Throws StartError with `advice` where another process does, and the system's error where it cannot be opened.
+ * Creates `file` if it does not exist, locks it until the returned function is called or this process ends, and notes
+ * who holds it. Throws StartError with `advice` where another process does, the system's error where opening fails.
  */
 export function lockDatabase(file: string, advice = GIVE_ANOTHER): () => void {
   const there = statSync(file, { throwIfNoEntry: false });
   if (there !== undefined && !there.isFile()) throw new StartError(`${file} is not a file: give --data another path`);
-  // Open as long as the database is: to close any descriptor of it takes from the process SQLite's locks of it (POSIX).
+  // Kept open as long as the database: closing any descriptor of a file drops the process's POSIX locks on it.
   const own = openSync(file, "a", 0o600);
-  // Whatever links lead to it, it is one file.
+  // The same lock file, whichever links lead to the database.
   const path = `${realpathSync(file)}.lock`;
   const fd = openSync(path, "a+", 0o600);
   const unlock = () => {
@@ -49,9 +50,9 @@ export function lockDatabase(file: string, advice = GIVE_ANOTHER): () => void {
 }
 
 /**
- * Where `file` is empty, a write-ahead log beside it belongs to a file that was moved away: SQLite would delete it, or play
- * it into whatever file comes here. Renames it, and returns what is to be told of that; null where there is none. To be
- * called with the lock.
+ * If `file` is empty, a write-ahead log beside it belongs to a file that was moved away: SQLite would delete it, or
+ * apply it to whatever file comes here. Renames it, and returns what to report; null where there is none. To be called
+ * with the lock held.
  */
 export function setLogAside(file: string): string | null {
   const real = realpathSync(file);

@@ -1,11 +1,11 @@
-// The conversations' names, and the ids that these have in a database: they never change, so that who knows one need not
-// ask the database.
+// The conversations' names, and a cache of their ids in the database. These never change, so a known one need not be
+// asked for.
 import { directConv, groupConv, parseConv } from "../protocol.ts";
 import type { Conversation } from "./db.ts";
 
 const MAX_KNOWN = 200_000;
 
-/** What a conversation is called in its table: columns, and their values. */
+/** The columns of the conversation table that make up a name, and their values. */
 export const LOG_KEY = ["kind", "lo", "hi"];
 export type LogKey = [kind: number, lo: number, hi: number];
 
@@ -22,7 +22,7 @@ type Known = Pick<Conversation, "id" | "kind" | "lo" | "hi">;
 export class LogIds {
   private readonly known = new Map<string, Known>();
 
-  /** The conversations whose ids are known, with nothing else that is theirs, by name; and the names of the others. */
+  /** The conversations whose ids are known, by name, with only their key and id filled in; and the other names. */
   find(convs: string[]): { found: Map<string, Conversation>; unknown: string[] } {
     const found = new Map<string, Conversation>();
     const unknown: string[] = [];
@@ -34,7 +34,7 @@ export class LogIds {
     return { found, unknown };
   }
 
-  /** Remembers conversations that were read, and puts them beside those that were `found`. */
+  /** Remembers conversations read from the database, and adds them to `found`. */
   learn(read: Conversation[], found: Map<string, Conversation>): void {
     for (const conversation of read) {
       const { id, kind, lo, hi } = conversation;

@@ -1,29 +1,31 @@
-// Series: rows of a log that came together, of one kind, from one device. Their mids and bodies are not looked at on their
-// way, so they stay the JSON that they came as, and what is done for a row is done for many.
+// Series: rows of a log that came together, of one kind, from one device. Their mids and bodies are not examined on the
+// way: they stay JSON text, and what has to be done is done for many rows at once.
 import type { LogRow } from "./db.ts";
 
 export interface Series {
   conversation: number;
-  /** Of its first row; the others follow without gaps. */
+  /** Of the first row; the others follow without gaps. */
   seq: number;
   count: number;
   kind: number;
   sender: number;
   device: number;
   ts: number;
-  /** The first row's mid. In a series of several rows each mid is countable and above the one before, or all are null. */
+  /**
+   * The first row's mid. In a series of several rows each mid is countable and above the one before, or all are null.
+   */
   low: string | null;
-  /** The last row's. */
+  /** The last row's mid. */
   top: string | null;
-  /** As JSON, see `innerOf`; null: none has any. */
+  /** As made by `innerOf`, like `bodies`; null: no row has one. */
   mids: string | null;
   bodies: string;
 }
 
-/** Without spaces and beyond ASCII nothing: what JavaScript and SQLite put in the same order. */
+/** Printable ASCII without spaces, which JavaScript and SQLite sort alike. */
 const COUNTABLE = /^[!-~]{1,64}$/;
 export const isCountable = (mid: string): boolean => COUNTABLE.test(mid);
-/** As numbers are, so that a counter's next mid is above those before: by length first. */
+/** Ordered by length first, as numbers are, so that a counter's next mid is above those before. */
 export const isAbove = (mid: string, other: string): boolean =>
   mid.length === other.length ? mid > other : mid.length > other.length;
 
@@ -42,19 +44,19 @@ export function rowsOf({ conversation, seq, count, kind, sender, device, ts, low
   return listOf(bodies).map((body, i) => [conversation, seq + i, kind, sender, device, all[i] ?? null, ts, body]);
 }
 
-/** Strings as what stands between the first quote and the last one of a JSON array: BETWEEN puts such together. */
+/** Strings as the part of a JSON array between its first and last quote; BETWEEN joins such parts. */
 export const innerOf = (strings: string[]): string => JSON.stringify(strings).slice(2, -2);
-/** The strings again. Where nothing is escaped they share the memory of `inner`, and take a fraction of JSON.parse's time. */
+/** The inverse of `innerOf`. Without escapes the strings share `inner`'s memory, at a fraction of JSON.parse's cost. */
 export function listOf(inner: string): string[] {
   if (inner.includes("\\")) return JSON.parse(`["${inner}"]`);
   return inner.includes(BETWEEN) ? inner.split(BETWEEN) : [inner];
 }
 export const BETWEEN = '","';
-/** Whether BETWEEN takes them apart too: it may stand at a string's end, of which the last characters are a quote and a comma. */
+/** Whether it can be split at BETWEEN: a string that ends with a quote and a comma would contain that. */
 export const isDivisible = (inner: string): boolean => !inner.includes(`\\${BETWEEN}`);
 
-/** What JSON may have to escape: quotes, backslashes, control characters, and surrogates, which may be alone. */
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are meant
+/** What JSON may have to escape: quotes, backslashes, control characters, and surrogates, which may be unpaired. */
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are intended
 const ESCAPED = /["\\\u0000-\u001f\ud800-\udfff]/;
-/** One string, as `innerOf`: most are what they are. */
+/** `innerOf` a single string: most are returned unchanged. */
 export const escaped = (text: string): string => (ESCAPED.test(text) ? JSON.stringify(text).slice(1, -1) : text);

@@ -1,22 +1,22 @@
-// Checkpoints of the embedded database: what its write-ahead log holds is copied into the file. That takes as long as
-// many commits and is synced twice, so a thread of its own does it, and the store's commits on meanwhile.
+// Checkpoints of the embedded database: they copy its write-ahead log into the file. That takes as long as many commits
+// and syncs twice, so a thread of its own does it, while the store goes on committing.
 import { Database } from "bun:sqlite";
 
 declare const self: Worker;
 
-/** So many pages (of 4 KiB) that are in the log alone are worth copying. */
+/** A checkpoint is due when this many pages (of 4 KiB) are in the log only. */
 const COPY_PAGES = 2_000;
-/** So long a log begins anew: it takes 32 MiB of the disk, and a crash makes the next start read it. */
+/** A log this long (32 MiB) is made to start over: it takes disk space, and after a crash the next start reads it. */
 const RESTART_PAGES = 8_000;
-/** So few pages that have come meanwhile are left to the store's thread. */
+/** The thread stops copying when fewer pages than this were added meanwhile, and leaves them to the store's thread. */
 const REST_PAGES = 200;
 const MAX_PASSES = 4;
-/** How often the log's length is asked for, at most. */
+/** Minimum interval between checks of the log's length. */
 const LOOK_MS = 20;
-/** No checkpoint for this long after one that failed: a full disk must not be asked for more than is needed. */
+/** Pause after a failed checkpoint: a full disk must not be burdened more than needed. */
 const PAUSE_MS = 1_000;
 
-/** `log` and `checkpointed`: pages in the log, and of them those that are in the file too. */
+/** `log`: pages in the log; `checkpointed`: how many of these are in the file too. */
 export const checkpoint = (db: Database, mode: "NOOP" | "PASSIVE") =>
   db.query(`PRAGMA wal_checkpoint(${mode})`).get() as { log: number; checkpointed: number };
 
@@ -26,7 +26,7 @@ export class Checkpointer {
   private isCopying = false;
   private lookAt = 0;
 
-  /** `db` is the store's, which is in `file`; `program` is to call serveCheckpoints. */
+  /** `db` is the store's database, in `file`; `program` must call serveCheckpoints. */
   constructor(
     private readonly db: Database,
     private readonly file: string,
@@ -35,7 +35,7 @@ export class Checkpointer {
     db.run("PRAGMA wal_autocheckpoint = 0");
   }
 
-  /** Starts a checkpoint where one is due. To be called outside transactions, often. */
+  /** Starts a checkpoint if one is due. To be called often, outside transactions. */
   look(): void {
     const now = performance.now();
     if (this.isCopying || now < this.lookAt) return;
@@ -65,11 +65,11 @@ export class Checkpointer {
   private start(): Worker {
     const thread = new Worker(this.program);
     thread.onmessage = ({ data: isDone }: MessageEvent<boolean>) => this.answered(isDone);
-    // Its end follows.
+    // "close" follows.
     thread.onerror = () => undefined;
     thread.addEventListener("close", () => {
       if (this.thread !== thread) return;
-      // Nothing brings it back: from now on the store copies inside its commits.
+      // It is not restarted: from now on the store copies inside its commits.
       this.thread = null;
       this.lookAt = Number.POSITIVE_INFINITY;
       this.db.run(`PRAGMA wal_autocheckpoint = ${COPY_PAGES}`);
@@ -78,8 +78,8 @@ export class Checkpointer {
   }
 
   /**
-   * A log that is copied to its end is written from its beginning by the next commit: of a long one the rest is copied
-   * here, and all of it where the thread cannot.
+   * Once a log is copied completely, the next commit writes it from its beginning again. So the rest of a long one is
+   * copied here; all of it, where the thread cannot.
    */
   private answered(isDone: boolean): void {
     this.isCopying = false;
@@ -96,7 +96,7 @@ export class Checkpointer {
   }
 }
 
-/** Makes this thread the one that copies: told the file, it answers whether that was possible; told null, it ends. */
+/** Makes this thread the copying one: given the file, it answers whether copying worked; given null, it ends. */
 export function serveCheckpoints(): void {
   let db: Database | undefined;
   self.onmessage = ({ data: file }: MessageEvent<string | null>) => {

@@ -1,21 +1,21 @@
-// Whether the open database's files are still those that the next start will find under their names: what is stored in a
-// file that was removed, moved, replaced or cut off is lost when the server ends.
+// Whether the open database's files are still those that the next start will find under their names: what is stored in
+// a file that was removed, moved, replaced or truncated is lost when the server ends.
 import type { Database } from "bun:sqlite";
 import { closeSync, openSync, readSync, statSync, truncateSync } from "node:fs";
 import { checkpoint } from "./sqlite-checkpoint.ts";
 
-/** How often they are looked at, at most, and how often it is told that they are others. */
+/** Minimum intervals between checks, and between reports of trouble. */
 const LOOK_MS = 10;
 const TELL_MS = 1_000;
 
 export class DatabaseFiles {
-  /** The files that were opened, with what tells each from others of its name. */
+  /** The files that were opened, with what identifies each. */
   private readonly opened: [path: string, identity: string][] = [];
   private inPlace = true;
   private lookAt = 0;
   private tellAt = 0;
 
-  /** `db` has just been opened, and `path` is its file's, links followed; `tell` is told which file is another now. */
+  /** `db` has just been opened, and `path` is its file, links resolved; `tell` is called with what is wrong. */
   constructor(
     private readonly db: Database,
     private readonly path: string,
@@ -28,8 +28,8 @@ export class DatabaseFiles {
   }
 
   /**
-   * To be asked before a transaction. While the answer is false everything that writes fails with SQLITE_READONLY, so that
-   * nothing is acknowledged that would be lost, and what only reads goes on.
+   * To be asked before each transaction. While it is false all writes fail with SQLITE_READONLY, so that nothing is
+   * acknowledged that would be lost; reads go on.
    */
   areInPlace(): boolean {
     const now = performance.now();
@@ -57,8 +57,8 @@ export class DatabaseFiles {
   }
 
   /**
-   * SQLite appends to a log without its beginning, and would copy what is zero there now into the file: damage. It is emptied
-   * here, since of an empty one nothing can be copied, and nothing of it can be read without its beginning.
+   * Whether the log has lost its beginning. SQLite would go on appending, and copy the zeros now there into the file:
+   * damage. So it is emptied here: nothing is copied from an empty log, and without its beginning none could be read.
    */
   private isLogCut(): boolean {
     try {
@@ -72,17 +72,17 @@ export class DatabaseFiles {
     }
   }
 
-  /** Into the file that was opened: where the log alone is gone nothing is lost, and a file that is elsewhere is complete. */
+  /** Copies the log into the opened file: if only the log is gone nothing is lost, and a moved file is complete. */
   private copyLog(): void {
     try {
       checkpoint(this.db, "PASSIVE");
     } catch {
-      // The next time.
+      // Tried again the next time.
     }
   }
 }
 
-/** Device and inode, null where there is no such file, and `unknown` where that cannot be told. */
+/** Device and inode; null where there is no such file, `unknown` where that cannot be determined. */
 function identify(path: string, unknown: string | null = null): string | null {
   try {
     const there = statSync(path, { bigint: true, throwIfNoEntry: false });
@@ -92,7 +92,7 @@ function identify(path: string, unknown: string | null = null): string | null {
   }
 }
 
-/** Whether a log begins with zeros, or is empty. That it is closed takes no lock away: SQLite's are of the other files. */
+/** Whether a log is empty or begins with zeros. Closing it here drops no locks: SQLite's are on the other files. */
 function isBlank(log: string): boolean {
   const fd = openSync(log, "r");
   try {

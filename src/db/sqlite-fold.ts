@@ -1,39 +1,39 @@
-// Folding: what the journal holds goes into the tables `run` and `mid`, conversation by conversation: rows of one are a run
-// together, and runs fill page after page. In transactions of its own, between the others.
+// Folding: moves what the journal holds into the tables `run` and `mid`, conversation by conversation: consecutive rows
+// of one form a run, and runs fill page after page. Done in transactions of its own, between the others.
 import { lastSeq, type Series } from "./series.ts";
 import { type SqliteLog, weight } from "./sqlite-log.ts";
 import { encodeSeries } from "./sqlite-rows.ts";
 import type { SqliteTx } from "./sqlite-tx.ts";
 
-/** What may be in the journal alone before folding begins, in rows by weight: the more, the more of a conversation goes at once. */
+/** Rows, by weight, in the journal at which folding begins: the more, the more of a conversation goes at once. */
 const KEEP_ROWS = 16_384;
-/** What may be there while a conversation has fewer rows than a run, on the average: each one folded costs pages of its own. */
+/** The limit while conversations average fewer rows than a run: each one folded costs pages of its own. */
 const KEEP_MOST = 24_576;
-/** So many rows of a conversation are worth a run of their own. */
+/** This many rows of a conversation are worth a run of their own. */
 const RUN_ROWS = 32;
 /**
- * A run's characters, about: a little more than two pages, which SQLite packs densely. It is read and parsed to get at one of
- * its rows; a longer message has a run of its own.
+ * Characters of a run, about: a little more than two pages, which SQLite packs densely. A whole run is read and parsed
+ * to get at one of its rows; a longer message has a run of its own.
  */
 const RUN_SIZE = 8_700;
-/** Of a series, beside its texts and mids. */
+/** Characters of a series beside its texts and mids. */
 const SERIES_SIZE = 12;
-/** What a conversation costs beside its rows, in rows. */
+/** The cost of a conversation beside its rows, in rows. */
 const CONVERSATION_COST = 8;
-/** No folding for this long after it failed: a full disk must not be asked for more than is needed. */
+/** Pause after a failure: a full disk must not be burdened more than needed. */
 const PAUSE_MS = 1_000;
 
 /** One pass over everything that was in the journal when it began. */
 interface Cycle {
-  /** The journal's last record then. */
+  /** Id of the journal's last record at that time. */
   upTo: number;
-  /** Conversations that had rows there, and their last seq. */
+  /** Conversations still to be folded, with their last seq at that time. */
   left: [conversation: number, seq: number][];
 }
 
 export class Folder {
   private cycle: Cycle | null = null;
-  /** What the transaction under way has folded: how many series. */
+  /** How many series of each conversation the transaction under way has folded. */
   private moved: [conversation: number, count: number][] = [];
   private pausedUntil = 0;
 
@@ -42,7 +42,7 @@ export class Folder {
     private readonly log: SqliteLog,
   ) {}
 
-  /** Whether so much has gathered that folding pays. */
+  /** Whether enough has gathered for folding to pay, or a pass is under way. */
   get due(): boolean {
     return (this.cycle !== null || this.isEnough) && performance.now() >= this.pausedUntil;
   }
@@ -52,7 +52,7 @@ export class Folder {
     return size >= KEEP_ROWS && (size >= KEEP_MOST || size >= tails.size * RUN_ROWS);
   }
 
-  /** Folds about so many rows, by weight, inside the transaction under way. */
+  /** Folds about `most` rows, by weight, inside the transaction under way. */
   fold(most: number): void {
     this.cycle ??= this.begin();
     const { left, upTo } = this.cycle;
@@ -80,7 +80,7 @@ export class Folder {
     this.moved = [];
   }
 
-  /** The transaction was rolled back: what it had folded is in the journal still, and belongs to the next pass. */
+  /** The transaction was rolled back: what it had folded is still in the journal, and belongs to the next pass. */
   rolledBack(): void {
     this.moved = [];
     this.cycle = null;
@@ -91,13 +91,13 @@ export class Folder {
     const { last } = this.sql.prepare("SELECT ifnull(max(id), 0) AS last FROM journal").get() as { last: number };
     const left: Cycle["left"] = [];
     for (const [conversation, tail] of this.log.tails) left.push([conversation, lastSeq(tail.at(-1)!)]);
-    // By id, because what is neighbours in an index shares pages; from the end, where the list is shortened.
+    // By id, because neighbours in an index share pages; descending, because the list is consumed from its end.
     return { upTo: last, left: left.sort((a, b) => b[0] - a[0]) };
   }
 
   private move(conversation: number, all: Series[]): void {
     const insert = this.sql.prepare("INSERT INTO run (rows) VALUES (?)");
-    // The id stays in SQLite: in files of earlier schemas it can be more than a number of JavaScript holds.
+    // The id never leaves SQLite: in files of earlier schemas it can exceed what a JavaScript number holds.
     const enter = this.sql.prepare("INSERT INTO run_end (conversation, seq, run) VALUES (?, ?, last_insert_rowid())");
     for (let from = 0, to = 0; from < all.length; from = to) {
       for (let size = 0; to < all.length && size < RUN_SIZE; to++)

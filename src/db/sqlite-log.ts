@@ -1,6 +1,7 @@
-// The conversations' log in the embedded database, laid out for what a commit costs: the pages it touches. A commit
-// appends its rows to the journal as one record and touches nothing else; what is there is kept in memory too, until
-// it is folded, in large sorted portions, into the tables that are read (`run`, `mid`; see sqlite-fold.ts).
+// The conversations' log in the embedded database, laid out for what determines the cost of a commit: the pages
+// touched. A commit appends its rows to the journal as one record and touches nothing else; they are kept in memory
+// too, until they are folded, in large sorted portions, into the tables that are read (`run`, `mid`; see
+// sqlite-fold.ts).
 import type { Conversation, Log, LogRow } from "./db.ts";
 import { convName, LOG_KEY, LogIds, logKeyOf } from "./log-ids.ts";
 import { lastSeq, rowsOf, type Series, single } from "./series.ts";
@@ -10,38 +11,38 @@ import type { SqliteTx } from "./sqlite-tx.ts";
 
 const COLUMNS = ["id", "kind", "lo", "hi", "last_seq", "member_ver"];
 
-/** What the runs kept in memory may weigh: enough for those who read backlogs of many conversations at once. */
+/** Weight of the runs cached in memory: enough for reading backlogs of many conversations at once. */
 const MAX_RUNS_SIZE = 32_768;
 
-/** Rows, by weight, that may be in the journal alone before operations wait for folding. */
+/** With more rows than this, by weight, in the journal, operations wait for folding. */
 export const MAX_JOURNAL_ROWS = 49_152;
-/** More than these are refused: so many gather only where folding fails and fails again. */
+/** With more than this, appends are refused: so many gather only if folding keeps failing. */
 const REFUSED_JOURNAL_ROWS = 8 * MAX_JOURNAL_ROWS;
 
-/** What texts weigh, in rows: long ones cost memory and pages. */
+/** The weight of rows with `text` characters, in rows: long texts cost memory and pages. */
 const weightOf = (rows: number, text: number): number => rows + (text >> 9);
 export const weight = ({ count, bodies }: Series): number => weightOf(count, bodies.length);
 
 export class SqliteLog implements Log {
-  /** What is in the journal alone, by conversation: each list ascending without gaps, and not empty. */
+  /** By conversation, what is in the journal but not folded: each list is ascending, without gaps, and not empty. */
   readonly tails = new Map<number, Series[]>();
-  /** What is in `tails` weighs so much. */
+  /** The weight of `tails`. */
   size = 0;
   readonly mids: SqliteMids;
-  /** The run that was read last of a conversation: who reads on begins in it. What is in the tables never changes. */
+  /** The last run read of each conversation: reading usually goes on in it. What is in the tables never changes. */
   private readonly runs = new Map<number, { rows: LogRow[]; weight: number }>();
   private runsSize = 0;
-  /** Of the transaction under way, in order. */
+  /** What the transaction under way has appended, in order. */
   private fresh: Series[] = [];
   private readonly ids = new LogIds();
-  /** The transaction under way has read some of them: where it is undone, so may be their conversations. */
+  /** The transaction under way has added to `ids`: if it is undone, those conversations may be undone too. */
   private hasNewIds = false;
 
   constructor(private readonly sql: SqliteTx) {
     this.mids = new SqliteMids(sql, this.tails);
   }
 
-  /** Brings back what the journal of an earlier start holds. */
+  /** Restores what an earlier start left in the journal. */
   replay(): void {
     const folded = new Map<number, number>();
     const lastSeq = this.sql.prepare("SELECT last_seq FROM conversation WHERE id = ?");
@@ -74,7 +75,9 @@ export class SqliteLog implements Log {
     return this.sql.insert("conversation", LOG_KEY, convs.map(logKeyOf), "ignore");
   }
 
-  /** Nobody else writes to this database. A direct one has no members to change: its tail, where it has one, tells all. */
+  /**
+   * Needs no lock: nobody else writes to this file. A direct conversation has no members: its tail, if any, tells all.
+   */
   async lock(named: Map<string, Conversation>): Promise<Map<string, Conversation>> {
     const others: Conversation[] = [];
     for (const each of named.values()) if (each.kind !== 0 || !this.tails.has(each.id)) others.push(each);
@@ -149,12 +152,12 @@ export class SqliteLog implements Log {
     return found.concat(await this.mids.inTables(others));
   }
 
-  /** A point in the transaction to which `undo` goes back. */
+  /** A point in the transaction, for `undo`. */
   mark(): number {
     return this.fresh.length;
   }
 
-  /** Forgets what was appended since `mark`; 0: in the whole transaction. */
+  /** Undoes what was appended since `mark`; 0: in the whole transaction. */
   undo(mark: number): false {
     while (this.fresh.length > mark) {
       const series = this.fresh.pop()!;
@@ -180,7 +183,7 @@ export class SqliteLog implements Log {
     this.hasNewIds = false;
   }
 
-  /** The first `count` series of a conversation's tail are in the tables now. */
+  /** The first `count` series of a conversation's tail have been folded into the tables. */
   drop(conversation: number, count: number): void {
     const tail = this.tails.get(conversation)!;
     for (let i = 0; i < count; i++) {
@@ -219,7 +222,7 @@ export class SqliteLog implements Log {
     }
   }
 
-  /** The run with the row after a seq; null where none is folded. Throws where the index leads to another one. */
+  /** The run with the row after a seq; null where it is not folded. Throws where the index leads to another run. */
   runAfter(conversation: number, after: number): LogRow[] | null {
     const known = this.runs.get(conversation);
     if (known !== undefined && known.rows[0]![1] <= after + 1 && known.rows.at(-1)![1] > after) return known.rows;
@@ -247,14 +250,14 @@ export class SqliteLog implements Log {
   }
 }
 
-/** A series of several of whose mids only some may be new. They are copied: the highest is kept for long, and would keep its batch. */
+/** Splits a series of which only some mids may be new. Mids are copied: the highest would keep its batch in memory. */
 function apart(series: Series): Series[] {
   return rowsOf(series).map(([conversation, seq, kind, sender, device, mid, ts, body]) =>
     single([conversation, seq, kind, sender, device, JSON.parse(JSON.stringify(mid)), ts, body]),
   );
 }
 
-/** Where in a tail the first series is that goes beyond a seq. */
+/** Index of the first series in a tail that reaches beyond `seq` (binary search). */
 function firstAbove(tail: Series[], seq: number): number {
   let [low, high] = [0, tail.length];
   while (low < high) {

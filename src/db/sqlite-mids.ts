@@ -1,18 +1,18 @@
-// The senders' own ids of their messages in the embedded database. Most clients count, in numbers or by time: each mid is
-// above all that its sender used before in the conversation. Such a mid repeats none, so it is not looked up, and needs
-// no index row of its own: its run has one, from its lowest to its highest. Others have a row each, in `mid`.
+// Mids (the senders' own message ids) in the embedded database. Most clients count, in numbers or by time: each mid is
+// above all that its sender has used in the conversation. Such a mid cannot be a repetition, so it is neither looked up
+// nor given an index row: its run has one for the range of its mids. All others have a row each, in `mid`.
 import type { LogRow, Value } from "./db.ts";
 import { isAbove, isCountable, lastSeq, rowsOf, type Series } from "./series.ts";
 import type { SqliteTx } from "./sqlite-tx.ts";
 
 export type MidKey = [conversation: number, sender: number, mid: string];
 
-/** Senders in conversations whose highest mid is kept in memory. */
+/** (Conversation, sender) pairs whose highest mid is kept in memory. */
 const MAX_KNOWN = 50_000;
-/** Looked up by one statement. */
+/** Mids looked up per statement. */
 const KEYS_PER_READ = 64;
 
-/** As text whose order is that of `isAbove`: 9, 10, 11. */
+/** A text that sorts as `isAbove` orders: 9, 10, 11. */
 const ordered = (mid: string): string => String.fromCharCode(32 + mid.length) + mid;
 const nameOf = (sender: number, mid: string): string => `${sender}/${mid}`;
 
@@ -21,26 +21,26 @@ function enter(series: Series, index: Map<string, LogRow>): void {
 }
 
 export class SqliteMids {
-  /** By conversation and sender, where looked up since the start: the highest countable mid; "": none. */
+  /** By conversation and sender, if looked up since the start: the highest countable mid; "": none. */
   private readonly highest = new Map<number, Map<number, string>>();
   private known = 0;
-  /** Series in memory, each of one row, whose mid was not above all before it. */
+  /** Series in memory, of one row each, whose mid was not above all before it. */
   private readonly odd = new Set<Series>();
-  /** Rows in memory by sender and mid, of conversations where that was asked for. */
+  /** Rows in memory by sender and mid; only for conversations in which one was looked up. */
   private readonly indexes = new Map<number, Map<string, LogRow>>();
 
   constructor(
     private readonly sql: SqliteTx,
-    /** What is in the journal alone. */
+    /** What is not folded: see SqliteLog. */
     private readonly tails: ReadonlyMap<number, Series[]>,
   ) {}
 
-  /** Whether a series' mids are above all before them. */
+  /** Whether a series' mids are above all earlier ones of its sender, and so certainly new. */
   areNew({ conversation, sender, low }: Series): boolean {
     return low === null || (isAbove(low, this.highestOf(conversation, sender)) && isCountable(low));
   }
 
-  /** Notes the mids of a series about to be kept, which are new or one. False: it may be used already. */
+  /** Notes the mids of a series about to be kept: all new, or a single one. False: that one may have been used. */
   note(series: Series): boolean {
     if (!this.areNew(series)) {
       this.odd.add(series);
@@ -55,14 +55,14 @@ export class SqliteMids {
     if (index !== undefined) enter(series, index);
   }
 
-  /** A series in memory is undone, and out of its tail. */
+  /** A series in memory has been undone, and removed from its tail. */
   undone(series: Series): void {
-    // Others may stand on a mid that is gone now: it is looked up again.
+    // The known highest may be a mid that is gone now: it will be looked up again.
     if (this.highest.get(series.conversation)?.delete(series.sender)) this.known--;
     this.dropped(series);
   }
 
-  /** A series that was noted is not kept. */
+  /** A series that was noted is not kept after all. */
   refused(series: Series): void {
     this.odd.delete(series);
   }
@@ -75,7 +75,7 @@ export class SqliteMids {
     if (index !== undefined) for (const row of rowsOf(series)) index.delete(nameOf(row[3], row[5]!));
   }
 
-  /** All of a conversation's rows are in the tables. */
+  /** All of a conversation's rows are in the tables now. */
   emptied(conversation: number): void {
     this.indexes.delete(conversation);
   }
@@ -100,7 +100,7 @@ export class SqliteMids {
       "INSERT INTO mid_range (conversation, sender, top, low, seq) VALUES (?, ?, ?, ?, ?)",
     );
     for (const [sender, [low, top]] of ranges) insert.run(conversation, sender, ordered(top), ordered(low), last);
-    // Of a mid that is there already the first message counts: folding must go on.
+    // A mid that is there already stays with its first message: folding must not fail.
     const head = "INSERT OR IGNORE INTO mid (conversation, sender, mid, seq) VALUES";
     if (odd.length > 0) this.sql.insertRows(head, 4, odd, "");
   }
@@ -117,7 +117,7 @@ export class SqliteMids {
     return index.get(nameOf(sender, mid));
   }
 
-  /** The rows of these mids that are in the tables. */
+  /** The rows with these mids, as far as they are in the tables. */
   async inTables(keys: MidKey[]): Promise<LogRow[]> {
     const found: LogRow[] = [];
     const columns = ["conversation", "sender", "mid"];
@@ -139,7 +139,7 @@ export class SqliteMids {
     return found;
   }
 
-  /** Those that are within the range of a run, and the run's last seq. */
+  /** The keys that lie within the range of a run, each with that run's last seq. */
   private *inRanges(keys: MidKey[]): Generator<[key: MidKey, last: number]> {
     const statement = this.sql.prepare(
       `WITH wanted(i, c, s, m) AS (VALUES ${Array(KEYS_PER_READ).fill("(?, ?, ?, ?)")})

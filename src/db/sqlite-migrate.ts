@@ -8,18 +8,18 @@ import runEnds from "../../sql/sqlite/0005-run-ends.sql" with { type: "text" };
 import deviceTimes from "../../sql/sqlite/0006-device-times.sql" with { type: "text" };
 import { StartError } from "../start-error.ts";
 
-/** Numbered from 1, in order; `user_version` says how many of them a file has seen. */
+/** In order, numbered from 1; `user_version` is the number of the last one applied to a file. */
 const MIGRATIONS: string[] = [initial, ranges, columns, series, runEnds, deviceTimes];
 export const SCHEMA_VERSION = MIGRATIONS.length;
-/** "Chat": marks a file as a ChatServer's, in its header. */
+/** "Chat", in the file's header: marks it as a ChatServer's. */
 export const APPLICATION_ID = 0x43686174;
 
-/** What to do in a message's words: SQLite would play the log of the file before into the backup. */
+/** Advice for messages. Left in place, the old file's log would be applied to the backup by SQLite. */
 export const restore = (file: string): string => `restore a backup (after removing ${file}-wal and ${file}-shm)`;
 export const damaged = (file: string): string =>
   `${file} is damaged: salvage it with "sqlite3 ${file} .recover", or ${restore(file)}`;
 
-/** Throws StartError with what to do where the file cannot be used. */
+/** Throws StartError, saying what to do, where the file cannot be used. */
 export function openDatabase(file: string): Database {
   let db: Database | undefined;
   try {
@@ -43,14 +43,14 @@ export function openDatabase(file: string): Database {
   }
 }
 
-/** A fault of the file `file`, as one line that says what to do. */
+/** An error of `file` as one line that says what to do. */
 export const unusable = (file: string, error: Error): StartError =>
   error instanceof StartError ? error : new StartError(explain(file, error));
 
 const seenBy = (db: Database): number =>
   (db.query("PRAGMA user_version").get() as { user_version: number }).user_version;
 
-/** Before anything is written: what is not ours stays as it is. */
+/** Called before anything is written: what is not ours stays untouched. */
 function refuseStrange(db: Database, file: string): void {
   const { application_id } = db.query("PRAGMA application_id").get() as { application_id: number };
   const { tables } = db.query("SELECT count(*) AS tables FROM sqlite_schema").get() as { tables: number };
@@ -71,7 +71,7 @@ function migrate(db: Database): void {
     }).immediate();
 }
 
-/** Reads a row of each table and the newest of the growing ones: most truncated or damaged files are noticed at start. */
+/** Reads a row of each table and the newest of growing ones: most truncated or damaged files are noticed at start. */
 function probe(db: Database): void {
   const tables = db.query("SELECT name FROM sqlite_schema WHERE type = 'table'").all() as { name: string }[];
   for (const { name } of tables) db.query(`SELECT * FROM ${name} LIMIT 1`).all();
@@ -81,7 +81,7 @@ function probe(db: Database): void {
 
 function explain(file: string, { code = "", message }: Error & { code?: string }): string {
   if (code === "SQLITE_NOTADB") return `${file} is not a database: give --data another path, or ${restore(file)}`;
-  // Without a code it is what was read that does not make sense.
+  // An error without a code means that what was read makes no sense.
   if (code.startsWith("SQLITE_CORRUPT") || code === "") return damaged(file);
   if (code.startsWith("SQLITE_CANTOPEN") || code.startsWith("SQLITE_READONLY"))
     return `${file} cannot be opened for writing: check the path and its permissions, or give --data another path`;

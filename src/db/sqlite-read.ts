@@ -1,4 +1,4 @@
-// Opens a store's file for those who only read it, and while no server has it.
+// Opens a store's file for tools that only read it, while no server uses it.
 import { Database } from "bun:sqlite";
 import { existsSync } from "node:fs";
 import { StartError } from "../start-error.ts";
@@ -11,14 +11,14 @@ export interface ReadStore {
   close(): void;
 }
 
-/** Takes the lock of a server's file and opens that. Throws StartError where it is no store of this program's schema, or in use. */
+/** Locks and opens a server's file. Throws StartError where it is in use, or not a store of this program's schema. */
 export function openForReading(file: string): ReadStore {
   if (!existsSync(file)) throw new StartError(`${file} does not exist: give the file that the server had as --data`);
   const unlock = explained(file, () => lockDatabase(file, "stop that server first"));
   let db: Database | undefined;
   try {
     return explained(file, () => {
-      // Not read-only: what a killed server left in the write-ahead log is to be brought in.
+      // Not read-only: what a killed server left in the write-ahead log must be recovered.
       db = new Database(file, { create: false, readwrite: true });
       db.run("PRAGMA busy_timeout = 5000");
       refuseStrange(db, file);
@@ -49,7 +49,7 @@ function refuseStrange(db: Database, file: string): void {
     );
 }
 
-/** Runs `work`; what SQLite or the system say of the file becomes a line that says what to do. */
+/** Runs `work`; errors of SQLite or the system become a line that says what to do. */
 function explained<T>(file: string, work: () => T): T {
   try {
     return work();
@@ -58,9 +58,9 @@ function explained<T>(file: string, work: () => T): T {
   }
 }
 
-/** The error of work with a file, so explained; what is not of the file is returned as it is. */
+/** An error met in working with `file`, explained if it concerns the file; otherwise returned as it is. */
 export function explainFile(file: string, error: unknown): unknown {
-  // Of another database.
+  // It comes from another database.
   if (error instanceof StoreError) return error;
   const { code = "", message } = error as Error & { code?: string };
   if (code === "SQLITE_NOTADB") return new StartError(`${file} is not a database`);

@@ -1,6 +1,6 @@
-// Rows of logs as the embedded database keeps them: series by series, column by column, because neighbours have much in
-// common. A number is what it adds to the first row's, in `base`, and a column in which all are the same is empty; mids and
-// bodies are as they came, a row each.
+// The stored form of log rows in the embedded database: series by series in columns, because neighbours have much in
+// common. Numbers are differences from the first row's, in `base`; a column whose values are all equal is empty. Mids
+// and bodies are kept as they came, one per row.
 import type { LogRow } from "./db.ts";
 import { BETWEEN, type Series } from "./series.ts";
 
@@ -15,11 +15,11 @@ type Columns = [
   mids: (string | null)[],
   times: number[],
   bodies: string[],
-  /** How many rows there are up to the end of each series; empty where each is of one row. Missing up to schema 3. */
+  /** For each series, the number of rows up to its end; empty where each has one row. Absent up to schema 3. */
   ends?: number[],
 ];
 
-/** One series or more, as JSON. All in one loop, without a helper for each column: each message comes here twice. */
+/** One or more series, as JSON. One loop, without a helper per column, because every message passes here twice. */
 export function encodeSeries(all: Series[]): string {
   const { conversation, seq, kind, sender, device, ts } = all[0]!;
   const conversations: number[] = [];
@@ -93,5 +93,5 @@ export function decodeRows(json: string): LogRow[] {
   });
 }
 
-/** Up to schema 2 rows were kept row by row; those stay. */
+/** Up to schema 2 rows were stored row by row; such records remain. */
 const areRows = (columns: Columns | LogRow[]): columns is LogRow[] => typeof columns[0]![7] === "string";

@@ -1,5 +1,5 @@
 // The thread that owns the embedded database. It runs the operations that the main thread sends, in order, and commits
-// all that have arrived together in one transaction (group commit), so that an fsync never stalls the reactor.
+// those that have arrived together in one transaction (group commit), so that an fsync never stalls the reactor.
 import type { Database } from "bun:sqlite";
 import { realpathSync } from "node:fs";
 import { ChatError } from "../protocol.ts";
@@ -13,11 +13,11 @@ import { SqliteTx } from "./sqlite-tx.ts";
 
 declare const self: Worker;
 
-/** A transaction takes no further operation after this long: bounds what a storm of log-ins makes others wait. */
+/** A transaction takes no more operations after this time: bounds how long a storm of log-ins makes others wait. */
 const MAX_TRANSACTION_MS = 10;
-/** Rows folded at once: bounds what the next request waits for it. */
+/** Rows folded at once: bounds how long the next request waits. */
 const FOLD_ROWS = 1_024;
-/** Everything is folded when nothing has been asked for this long. */
+/** Everything is folded when nothing has been requested for this long. */
 const IDLE_MS = 250;
 
 let operations: Operations;
@@ -27,10 +27,10 @@ let files: DatabaseFiles;
 let checkpointer: Checkpointer;
 let inbox: Request[] = [];
 let running = false;
-/** Folds when nothing has been asked for a while. */
+/** Starts folding when idle. */
 let idle: Timer | undefined;
 
-/** Makes this thread the store's: it answers openSqliteStore until it is closed. `checkpoints` is to call serveCheckpoints. */
+/** Makes this thread the store's: it serves openSqliteStore until closed. `checkpoints` must call serveCheckpoints. */
 export function serve(served: Operations, checkpoints: URL): void {
   operations = served;
   self.onmessage = ({ data }: MessageEvent<{ open: string } | { close: true } | string>) => {
@@ -47,7 +47,7 @@ export function serve(served: Operations, checkpoints: URL): void {
   };
 }
 
-/** What openSqliteStore's `post` has put together. */
+/** The inverse of openSqliteStore's `post`. */
 function unpack(posted: string): Request[] {
   const [json, ...pieces] = posted.split("\n");
   const requests = JSON.parse(json!) as Request[];
@@ -74,14 +74,14 @@ function open(file: string, checkpoints: URL): StartReply {
   }
 }
 
-/** Everything asked for before has been done: messages are taken in order and `work` never leaves any behind. */
+/** All earlier requests are done: messages arrive in order, and `work` never leaves any behind. */
 async function close(): Promise<StartReply> {
   clearTimeout(idle);
   while (foldPortion());
   await checkpointer.close();
   try {
     db.run("PRAGMA wal_checkpoint(TRUNCATE)");
-    // Where another file is in the place of this one, SQLite leaves the log of that alone.
+    // If another file has taken this one's place, SQLite leaves that file's log alone.
     db.close();
     return { error: null };
   } catch (error) {
@@ -89,7 +89,7 @@ async function close(): Promise<StartReply> {
   }
 }
 
-/** What this turn does: operations first; folding while there are none, or before the journal grows too long. */
+/** One turn: operations first; folding while there are none, or when the journal grows too long. */
 async function work(): Promise<void> {
   if (inbox.length > 0 && tx.log.size < MAX_JOURNAL_ROWS) await runInbox();
   else if (!tx.folder.due || !foldPortion()) {
@@ -115,8 +115,8 @@ async function runInbox(): Promise<void> {
 }
 
 /**
- * Runs requests from `first` on in one transaction, `most` at most, and returns where the next one starts. Where it fails,
- * each is run alone: on a full disk those that only read must not suffer with those that write.
+ * Runs requests from index `first` on, `most` at most, in one transaction; returns where the next one starts. If it
+ * fails, each is run alone: on a full disk those that only read must not fail along with those that write.
  */
 async function transact(requests: Request[], first: number, most: number, replies: Reply[]): Promise<number> {
   const startedAt = performance.now();
@@ -146,18 +146,18 @@ function rollBack(): void {
   try {
     if (db.inTransaction) tx.prepare("ROLLBACK").run();
   } catch {
-    // An I/O error: SQLite rolls back by itself, at the latest when the file is opened again.
+    // After an I/O error SQLite rolls back by itself, at the latest when the file is opened again.
   }
 }
 
-/** Folds on while nobody asks for anything. */
+/** Goes on folding while nothing is requested. */
 function foldIdle(): void {
   if (!running && tx.log.size > 0 && foldPortion()) idle = setTimeout(foldIdle, 0);
 }
 
 /**
- * A transaction that only folds; false where nothing is left to fold, or nothing can be. It is not synced: until a
- * later commit is, the journal still holds what it has moved.
+ * A transaction that only folds; false where nothing is left to fold, or it fails. It is not synced: until a later
+ * commit is, the journal on disk still holds what it has moved.
  */
 function foldPortion(): boolean {
   if (!files.areInPlace()) return false;
@@ -170,7 +170,7 @@ function foldPortion(): boolean {
     tx.folder.committed();
     return tx.log.size > 0;
   } catch (error) {
-    // What is in the journal is stored: the next one tries again.
+    // What is in the journal is safely stored: the next attempt folds it.
     self.postMessage({ trouble: `the journal is not folded yet, trying again: ${(error as Error).message}` });
     tx.folder.rolledBack();
     rollBack();
@@ -180,7 +180,7 @@ function foldPortion(): boolean {
   }
 }
 
-/** One operation, undone alone where it fails. */
+/** Runs one operation, and undoes only that if it fails. */
 async function attempt([name, args]: Request): Promise<Reply> {
   tx.prepare("SAVEPOINT operation").run();
   const mark = tx.log.mark();
@@ -189,7 +189,7 @@ async function attempt([name, args]: Request): Promise<Reply> {
     tx.prepare("RELEASE operation").run();
     return [value ?? null, null];
   } catch (error) {
-    // A full disk or an I/O error has ended the whole transaction already.
+    // A full disk or an I/O error has already ended the whole transaction.
     if (!db.inTransaction) throw error;
     tx.log.undo(mark);
     tx.prepare("ROLLBACK TO operation").run();

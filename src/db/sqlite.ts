@@ -6,7 +6,7 @@ import { StartError } from "../start-error.ts";
 import { type Operations, Pieces, type Store, StoreError } from "./db.ts";
 import { lockDatabase, setLogAside } from "./lock.ts";
 
-/** `pieces`: how many belong to it, of those that follow the requests: see `post`. */
+/** `pieces`: how many of the pieces that follow the requests belong to it: see `post`. */
 export type Request = [operation: string, args: unknown[], pieces: number];
 export type Failure = { errno: number | null; message: string; extra: JsonObject };
 export type Reply = [value: unknown, failure: Failure | null];
@@ -19,9 +19,9 @@ interface Pending {
 }
 
 /**
- * Opens (or makes) the database `file`, in its own thread: `thread` is the program that serves `operations` there
- * (see sqlite-worker.ts). `onDead` is told why, once, where that thread ends without having been told to: nothing brings it
- * back. `onTrouble` is told what is amiss, once a second at most. Throws StartError.
+ * Opens (or creates) the database `file` in a thread of its own; `thread` is the program that serves `operations` there
+ * (see sqlite-worker.ts). `onDead` is called once, with the reason, if that thread ends unasked: it is not restarted.
+ * `onTrouble` is called with what is wrong, at most once a second. Throws StartError.
  */
 export async function openSqliteStore<O extends Operations>(
   file: string,
@@ -64,8 +64,8 @@ export async function openSqliteStore<O extends Operations>(
   }
 
   /**
-   * In the order of the requests, which is that of the replies. Not a Map: where entries come and go, its outgrown tables
-   * keep each other alive, with what they held, until the next full garbage collection.
+   * In the order of the requests, which is that of the replies. Not a Map: where entries come and go, its outgrown
+   * tables keep each other, and what they held, alive until the next full garbage collection.
    */
   const pending: Pending[] = [];
   let outbox: Request[] = [];
@@ -80,7 +80,7 @@ export async function openSqliteStore<O extends Operations>(
       else reject(new ChatError(failure.errno, failure.message, failure.extra));
     }
   };
-  /** Why nothing is taken any more. */
+  /** Why calls are no longer accepted; null while they are. */
   let gone: StoreError | null = null;
   const die = (why: string) => {
     const isNews = gone === null;
@@ -91,7 +91,7 @@ export async function openSqliteStore<O extends Operations>(
   worker.onerror = ({ message }) => die(causeOf(message));
   ended.then(() => die("without an error"));
 
-  /** As one text, the cheapest to cross threads: the requests in its first line, and the pieces in a line each. */
+  /** As one string, which crosses threads cheapest: the requests in the first line, then one line per piece. */
   const post = () => {
     if (outbox.length > 0) worker.postMessage([JSON.stringify(outbox), ...pieces].join("\n"));
     outbox = [];
@@ -123,5 +123,5 @@ export async function openSqliteStore<O extends Operations>(
   return { ...store, close } as Store<O>;
 }
 
-/** Without the source text before it, which can be the whole program in one line. */
+/** Strips the source text before the error, which can be the whole program in one line. */
 const causeOf = (message: string): string => message.slice(Math.max(0, message.search(/^\w*error: /im)));
