@@ -1,4 +1,4 @@
-// Group commit in a lane: the parts of batches that have gathered while the lane was busy are one transaction.
+// Group commit in a lane: parts of batches that have gathered while the lane was busy become one transaction.
 import { Errno } from "../protocol.ts";
 import { type BatchPlan, type Head, StoreError } from "./db.ts";
 import { isOfData } from "./mysql-fate.ts";
@@ -8,13 +8,13 @@ import type { MysqlTx } from "./mysql-tx.ts";
 const BATCH_ROWS = 1_000;
 const BATCH_TEXT = 1024 * 1024;
 
-/** Rows of one call that belong to one lane. */
+/** The rows of one call that belong to one lane. */
 interface Part<Row, Outcome> {
   rows: Row[];
   outcomes: (Outcome | undefined)[];
-  /** Rows without an outcome yet. */
+  /** How many rows have no outcome yet. */
   left: number;
-  /** Why none of its rows is stored; null where one is, or may be. */
+  /** Why none of its rows has been stored so far; null where one has, or none is decided yet. */
   failure: Error | null;
   deadline: number;
   /** Its caller has been answered. */
@@ -43,7 +43,7 @@ export class BatchLane<Row, Outcome> {
     private readonly onLate: (heads: Head[]) => void,
   ) {}
 
-  /** Stores rows: those that are refused have that as their outcome. Rejects with StoreError where none is known to be stored. */
+  /** Stores rows; a refusal is the outcome of its row. Rejects with StoreError where no row is known to be stored. */
   add(rows: Row[], timeoutMs: number): Promise<Outcome[]> {
     const { promise, resolve, reject } = Promise.withResolvers<Outcome[]>();
     const deadline = performance.now() + timeoutMs;
@@ -72,7 +72,7 @@ export class BatchLane<Row, Outcome> {
 
   private async work(): Promise<void> {
     this.working = true;
-    // What this turn of the loop brings belongs together.
+    // What arrives in this turn of the loop belongs together.
     await Promise.resolve();
     while (this.parts.length > 0) {
       const items = this.take();
@@ -96,7 +96,7 @@ export class BatchLane<Row, Outcome> {
     return items;
   }
 
-  /** Stores the items in one transaction; where one of them is at fault, in halves, until it stands alone. */
+  /** Stores the items in one transaction; if one of them is at fault, in halves, until that one stands alone. */
   private async store(items: Item<Row, Outcome>[]): Promise<void> {
     let wanted = items;
     let tx: MysqlTx | undefined;
@@ -104,7 +104,7 @@ export class BatchLane<Row, Outcome> {
       const result = await this.lane.transact(
         (next) => {
           tx = next;
-          // What its sender has been told is unknown is not tried again.
+          // Rows whose caller has already been told that their fate is unknown are not tried again.
           wanted = items.filter(({ part }) => !part.settled);
           return this.run(next, this.plan.batchOf(wanted.map(({ part, index }) => part.rows[index]!)));
         },
@@ -130,7 +130,7 @@ export class BatchLane<Row, Outcome> {
     return this.plan.refuse(part.rows[index]!, errno, errmsg);
   }
 
-  /** `failure`: why it is only a refusal, which stands where other rows of its part are stored. */
+  /** `failure`: why `outcome` is a mere refusal, which counts only if other rows of the part are stored. */
   private give({ part, index }: Item<Row, Outcome>, outcome: Outcome, failure: Error | null): void {
     part.outcomes[index] = outcome;
     if (failure === null) part.failure = null;

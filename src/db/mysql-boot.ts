@@ -1,4 +1,4 @@
-// One boot of this instance at the database: its connections, its lanes, and how its operations run on them.
+// One boot of this instance in the database: its connections, its lanes, and how operations run on them.
 import { Errno } from "../protocol.ts";
 import { type BatchPlan, type Head, type Operations, StoreError, type Writers } from "./db.ts";
 import type { LogIds } from "./log-ids.ts";
@@ -11,9 +11,9 @@ import { type Connector, Pool } from "./mysql-pool.ts";
 import { Gathering } from "./mysql-together.ts";
 import { type Frame, MysqlTx } from "./mysql-tx.ts";
 
-/** The others count a boot as alive for this long after it has renewed its lease. */
+/** How long a renewed lease lets the others count a boot as alive. */
 export const LEASE_S = 6;
-/** Where a boot's transactions outside its lanes see whether it is fenced. */
+/** The pseudo-lane in which a boot's transactions outside its lanes see whether it is fenced. */
 const GATE = -1;
 const MAX_ATTEMPTS = 5;
 
@@ -35,11 +35,11 @@ export class Boot {
   readonly pool: Pool;
   readonly lanes: Lane[] = [];
   private readonly batchLanes: BatchLane<unknown, unknown>[] = [];
-  /** By operation. */
+  /** Keyed by operation. */
   private readonly gatherings = new Map<string, Gathering>();
   private events: Promise<unknown> = Promise.resolve();
   private readonly gate: Frame;
-  /** Entered at the database as this boot's, whether they are open or not. */
+  /** Connections registered in the database as this boot's, whether still open or not. */
   readonly linked = new Set<Connection>();
 
   constructor(private readonly options: BootOptions) {
@@ -69,7 +69,7 @@ export class Boot {
     };
   }
 
-  /** Enters the boot among the living. */
+  /** Enters the boot in the database as alive. */
   async begin(deadline: number): Promise<void> {
     const boot = literal(this.name);
     const numbers = [GATE, ...this.lanes.keys()];
@@ -86,12 +86,12 @@ export class Boot {
     );
   }
 
-  /** Makes the connections of its lanes, which the pool's could use up before a lane needs one. */
+  /** Opens the lanes' connections in advance: the pool might use up what the server allows before a lane needs one. */
   async connect(deadline: number): Promise<void> {
     await Promise.all(this.lanes.map((lane) => lane.connect(deadline)));
   }
 
-  /** Leaves the living: to be called when nothing is under way. The lanes stay for who has not read their log yet. */
+  /** Takes the boot out; to be called when nothing is under way. Its lanes stay for those yet to read their log. */
   async leave(deadline: number): Promise<void> {
     const boot = literal(this.name);
     await this.query(
@@ -106,7 +106,7 @@ export class Boot {
     );
   }
 
-  /** Runs statements as one packet that may be run twice: it is sent again where its connection or a lock was lost. */
+  /** Runs statements, which must be safe to repeat, as one packet: sent again if its connection or a lock is lost. */
   async query(statements: string[], deadline: number): Promise<Result[]> {
     for (;;) {
       try {
@@ -118,7 +118,7 @@ export class Boot {
     }
   }
 
-  /** Ends all of its connections, with what is under way. */
+  /** Ends all of its connections, and with them what is under way. */
   discard(): void {
     for (const lane of this.lanes) lane.close();
     this.pool.close();
@@ -141,7 +141,7 @@ export class Boot {
     return done;
   }
 
-  /** Divides a batch among the lanes: what belongs to one conversation always goes to the same. */
+  /** Splits a batch among the lanes: rows of one conversation always go to the same lane. */
   private async append(batch: unknown[]): Promise<unknown> {
     const plan: BatchPlan<unknown[], unknown, unknown, unknown> = this.options.writers.batches;
     const rows = plan.rowsOf(batch);
@@ -166,7 +166,7 @@ export class Boot {
     return plan.resultOf(outcomes);
   }
 
-  /** An operation that appends to no log. Where its COMMIT's answer is lost, it rejects: it may have been done. */
+  /** Runs an operation that appends to no log. If its COMMIT's answer is lost, it rejects: it may have taken effect. */
   private async transact<T>(work: (tx: MysqlTx) => Promise<T>, deadline: number): Promise<T> {
     const { ids, connector } = this.options;
     let careful = false;
@@ -201,14 +201,14 @@ export class Boot {
     return performance.now() + this.options.storeTimeoutMs;
   }
 
-  /** Enters a connection, so that whoever finds this boot dead can end it. */
+  /** Registers a connection, so that whoever finds this boot dead can end it. */
   register(connection: Connection): Promise<void> {
     this.linked.add(connection);
     return registerLink(connection, this.name);
   }
 }
 
-/** Where a statement fails, its transaction must not stay open. */
+/** Ends the connection if a statement fails: its transaction must not stay open. */
 async function send(connection: Connection, statements: string[], deadline: number): Promise<Result[]> {
   try {
     return await connection.query(statements, deadline - performance.now());
@@ -220,7 +220,9 @@ async function send(connection: Connection, statements: string[], deadline: numb
 
 const NOT_KNOWN = "the message is not known to be stored: send it again with the same mid";
 
-/** FNV-1a, high bits folded in: alone, the lowest bit is the parity of the text's lowest bits, and lanes fill unevenly. */
+/**
+ * FNV-1a, high bits folded in: its lowest bit is the parity of the text's lowest bits, so lanes would fill unevenly.
+ */
 function hash(text: string): number {
   let value = 0x811c9dc5;
   for (let i = 0; i < text.length; i++) value = Math.imul(value ^ text.charCodeAt(i), 0x01000193);

@@ -1,10 +1,10 @@
-// The commit log: what other boots have committed, and what this one does not know to be committed, read lane by lane in
-// the order of its batches, so that no hole is passed over; and its cleaning.
+// The commit log, and its cleaning. Reads what other boots have committed, and what this one does not know that it has,
+// lane by lane in the order of the batches, so that no gap is skipped.
 import type { Head } from "./db.ts";
 import type { Boot } from "./mysql-boot.ts";
 import { literal, type Result } from "./mysql-connection.ts";
 
-/** Batches read of one lane at once; who is further behind compares all heads instead. */
+/** Batches read per lane at once; if further behind, all heads are compared instead. */
 const MAX_BATCHES = 5_000;
 const LANES_PER_READ = 50;
 const KEPT_MINUTES = 10;
@@ -18,17 +18,17 @@ interface LaneState {
 }
 
 export class CommitReader {
-  /** The last batch read, by boot and lane. */
+  /** The last batch read, by boot and lane; null before the first read. */
   private seen: Map<string, number> | null = null;
-  /** Of this instance, whose callers have not been told. */
+  /** Heads committed by this instance after their callers had been told that it is unknown. */
   private late: Head[] = [];
 
-  /** To be read by the next call. */
+  /** Adds heads to the result of the next read. */
   add(heads: Head[]): void {
     this.late.push(...heads);
   }
 
-  /** A boot of this instance that goes: what it did not learn to be committed is read as of others. */
+  /** A boot of this instance ends: batches it does not know to be committed are then read like those of others. */
   leave(boot: Boot): void {
     for (const [lane, { batch }] of boot.lanes.entries()) this.seen?.set(`${boot.name}/${lane}`, batch);
   }
@@ -85,7 +85,7 @@ function keepNewest(newest: Map<number, Head>, [conversation, conv, lastSeq, mem
   }
 }
 
-/** Deletes what is old, in small portions; to be called by one instance at a time. */
+/** Deletes old rows, in small portions; to be called by one instance at a time. */
 export async function cleanCommits(own: Boot, timeoutMs: number): Promise<void> {
   const query = (sql: string) => own.query([sql], performance.now() + timeoutMs);
   const old = `at < UTC_TIMESTAMP() - INTERVAL ${KEPT_MINUTES} MINUTE`;
@@ -93,7 +93,7 @@ export async function cleanCommits(own: Boot, timeoutMs: number): Promise<void> 
     const [deleted] = await query(`DELETE FROM commit_log WHERE ${old} ORDER BY at LIMIT ${DELETED_AT_ONCE}`);
     if (deleted!.changes < DELETED_AT_ONCE) break;
   }
-  // Of boots that are gone, when their log is.
+  // The lanes of boots that are gone, once their log is deleted too.
   await query(
     `DELETE FROM lane WHERE fenced = 1 AND boot NOT IN (SELECT boot FROM instance)
      AND NOT EXISTS (SELECT 1 FROM commit_log c WHERE c.boot = lane.boot)`,

@@ -1,4 +1,4 @@
-// One connection to MySQL or MariaDB: packets of statements, a time limit on each. The only file that knows mysql2.
+// One connection to MySQL or MariaDB: packets of statements, each with a time limit. The only file that knows mysql2.
 import { createConnection, escape as escapeValue, type FieldPacket, type Connection as Raw } from "mysql2";
 import { StoreError, type Value } from "./db.ts";
 
@@ -11,7 +11,7 @@ export interface Target {
   tls: boolean;
 }
 
-/** What the server said of a statement: that it was not done. */
+/** The server's word that it did not do a statement. */
 export class DatabaseError extends StoreError {
   constructor(
     /** As in "ER_DUP_ENTRY". */
@@ -24,11 +24,11 @@ export class DatabaseError extends StoreError {
   }
 }
 
-/** The connection is gone, or could not be made: whether what was under way has been done is not known. */
+/** The connection is gone, or could not be made: whether what was under way has been executed is unknown. */
 export class ConnectionLost extends StoreError {
   constructor(
     message: string,
-    /** Of the system or the server, as in "ECONNREFUSED". */
+    /** The system's or the server's code, such as "ECONNREFUSED". */
     readonly code = "",
   ) {
     super(message);
@@ -38,39 +38,39 @@ export class ConnectionLost extends StoreError {
 export interface Result {
   columns: string[];
   rows: Value[][];
-  /** Rows that the statement matched (not only those that differ now). */
+  /** Rows that the statement matched, whether or not it changed them. */
   changes: number;
-  /** The first AUTO_INCREMENT that an INSERT gave. */
+  /** The first AUTO_INCREMENT value that an INSERT generated. */
   id: number;
 }
 
 /**
- * Errors after which the server closes the connection, or has (shutdown, killed, network), or is of no use any more: it
- * has become a read-only replica, and the address may lead to the new primary.
+ * Errors after which the server closes the connection, or has (shutdown, killed, network), or is of no more use: it has
+ * become a read-only replica, and the address may lead to the new primary.
  */
 const FATAL = new Set([1053, 1077, 1079, 1152, 1153, 1158, 1159, 1160, 1161, 1290, 1792, 1836, 1927, 3169, 4031]);
-/** Nothing for this long is no delay of the network any more. */
+/** Silence of this length is more than a network delay. */
 const SILENCE_MS = 500;
-/** For the server to end its side after our goodbye. */
+/** How long the server has to end its side after our goodbye. */
 const GOODBYE_MS = 1_000;
 const BINARY_CHARSET = 63;
 /** Rows of a stream that may wait for their reader. */
 const ROWS_AHEAD = 1_000;
 const BYTES = new Set([252, 253, 254]);
 
-/** A value as it stands in a statement, whatever it holds; the session's sql_mode lacks NO_BACKSLASH_ESCAPES. */
+/** A value as an SQL literal, whatever it holds; relies on a sql_mode without NO_BACKSLASH_ESCAPES. */
 export const literal = (value: Value): string => (typeof value === "number" ? String(value) : escapeValue(value));
 
 export class Connection {
-  /** The server's number of it: what KILL takes. */
+  /** The server's id of the connection, as KILL takes it. */
   readonly id: number;
-  /** Why it is of no use any more. */
+  /** Why it can no longer be used; null while it can. */
   lost: ConnectionLost | null = null;
   /** Called once, when it is lost. */
   onLost: (() => void) | null = null;
-  /** Called when it is given up because nothing has come since then, by performance.now(). */
+  /** Called when it is given up because nothing has arrived since `since`, performance.now(). */
   onSilent: ((since: number) => void) | null = null;
-  /** When the server last answered. */
+  /** When the server last answered, performance.now(). */
   heardAt = performance.now();
   private readonly waiting = new Set<(error: ConnectionLost) => void>();
 
@@ -93,7 +93,7 @@ export class Connection {
       multipleStatements: true,
       flags: ["-LOCAL_FILES", "-IGNORE_SPACE"],
       rowsAsArray: true,
-      // Statements come complete: without this they would be searched for placeholders, texts and all.
+      // Statements are complete: otherwise mysql2 would search them, texts included, for placeholders.
       queryFormat: (sql: string) => sql,
       connectTimeout: timeoutMs,
     });
@@ -114,8 +114,8 @@ export class Connection {
   }
 
   /**
-   * Sends the statements as one packet, and returns their results. Where one fails, those after it are not run, and the
-   * whole rejects: with DatabaseError, or ConnectionLost (also where no answer comes in time, which ends the connection).
+   * Sends the statements as one packet and returns their results. If one fails, those after it are not run, and all of
+   * it rejects with DatabaseError, or ConnectionLost (also where no answer comes in time, which ends the connection).
    */
   query(statements: string[], timeoutMs: number): Promise<Result[]> {
     if (this.lost !== null) return Promise.reject(this.lost);
@@ -131,7 +131,7 @@ export class Connection {
     const sentAt = performance.now();
     const late = setTimeout(() => {
       if (limit >= SILENCE_MS) this.onSilent?.(sentAt);
-      // What is left of an operation's time may be little, and says nothing about the database.
+      // The rest of an operation's time may be short, and then says nothing about the database.
       this.destroy(limit >= SILENCE_MS ? `no answer for ${Math.round(limit)} ms` : "no answer in time");
     }, limit);
     this.raw.query(statements.join(";\n"), (error, rows, fields) => {
@@ -150,7 +150,7 @@ export class Connection {
     return promise;
   }
 
-  /** The rows of one SELECT, as fast as they are taken. Rejects as `query`, also where none comes for `timeoutMs`. */
+  /** The rows of one SELECT, at the reader's pace. Rejects like `query`, also where no row comes for `timeoutMs`. */
   async *stream(sql: string, timeoutMs: number): AsyncGenerator<Value[]> {
     if (this.lost !== null) throw this.lost;
     const silent = () => this.destroy(`no answer for ${timeoutMs} ms`);
@@ -173,7 +173,7 @@ export class Connection {
     }
   }
 
-  /** Says goodbye; to be called when nothing is under way. */
+  /** Closes it in good order; to be called when nothing is under way. */
   close(): void {
     this.lost ??= new ConnectionLost("the connection is closed");
     this.raw.end(() => undefined);
@@ -194,7 +194,7 @@ export class Connection {
   }
 }
 
-/** mysql2 ends the stream alone, whose descriptor stays as long as the other side does not end it too. */
+/** mysql2 only ends the stream, whose descriptor then stays open until the other side ends too. */
 function destroyRaw(raw: Raw): void {
   raw.destroy();
   (raw as Raw & { stream: { destroy(): void } }).stream.destroy();
@@ -214,7 +214,7 @@ function toResult(rows: unknown, fields: FieldPacket[] | undefined): Result {
 
 function translate(error: unknown): DatabaseError | ConnectionLost {
   const { code = "", errno, sqlState, message } = error as Error & { code?: string; errno?: number; sqlState?: string };
-  // What the server itself said has an SQL state, and a positive number.
+  // The server's own errors have an SQL state and a positive number.
   const said = sqlState !== undefined && sqlState !== "" && errno !== undefined && errno > 0;
   if (said && !FATAL.has(errno)) return new DatabaseError(code, errno, sqlState, `${code}: ${message}`);
   return new ConnectionLost(message || code, code);

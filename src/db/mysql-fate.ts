@@ -1,31 +1,31 @@
-// What an error says of its transaction: undone, worth another try, or the fault of its data.
+// What an error says about its transaction: undone, worth another try, or the fault of its data.
 import { StoreError } from "./db.ts";
 import { ConnectionLost, DatabaseError } from "./mysql-connection.ts";
 import type { MysqlTx } from "./mysql-tx.ts";
 
-/** What this instance remembered is not so any more; it is forgotten now. */
+/** Something this instance had cached is no longer true; it has been forgotten now. */
 export class Stale extends StoreError {}
 
-/** A key that another transaction has entered meanwhile. */
+/** A key that another transaction has inserted meanwhile. */
 const DUPLICATE = 1062;
 /** Record changed, lock wait timeout, deadlock, lock not free. */
 const LOCKS = new Set([1020, 1205, 1213, 3572]);
 const MAX_PAUSE_MS = 50;
-/** A packet over max_allowed_packet, and a text that the column's characters do not hold. */
+/** A packet over max_allowed_packet; a text that the column's character set cannot hold. */
 const OF_DATA = new Set([1153, 1366]);
 
-/** The same transaction can succeed when it is done again. */
+/** The same transaction may succeed when repeated. */
 export const isPassing = (error: unknown): boolean =>
   error instanceof ConnectionLost || error instanceof Stale || isOf(error, LOCKS) || isDuplicate(error);
 
-/** Before another try: those that met over locks must not meet again. */
+/** The pause before another try: transactions that collided over locks must not collide again. */
 export const pauseMs = (error: unknown): number => (isOf(error, LOCKS) ? Math.random() * MAX_PAUSE_MS : 0);
 
 /** One of the rows is at fault: without it the others can be stored. */
 export const isOfData = (error: unknown): boolean =>
   error instanceof DatabaseError && (error.sqlState.startsWith("22") || OF_DATA.has(error.errno));
 
-/** After the COMMIT had left: it is certain that nothing was committed. */
+/** After COMMIT was sent: it is certain that nothing was committed. */
 export const isUndone = (error: unknown): boolean => isOf(error, LOCKS) || isDuplicate(error) || isOfData(error);
 
 const isDuplicate = (error: unknown): boolean => error instanceof DatabaseError && error.errno === DUPLICATE;
@@ -33,7 +33,7 @@ const isDuplicate = (error: unknown): boolean => error instanceof DatabaseError 
 const isOf = (error: unknown, errnos: Set<number>): boolean =>
   error instanceof DatabaseError && errnos.has(error.errno);
 
-/** Rolls back; a connection where that is not possible is of no use any more. */
+/** Rolls back; if that fails, the connection is given up. */
 export async function undo(tx: MysqlTx): Promise<void> {
   try {
     await tx.rollback();

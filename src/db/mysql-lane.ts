@@ -1,5 +1,5 @@
-// A lane: transactions that append to logs, one after the other, each with the next batch number. The number is what
-// settles whether a transaction was committed whose answer was lost.
+// A lane: transactions that append to logs, one after the other, each with the next batch number. By that number it is
+// settled whether a transaction whose answer was lost has been committed.
 import { ChatError } from "../protocol.ts";
 import { type Head, StoreError } from "./db.ts";
 import type { LogIds } from "./log-ids.ts";
@@ -8,7 +8,7 @@ import { isPassing, isUndone, pauseMs, undo } from "./mysql-fate.ts";
 import type { Connector } from "./mysql-pool.ts";
 import { type Frame, MysqlTx } from "./mysql-tx.ts";
 
-/** The boot has lost its lease: others have taken it over, and nothing it still does changes anything. */
+/** The boot has lost its lease: others have taken it over, and nothing it still does takes effect. */
 export class Fenced extends StoreError {}
 
 /** What the lanes of one boot share. */
@@ -16,28 +16,28 @@ export interface LaneOptions {
   boot: string;
   connector: Connector;
   ids: LogIds;
-  /** Enters a new connection as one of this boot. */
+  /** Registers a new connection as this boot's. */
   register(connection: Connection): Promise<void>;
-  /** The boot is fenced. */
+  /** Called when the boot is found fenced. */
   onFenced(): void;
-  /** Moved by a batch whose caller had been told that it is not known to be stored. */
+  /** Called with the heads of a committed batch whose caller had been told that it is not known to be stored. */
   onLate(heads: Head[]): void;
 }
 
-/** After this many failures that pass, a transaction is given up; only locks that are held for seconds lead there. */
+/** Attempts per transaction while failures are transient; only locks held for seconds exhaust them. */
 const MAX_ATTEMPTS = 10;
-/** While it is asked how a lost transaction ended. */
+/** Used while finding out how a lost transaction ended. */
 const SETTLE_LOCK_WAIT_S = 1;
 const LOCK_WAIT_S = 3;
 const LOCK_WAIT_TIMEOUT = 1205;
 
 export class Lane {
-  /** The last that is known to be committed. */
+  /** The last batch known to be committed. */
   batch = 0;
   private connection: Connection | null = null;
-  /** The connection before: it may hold this lane's row still. */
+  /** Id of the previous connection, which may still hold this lane's row lock; 0: none. */
   private lostId = 0;
-  /** The next batch may be committed. */
+  /** Heads of the next batch, which may have been committed; null: there is no such doubt. */
   private unsure: Head[] | null = null;
   private closed = false;
   private readonly key: string;
@@ -50,7 +50,7 @@ export class Lane {
   }
 
   /**
-   * Commits what `work` does as the next batch; where that fails for a reason that passes, again. `deadline` tells how long
+   * Commits what `work` does as the next batch; repeats it after transient failures. `deadline` says until when
    * somebody waits for it. Rejects with what `work` throws, or StoreError. To be called by one caller at a time.
    */
   async transact<T>(work: (tx: MysqlTx) => Promise<T>, deadline: () => number): Promise<T> {
@@ -69,7 +69,7 @@ export class Lane {
           sent = heads;
         });
         if (sent !== null) this.batch++;
-        // It has let the lane's row go; by and by its number belongs to somebody else.
+        // The lost connection no longer holds the lane's row; its id may be given to somebody else.
         this.lostId = 0;
         return value;
       } catch (error) {
@@ -88,12 +88,12 @@ export class Lane {
     }
   }
 
-  /** Whether the batch after `batch` may be committed. */
+  /** Whether the batch after `batch` may have been committed. */
   get isUnsure(): boolean {
     return this.unsure !== null;
   }
 
-  /** Ends the lane, with what is under way. */
+  /** Ends the lane, and with it what is under way. */
   close(): void {
     this.closed = true;
     if (this.connection?.lost === null) this.connection.destroy();
@@ -112,14 +112,14 @@ export class Lane {
     };
   }
 
-  /** A connection, and nothing unsure left behind. */
+  /** Returns a connection, after settling an unsure batch. */
   private async ready(deadline: number): Promise<Connection> {
     const late = this.unsure;
     if (late !== null && (await this.settle(deadline))) this.options.onLate(late);
     return this.connect(deadline);
   }
 
-  /** Its connection, a new one where there is none. */
+  /** Returns the lane's connection, opening a new one if necessary. */
   async connect(deadline: number): Promise<Connection> {
     if (this.closed) throw new Fenced("this instance has lost its lease");
     if (this.connection !== null && this.options.connector.isGood(this.connection)) return this.connection;
@@ -129,14 +129,14 @@ export class Lane {
     return this.connection;
   }
 
-  /** Whether the unsure batch is committed: its transaction has ended when the lane's row can be locked. */
+  /** Whether the unsure batch was committed: its transaction has ended once the lane's row can be locked. */
   private async settle(deadline: number): Promise<boolean> {
     for (;;) {
       const connection = await this.connect(deadline);
       try {
         const [, , found] = await connection.query(
           [
-            // Where the connection has outlived the error, it must not see its own transaction.
+            // If the connection has survived the error, it must not see its own transaction.
             "ROLLBACK",
             `SET SESSION innodb_lock_wait_timeout = ${SETTLE_LOCK_WAIT_S}`,
             `SELECT batch FROM lane WHERE ${this.key} FOR UPDATE`,
@@ -162,7 +162,7 @@ export class Lane {
     }
   }
 
-  /** Ends the transaction of the connection before this one, which the database has not noticed to be lost. */
+  /** Ends the previous connection's transaction, if the database has not noticed that the connection is lost. */
   private async killLost(deadline: number): Promise<void> {
     if (this.lostId === 0 || this.connection === null) return;
     await this.connection.query([`KILL ${this.lostId}`], deadline - performance.now()).catch(() => undefined);

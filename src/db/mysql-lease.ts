@@ -1,6 +1,6 @@
-// A boot's lease: confirmed every 2 s on a connection of its own, so that nothing delays it. That connection is made again
-// as soon as it is lost: a boot without any counts as ended. A lease that has become too old may still be confirmed, as
-// long as nobody has taken the boot over: whoever does takes its row out and fences its lanes in one transaction.
+// A boot's lease: confirmed every 2 s on a connection of its own, so that nothing delays it. That connection is remade
+// as soon as it is lost: a boot without any counts as ended. Even an expired lease may still be confirmed, as long as
+// nobody has taken the boot over, which deletes its row and fences its lanes in one transaction.
 import { type Boot, LEASE_S } from "./mysql-boot.ts";
 import { type Connection, literal } from "./mysql-connection.ts";
 import type { Connector } from "./mysql-pool.ts";
@@ -8,15 +8,15 @@ import type { Connector } from "./mysql-pool.ts";
 const RENEW_EVERY_MS = 2_000;
 const RETRY_MS = 250;
 const RENEW_TIMEOUT_MS = 2_000;
-/** What the clocks of two machines may differ in speed, and an action may take. */
+/** Allows for machines' clocks running at different speeds, and for the time an action takes. */
 const MARGIN_MS = 500;
-/** Confirmations further apart than this: the database was away meanwhile, perhaps for everybody. */
+/** If confirmations are further apart than this, the database was away meanwhile, perhaps for everybody. */
 const STEADY_MS = RENEW_EVERY_MS + 1_000;
 
 export interface LeaseEvents {
   /** Others have taken the boot over. Called once, at the end. */
   onLost(): void;
-  /** The lease is valid again, after a time in which it was not: the boot is not fenced. */
+  /** The lease is valid again after a time in which it was not: the boot is not fenced. */
   onRegained(): void;
 }
 
@@ -26,12 +26,12 @@ export class Lease {
   private stopped = false;
   private renewing = false;
   private confirmedAt: number;
-  /** Since when one confirmation has followed the other without delay, performance.now(). */
+  /** Since when confirmations have followed each other without delay, performance.now(). */
   private steadySince: number;
-  /** One was late. */
+  /** A confirmation has been late. */
   private hasBeenLate = false;
 
-  /** `beganAt`: when the boot began to be entered, by performance.now(). */
+  /** `beganAt`: performance.now() before the boot was entered in the database. */
   constructor(
     private readonly connector: Connector,
     private readonly boot: Boot,
@@ -39,7 +39,7 @@ export class Lease {
     private readonly events: LeaseEvents,
   ) {
     this.confirmedAt = this.steadySince = beganAt;
-    // At once, for the connection.
+    // At once, to make the connection.
     this.renew();
   }
 
@@ -48,19 +48,19 @@ export class Lease {
   }
 
   /**
-   * Whether an expired lease of another boot proves that boot dead: the database has been there for long enough that it
-   * would have renewed its lease too. After an outage all leases have expired.
+   * Whether another boot's expired lease proves that boot dead: the database has been available for long enough that it
+   * would have renewed its lease. After an outage all leases have expired.
    */
   get provesOthersDead(): boolean {
     return this.isSteady && performance.now() - this.steadySince >= LEASE_S * 1_000;
   }
 
-  /** Whether the boot has just come out of an outage: others may not have found their way back to the database yet. */
+  /** Whether the boot is just back from an outage: others may not have found their way back to the database yet. */
   get isRecovering(): boolean {
     return (this.hasBeenLate || !this.isSteady) && !this.provesOthersDead;
   }
 
-  /** Whether the last confirmation was in time. */
+  /** Whether confirmations are on time at present. */
   private get isSteady(): boolean {
     return !this.stopped && performance.now() - this.confirmedAt <= STEADY_MS;
   }
@@ -71,7 +71,7 @@ export class Lease {
     this.connection?.destroy();
   }
 
-  /** One that is late is confirmed too, as long as nobody has taken it over. */
+  /** Renews the lease, even a late one, as long as nobody has taken the boot over. */
   private async renew(): Promise<void> {
     if (this.renewing) return;
     this.renewing = true;
@@ -88,7 +88,7 @@ export class Lease {
       this.confirm(startedAt);
       pauseMs = Math.max(0, RENEW_EVERY_MS - (performance.now() - startedAt));
     } catch {
-      // The connector tells of it; the next one may succeed.
+      // The connector logs it; the next attempt may succeed.
     }
     this.renewing = false;
     if (!this.stopped) this.timer = setTimeout(() => this.renew(), pauseMs);

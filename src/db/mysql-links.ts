@@ -1,30 +1,30 @@
-// Which connections to the database belong to which boot, so that whoever finds a boot dead can end them with the row locks that
-// they hold. The database counts connections anew when it is restarted: a link is good for the run that it was made in.
+// Which database connections belong to which boot, so that whoever finds a boot dead can end them, and with them the
+// row locks they hold. Connection ids start over when the database restarts: a link counts for the run it was made in.
 import { type Connection, literal, type Result } from "./mysql-connection.ts";
 
 const REGISTER_TIMEOUT_MS = 4_000;
-/** The time and the uptime are of two statements, and whole seconds. */
+/** Time and uptime come from two statements, in whole seconds. */
 const TOLERANCE_S = 2;
 
 const RUN = ["SELECT UNIX_TIMESTAMP()", "SHOW STATUS LIKE 'Uptime'"];
 
-/** A connection's own number, and whose connections it sees in SHOW PROCESSLIST: an account's, at one server. */
+/** A connection's own id, and a name for what it sees in SHOW PROCESSLIST: one account's connections at one server. */
 const VIEW = "SELECT CONNECTION_ID(), CONCAT_WS(' ', CURRENT_USER(), @@hostname, @@port)";
 
-/** A connection of a boot, in this run of the database, whether it is open or not. */
+/** A boot's connection in this run of the database, whether still open or not. */
 export interface Link {
   id: number;
-  /** Who sees it while it is open; "": nobody can tell. */
+  /** The view in which it shows while it is open; "": unknown. */
   seenBy: string;
 }
 
-/** The second in which this run of the database began, whatever its clock has done since; 0 where that cannot be told. */
+/** The second in which this run of the database began, however its clock was set since; 0 where unknown. */
 function startOf([time, uptime]: Result[]): number {
   const started = Math.floor(Number(time!.rows[0]![0])) - Number(uptime!.rows[0]![1]);
   return Number.isSafeInteger(started) && started > 0 ? started : 0;
 }
 
-/** Enters a connection as the boot's. What numbers connections by itself, as a proxy does, shows them under other numbers. */
+/** Registers a connection as the boot's. A proxy that numbers connections itself shows it under another id: no view. */
 export async function registerLink(connection: Connection, boot: string): Promise<void> {
   const [view, ...run] = await connection.query([VIEW, ...RUN], REGISTER_TIMEOUT_MS);
   const [id, seenBy] = view!.rows[0] as [number, string];
@@ -34,7 +34,7 @@ export async function registerLink(connection: Connection, boot: string): Promis
   await connection.query([sql], REGISTER_TIMEOUT_MS);
 }
 
-/** The boot's connections, and what the reader itself sees. */
+/** The boot's connections, and the reader's own view. */
 export async function readLinks(
   query: (statements: string[]) => Promise<Result[]>,
   boot: string,

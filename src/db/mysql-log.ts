@@ -1,5 +1,5 @@
-// The conversations' log in MySQL: a row is a row. What a transaction appends is held back until its COMMIT, and leaves
-// with that in one packet.
+// The conversations' log in MySQL: one table row per log row. What a transaction appends is held back until its COMMIT,
+// and sent with it in one packet.
 import type { Conversation, Head, Log, LogRow, Value } from "./db.ts";
 import { convName, LOG_KEY, logKeyOf } from "./log-ids.ts";
 import { Stale } from "./mysql-fate.ts";
@@ -13,15 +13,15 @@ const ROW = ["conversation", "seq", "kind", "sender", "device", "mid", "ts", "bo
 const LOCKED = ["id", "kind", "lo", "hi", "last_seq", "member_ver"];
 const PAGE = "FROM message WHERE conversation = ? AND seq > ? ORDER BY seq LIMIT ?";
 const INSERT = "INSERT INTO message (conversation, seq, kind, sender, device, mid, ts, body, size) VALUES";
-/** Conversations moved on by one UPDATE: each row is compared with all of them. */
+/** Conversations advanced per UPDATE: each row is compared with all of them. */
 const MOVED_AT_ONCE = 64;
 
 export class MysqlLog implements Log {
   private readonly locked = new Map<number, Conversation>();
-  /** Of the locked ones, those that this transaction changes. */
+  /** The locked conversations that this transaction changes. */
   private readonly moved = new Set<Conversation>();
   private fresh: LogRow[] = [];
-  /** Conversations whose ids were not read but remembered. */
+  /** Conversations whose ids were not read but taken from the cache. */
   private readonly remembered = new Set<number>();
 
   constructor(private readonly tx: MysqlTx) {}
@@ -36,7 +36,7 @@ export class MysqlLog implements Log {
     return found;
   }
 
-  /** Outside the transaction, so that the locks of two that make the same ones do not meet in different orders. */
+  /** Outside the transaction and in order, so that two transactions creating the same ones do not deadlock. */
   async create(convs: string[]): Promise<void> {
     if (this.tx.begun) throw new Error("conversations are made before the transaction writes");
     const inOrder = convs.map(logKeyOf).sort((a, b) => a[0] - b[0] || a[1] - b[1] || a[2] - b[2]);
@@ -56,7 +56,7 @@ export class MysqlLog implements Log {
     throw new Stale("conversations are gone");
   }
 
-  /** Read from the table, where `last_seq` always is what it is. */
+  /** Nothing to correct: here the table is always up to date. */
   current<Row extends { id: number; last_seq: number }>(rows: Row[]): Row[] {
     return rows;
   }
@@ -78,7 +78,7 @@ export class MysqlLog implements Log {
         keys.push([conversation, sender, mid]);
       }
     if (mids.size < keys.length) return false;
-    // Repetitions are rare: they are met as an error of the key, and the transaction is done again carefully.
+    // Repetitions are rare: they show as a duplicate key, and the transaction is repeated carefully.
     if (this.tx.options.careful && (await this.byMid(keys)).length > 0) return false;
     for (const row of rows) {
       const conversation = this.locked.get(row[0])!;
@@ -112,7 +112,7 @@ export class MysqlLog implements Log {
     return (await Promise.all(found)).flatMap(({ rows }) => rows as unknown as LogRow[]);
   }
 
-  /** Where the conversations stand that this transaction changes. */
+  /** The heads of the conversations that this transaction changes. */
   heads(): Head[] {
     return [...this.moved].map((moved) => [moved.id, convName(moved), moved.last_seq, moved.member_ver]);
   }

@@ -1,4 +1,4 @@
-// Brings the schema up to date: under a lock of the database, so that instances may start together.
+// Brings the schema up to date, under a lock of the database, so that instances may start at the same time.
 import initial from "../../sql/mysql/0001-initial.sql" with { type: "text" };
 import linkStarted from "../../sql/mysql/0002-link-started.sql" with { type: "text" };
 import linkSeenBy from "../../sql/mysql/0003-link-seen-by.sql" with { type: "text" };
@@ -7,18 +7,18 @@ import { StartError } from "../start-error.ts";
 import { type Connection, DatabaseError, literal, type Result, type Target } from "./mysql-connection.ts";
 import { describe } from "./mysql-start.ts";
 
-/** Numbered from 1, in order; `schema_version` says how many of them a database has seen. */
+/** In order, numbered from 1; `schema_version` holds the numbers of those applied to a database. */
 const MIGRATIONS: string[] = [initial, linkStarted, linkSeenBy, deviceTimes];
 
-/** What a large table may take to be changed. */
+/** Allows for altering a large table. */
 const STATEMENT_TIMEOUT_MS = 3_600_000;
 const LOCK_WAIT_S = 60;
 const DUPLICATE_COLUMN = 1060;
 
-/** A table that stands in a database while a store is being copied to it: there is no `schema_version` before the end. */
+/** A table that exists while a store is being copied to a database, which gets its `schema_version` only at the end. */
 export const UNFINISHED = "unfinished_copy";
 
-/** Makes the tables of the newest schema, but for `schema_version`; those that exist stay. Returns its version. */
+/** Creates the tables of the newest schema, except `schema_version`; existing ones stay. Returns its version. */
 export async function createTables(connection: Connection): Promise<number> {
   for (const text of MIGRATIONS) for (const sql of statementsOf(text)) await apply(connection, sql);
   return MIGRATIONS.length;
@@ -27,7 +27,7 @@ export async function createTables(connection: Connection): Promise<number> {
 /** Throws StartError where the database is not ours to use, and DatabaseError. */
 export async function migrate(connection: Connection, target: Target): Promise<void> {
   const query = (sql: string) => queryOne(connection, sql);
-  // Locks are the whole server's, and their names short.
+  // Lock names are shared by the whole server, and of limited length.
   const name = `CONCAT('chatserver:', MD5(${literal(target.database)}))`;
   if ((await query(`SELECT GET_LOCK(${name}, ${LOCK_WAIT_S})`)).rows[0]![0] !== 1)
     throw new StartError(`${describe(target)}: another instance has been changing the schema for ${LOCK_WAIT_S} s`);
@@ -46,7 +46,7 @@ export async function migrate(connection: Connection, target: Target): Promise<v
     if (seen > MIGRATIONS.length)
       throw new StartError(`${describe(target)} is used by a newer ChatServer (schema ${seen}): run that version`);
     for (let version = seen; version < MIGRATIONS.length; version++) {
-      // Each statement commits by itself: one that is cut off is run again from its start.
+      // Each statement commits by itself: an interrupted migration is run again from its start.
       for (const sql of statementsOf(MIGRATIONS[version]!)) await apply(connection, sql);
       await query(`INSERT INTO schema_version (version) VALUES (${version + 1})`);
     }
@@ -59,7 +59,7 @@ async function queryOne(connection: Connection, sql: string): Promise<Result> {
   return (await connection.query([sql], STATEMENT_TIMEOUT_MS))[0]!;
 }
 
-/** A statement of a migration, which may have been run before: MySQL knows no ADD COLUMN IF NOT EXISTS. */
+/** Runs a migration's statement, which may have been run before: MySQL has no ADD COLUMN IF NOT EXISTS. */
 async function apply(connection: Connection, sql: string): Promise<void> {
   await queryOne(connection, sql).catch((error) => {
     if (!(error instanceof DatabaseError && error.errno === DUPLICATE_COLUMN)) throw error;

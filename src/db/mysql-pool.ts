@@ -1,23 +1,23 @@
-// Connections to MySQL: made again with growing pauses while the database is away, and bounded in number.
+// Connections to MySQL: remade with growing pauses while the database is away, and bounded in number.
 import { StoreError } from "./db.ts";
 import { Connection, ConnectionLost, DatabaseError, type Target } from "./mysql-connection.ts";
 import { describe, prepare } from "./mysql-start.ts";
 
 const CONNECT_TIMEOUT_MS = 2_000;
-/** With less time a new connection is not tried: its failure would say nothing of the database, and hold up the others. */
+/** With less time left no connection is attempted: its failure would prove nothing, and delay the others. */
 const MIN_CONNECT_MS = 50;
 const FIRST_PAUSE_MS = 25;
 const MAX_PAUSE_MS = 1_000;
-/** Callers that may wait for a connection. */
+/** How many callers may wait for a connection. */
 const MAX_WAITING = 10_000;
 
-/** Makes connections; all that fail share one pause. */
+/** Opens connections; after a failure all wait for the same pause. */
 export class Connector {
   private pauseMs = 0;
   private retryAt = 0;
   private complained = false;
   private silentSince = Number.NEGATIVE_INFINITY;
-  /** Bytes that one packet may have. */
+  /** The most bytes one packet may have. */
   maxPacketBytes = 1024 * 1024;
 
   constructor(
@@ -25,7 +25,7 @@ export class Connector {
     private readonly log: { warn(line: string): void; info(line: string): void },
   ) {}
 
-  /** A new connection with its session set up, tried until `deadline` (of performance.now()). Rejects with StoreError. */
+  /** Opens a connection and sets it up, trying until `deadline` (performance.now()). Rejects with StoreError. */
   async open(deadline: number, setUp: (connection: Connection) => Promise<void>): Promise<Connection> {
     let last: Error = new ConnectionLost("the database is away");
     for (;;) {
@@ -47,8 +47,8 @@ export class Connector {
   }
 
   /**
-   * Whether it may still be used. Where one connection has fallen silent, others may lead nowhere too: those that have
-   * not been heard since are given up, so that not each of them costs somebody the whole time limit.
+   * Whether a connection may still be used. If one has fallen silent others may be dead too: those not heard since then
+   * are given up, so that not each of them costs some caller the whole time limit.
    */
   isGood(connection: Connection): boolean {
     if (connection.lost === null && connection.heardAt < this.silentSince)
@@ -74,7 +74,7 @@ export class Connector {
     return connection;
   }
 
-  /** Jittered, so that the instances do not come back all at once. */
+  /** Sets the next pause, with jitter, so that instances do not all come back at once. */
   private fail(cause: string): void {
     this.pauseMs = Math.min(MAX_PAUSE_MS, Math.max(FIRST_PAUSE_MS, this.pauseMs * 2));
     this.retryAt = performance.now() + this.pauseMs * (0.5 + Math.random() / 2);
@@ -109,7 +109,7 @@ export class Pool {
     }
   }
 
-  /** Ends all connections, also of what is under way. */
+  /** Ends all connections, including those in use. */
   close(): void {
     this.closed = new StoreError("the store is closed");
     for (const connection of this.idle.splice(0)) connection.close();
@@ -143,7 +143,7 @@ export class Pool {
     }
   }
 
-  /** A connection that became free; null where a place did. */
+  /** Waits for a connection to become free; null: a slot for a new one has. */
   private wait(deadline: number): Promise<Connection | null> {
     if (this.waiting.length >= MAX_WAITING) throw new StoreError("too many requests wait for the database");
     const { promise, resolve, reject } = Promise.withResolvers<Connection | null>();

@@ -1,22 +1,22 @@
-// Statements as text: every value goes through `literal`, every name is written in the source.
+// Statements as text: every value goes through `literal`; every name is a constant of the source.
 import type { Value } from "./db.ts";
 import { literal, type Result } from "./mysql-connection.ts";
 
-/** Keys named in one statement: above, MariaDB may read them in another order than the index's. */
+/** Keys per statement: with more, MariaDB may read them in another order than the index's. */
 const MAX_KEYS = 900;
-/** Of the keys in one statement: max_allowed_packet may be small. */
+/** Bytes of keys per statement: max_allowed_packet may be small. */
 const MAX_BYTES = 32_768;
 
-/** A table's or column's name; some of ours are words of the language. */
+/** A table or column name, quoted: some of ours are reserved words. */
 export const quoted = (name: string): string => `\`${name}\``;
 
 export const columnList = (columns: string[]): string => columns.map(quoted).join(", ");
 
-/** Values, comma-separated; none stand as NULL, which nothing equals. */
+/** Values, comma-separated; an empty list becomes NULL, which equals nothing. */
 export const literals = (values: readonly Value[]): string =>
   values.length === 0 ? "NULL" : values.map(literal).join(", ");
 
-/** `sql` with its `?` replaced, an array by its values. Statements hold no `?` in quotes. */
+/** `sql` with each `?` replaced by a value, or an array's values. Statements hold no `?` in quotes. */
 export function statement(sql: string, params: readonly (Value | Value[])[]): string {
   let at = 0;
   return sql.replaceAll("?", () => {
@@ -43,7 +43,7 @@ export function selects(from: string, columns: string[], by: string[], keys: rea
   return made;
 }
 
-/** The rows of a result, by column name. */
+/** The rows of a result, as objects by column name. */
 export function toObjects<Row>({ columns, rows }: Result): Row[] {
   return rows.map((row) => {
     const object: Record<string, Value> = {};

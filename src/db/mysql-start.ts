@@ -1,23 +1,23 @@
-// What can be wrong with a MySQL or MariaDB at start, in words that say what to do.
+// What can be wrong with a MySQL or MariaDB server at start, explained with what to do.
 import { readFileSync } from "node:fs";
 import { formatAddress } from "../flag-values.ts";
 import { StartError } from "../start-error.ts";
 import { type Connection, ConnectionLost, DatabaseError, type Target } from "./mysql-connection.ts";
 
 export const SET_CHARSET = "SET NAMES utf8mb4";
-/** What every connection of a session is set to: the batches are tried with these. */
+/** The settings of every connection; the statements of batches rely on them. */
 const SESSION = [
-  // Whatever the server makes of the handshake's: in another one, escaped texts could end their quotes.
+  // Whatever the server made of the handshake's charset: in some others, escaped texts could break out of their quotes.
   SET_CHARSET,
   "SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED",
-  // Explicitly: with NO_BACKSLASH_ESCAPES in it, escaped texts could end their quotes.
+  // Explicitly, because with NO_BACKSLASH_ESCAPES escaped texts could break out of their quotes.
   "SET SESSION autocommit = 1, sql_mode = 'STRICT_ALL_TABLES', innodb_lock_wait_timeout = 3, time_zone = '+00:00'",
   "SET SESSION completion_type = 0, sql_safe_updates = 0, sql_select_limit = 18446744073709551615",
 ];
-/** A paused writer's locks; IN lists that must be read in the order of the index, not joined. */
+/** Limits how long a paused writer holds locks; makes IN lists be read in index order instead of joined. */
 const MARIADB = "SET SESSION idle_transaction_timeout = 2, in_predicate_conversion_threshold = 0";
 
-/** The same with the password that `file` holds, where one is given. Throws StartError. */
+/** `target`, with the password read from `file` if one is given. Throws StartError. */
 export const withPassword = (target: Target, file?: string): Target =>
   file === undefined ? target : { ...target, password: readPassword(file) };
 
@@ -32,14 +32,14 @@ function readPassword(file: string): string {
 /** For logs and messages: without user and password. */
 export const describe = ({ host, port, database }: Target): string => `${formatAddress(host, port)}/${database}`;
 
-/** What the server is. */
+/** Facts about the server. */
 export interface Server {
   version: string;
-  /** Bytes that one packet may have. */
+  /** The most bytes one packet may have. */
   maxPacketBytes: number;
 }
 
-/** Sets the session up. Throws StartError where the server is too old. */
+/** Sets up the session. Throws StartError where the server is too old. */
 export async function prepare(connection: Connection, timeoutMs: number): Promise<Server> {
   const [found] = await connection.query(["SELECT VERSION(), @@max_allowed_packet"], timeoutMs);
   const [version, maxPacketBytes] = found!.rows[0] as [string, number];
@@ -48,7 +48,7 @@ export async function prepare(connection: Connection, timeoutMs: number): Promis
   return { version, maxPacketBytes };
 }
 
-/** Whether it is MariaDB, else MySQL. Throws StartError where it is too old for what the statements need. */
+/** Whether it is MariaDB rather than MySQL. Throws StartError where it is too old for our statements. */
 export function isMariadb(version: string): boolean {
   const mariadb = /mariadb/i.test(version);
   // Old MariaDB servers put "5.5.5-" before their own version.
@@ -61,7 +61,7 @@ export function isMariadb(version: string): boolean {
   return mariadb;
 }
 
-/** Why what is committed may not be on disk; null where it is. */
+/** Why a commit may not survive a crash; null where it does. */
 export async function findUndurable(connection: Connection, timeoutMs: number): Promise<string | null> {
   const [found] = await connection.query(
     ["SELECT @@innodb_flush_log_at_trx_commit, @@log_bin, @@sync_binlog"],
@@ -69,15 +69,15 @@ export async function findUndurable(connection: Connection, timeoutMs: number): 
   );
   const [flush, binlog, sync] = found!.rows[0] as [number, number, number];
   if (flush !== 1) return `innodb_flush_log_at_trx_commit is ${flush}, set it to 1`;
-  // With a binary log, a commit that is in one of the two alone is undone or lost for the replicas.
+  // With a binary log, a commit that reached only one of the two logs is undone, or lost for the replicas.
   if (binlog === 1 && sync !== 1) return `sync_binlog is ${sync}, set it to 1`;
   return null;
 }
 
-/** The error of a start as one line that says what to do; `flag` is what names the database. */
+/** A start-up error as one line that says what to do; `flag` is the flag that names the database. */
 export function explainStart(error: unknown, target: Target, flag = "--mysql"): StartError {
   if (error instanceof StartError) return error;
-  // What the server said to the last of several tries.
+  // The server's answer to the last of several attempts.
   if (error instanceof ConnectionLost && error.cause instanceof DatabaseError)
     return explainStart(error.cause, target, flag);
   const where = describe(target);
@@ -99,7 +99,7 @@ export function explainStart(error: unknown, target: Target, flag = "--mysql"): 
   switch (error.errno) {
     case 1045: // ER_ACCESS_DENIED_ERROR
     case 1698:
-      // An account that requires TLS is told no more, either.
+      // The server says the same to an account that requires TLS.
       return new StartError(
         `${where} refuses user ${user}: check user and password of ${flag}${tls ? "" : ", and whether TLS is required (?tls=yes)"}`,
       );

@@ -1,5 +1,5 @@
-// Watching over the other instances: whose lease has expired is fenced, and its connections are ended, since a paused
-// writer holds row locks.
+// Takes over from dead instances: expired ones are fenced and their connections ended, since a paused writer holds row
+// locks.
 import type { Boot } from "./mysql-boot.ts";
 import { LEASE_S } from "./mysql-boot.ts";
 import { type Connection, DatabaseError, literal, type Result } from "./mysql-connection.ts";
@@ -12,17 +12,17 @@ export interface Instance {
   expired: boolean;
 }
 
-/** The database may need this long to see that a process has ended. */
+/** The database may need this long to notice that a process has ended. */
 const NOTICE_MS = 100;
-/** Two looks this far apart find a process without connections: one that lives would have made a new one. */
+/** A process found without connections twice, this far apart, has ended: a living one would have made a new one. */
 const LOOK_AGAIN_MS = 250;
 /** After a restart of the database the others have this long to come back. */
 const SETTLING_S = LEASE_S + 2;
-/** What is committed now may have been written this long ago: it waited for a lock. */
+/** A change committed now may have been written this long ago, having waited for a lock. */
 const CHANGED_S = 12;
 const NO_SUCH_THREAD = 1094;
 
-/** All that are entered, expired ones too. */
+/** All instances entered in the database, expired ones too. */
 export async function readInstances(own: Boot, deadline: number): Promise<Instance[]> {
   const sql = "SELECT boot, CAST(expires AS CHAR), expires <= UTC_TIMESTAMP(6) FROM instance";
   const [found] = await own.query([sql], deadline);
@@ -34,8 +34,8 @@ export async function readInstances(own: Boot, deadline: number): Promise<Instan
 }
 
 /**
- * Fences a boot and takes it out, with its connections ended: where its lease has expired, or in any case with `force`.
- * False where another instance was faster, or it has renewed its lease.
+ * Fences a boot, removes it and ends its connections: if its lease has expired, or with `force` in any case. False if
+ * another instance was faster, or the lease has been renewed.
  */
 export function bury({ pool }: Boot, boot: string, force: boolean, deadline: number): Promise<boolean> {
   const name = literal(boot);
@@ -69,7 +69,7 @@ export function bury({ pool }: Boot, boot: string, force: boolean, deadline: num
   });
 }
 
-/** Users who have logged in or out anywhere since `since`, which is the `at` of the read before, or "". */
+/** Users who have logged in or out anywhere since `since`: the `at` of the previous call, or "". */
 export async function readChanged(
   own: Boot,
   since: string,
@@ -92,7 +92,7 @@ export async function isSettled(own: Boot, deadline: number): Promise<boolean> {
   return Number(found!.rows[0]![1]) >= SETTLING_S;
 }
 
-/** Whether the boot's process is known to have no connection to the database any more: it has ended. */
+/** Whether the boot's process certainly has no connection to the database any more: it has ended. */
 export async function isGone(own: Boot, boot: string, deadline: number): Promise<boolean> {
   if (!(await isSettled(own, deadline))) return false;
   if (await mayBeConnected(own, boot, deadline)) {
@@ -103,7 +103,7 @@ export async function isGone(own: Boot, boot: string, deadline: number): Promise
   return !(await mayBeConnected(own, boot, deadline));
 }
 
-/** Its own connections an account may see without further rights; of those of others nobody here can tell. */
+/** An account sees its own connections without further privileges; those in another view may be open. */
 async function mayBeConnected(own: Boot, boot: string, deadline: number): Promise<boolean> {
   let open = new Set<unknown>();
   const { links, view } = await readLinks(async (statements) => {
@@ -114,10 +114,10 @@ async function mayBeConnected(own: Boot, boot: string, deadline: number): Promis
   return links.some(({ id, seenBy }) => open.has(id) || seenBy !== view);
 }
 
-/** The connections in the answer to SHOW PROCESSLIST. */
+/** The connection ids in the result of SHOW PROCESSLIST. */
 const openOf = ({ rows }: Result): Set<unknown> => new Set(rows.map(([id]) => id));
 
-/** Takes out what was entered of this boot's own connections that the database has ended. */
+/** Removes the registrations of this boot's own connections that the database has ended. */
 export async function cleanLinks(own: Boot, deadline: number): Promise<void> {
   const lost = [...own.linked].filter((connection) => connection.lost !== null);
   if (lost.length === 0) return;

@@ -1,8 +1,8 @@
-// Calls of operations that many ask for at once: those that have gathered while earlier ones were done are one transaction.
+// Calls of operations that many make at once: those that gathered while earlier ones were run share one transaction.
 import { ChatError } from "../protocol.ts";
 import { ALONE, type Call, StoreError } from "./db.ts";
 
-/** Calls of one transaction: bounds what it reads. */
+/** Calls per transaction: bounds what it reads. */
 const MOST = 200;
 const MAX_WAITING = 100_000;
 
@@ -20,7 +20,7 @@ export class Gathering {
     /** See Together. */
     private readonly runAll: (calls: Call[]) => Promise<unknown[]>,
     private readonly runAlone: (call: Call) => Promise<unknown>,
-    /** Transactions at the same time. */
+    /** Concurrent transactions. */
     private readonly atOnce: number,
   ) {}
 
@@ -34,7 +34,7 @@ export class Gathering {
 
   private async work(): Promise<void> {
     this.working++;
-    // What this turn of the loop brings belongs together.
+    // What arrives in this turn of the loop belongs together.
     await Promise.resolve();
     while (this.waiting.length > 0) await this.run(this.waiting.splice(0, MOST));
     this.working--;

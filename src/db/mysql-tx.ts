@@ -1,18 +1,18 @@
-// The dialect of Tx for MySQL and MariaDB. Statements that are asked for in one turn travel as one packet; a transaction
-// begins with the first that writes or locks, so that what only reads needs none.
+// Tx for MySQL and MariaDB. Statements issued in one turn travel as one packet; a transaction begins with the first
+// that writes or locks, so that pure reads need none.
 import type { Head, Tx, Value } from "./db.ts";
 import type { LogIds } from "./log-ids.ts";
 import { type Connection, DatabaseError, type Result } from "./mysql-connection.ts";
 import { MysqlLog } from "./mysql-log.ts";
 import { columnList, compareKeys, literals, quoted, selects, statement, toObjects } from "./mysql-sql.ts";
 
-/** How the transactions of one boot begin and end, so that those of a fenced boot change nothing. */
+/** How the transactions of a boot begin and end, so that those of a fenced boot have no effect. */
 export interface Frame {
-  /** The first statement, under whose row lock the transaction stands. */
+  /** The first statement; the transaction holds its row lock to the end. */
   opening: string;
   /** Throws where its result says that the boot is fenced. */
   check(result: Result): void;
-  /** The row of the commit log for what moved; null where transactions of this kind may not append to logs. */
+  /** Makes the INSERT into the commit log; null where transactions of this kind may not append to logs. */
   closing: ((heads: Head[]) => string) | null;
 }
 
@@ -21,9 +21,9 @@ export interface TxOptions {
   frame: Frame;
   ids: LogIds;
   maxPacketBytes: number;
-  /** Of performance.now(): what is not answered by then ends the connection. */
+  /** performance.now(): a statement not answered by then ends the connection. */
   deadline: number;
-  /** Looks for repeated mids before they are met as an error. */
+  /** Look for repeated mids in advance, instead of meeting them as an error. */
   careful: boolean;
 }
 
@@ -33,7 +33,7 @@ interface Pending {
   reject(error: unknown): void;
 }
 
-/** Statements in one packet. */
+/** Statements per packet. */
 const MAX_STATEMENTS = 200;
 
 export class MysqlTx implements Tx {
@@ -89,18 +89,18 @@ export class MysqlTx implements Tx {
     return new Set((await this.all<{ boot: string }>(sql, [boots])).map(({ boot }) => boot));
   }
 
-  /** A statement that reads; it sees the newest committed rows, inside a transaction or not. */
+  /** Runs a statement that reads the newest committed rows, inside a transaction or not. */
   read(sql: string): Promise<Result> {
     return this.enqueue(sql);
   }
 
-  /** A statement that changes rows. */
+  /** Runs a statement that changes rows. */
   write(sql: string): Promise<Result> {
     this.wrote = true;
     return this.inside(sql);
   }
 
-  /** A statement of the transaction, which begins with it if it has not yet. */
+  /** Runs a statement inside the transaction, which begins with it if it has not begun. */
   async inside(sql: string): Promise<Result> {
     if (!this.begun) {
       this.begun = true;
@@ -111,7 +111,7 @@ export class MysqlTx implements Tx {
     return result;
   }
 
-  /** Statements `head` tuple, tuple… `tail`, each short enough for a packet beside others. Throws where one row is too long. */
+  /** Statements of `head`, tuples and `tail`, each small enough to share a packet. Throws where one row is too long. */
   inserts(head: string, rows: readonly Value[][], tail: string): string[] {
     const { maxPacketBytes } = this.options;
     const made: string[] = [];
@@ -134,7 +134,7 @@ export class MysqlTx implements Tx {
     return made;
   }
 
-  /** Commits. `sending` is called right before the COMMIT leaves: from then on only the database knows the outcome. */
+  /** Commits. `sending` is called right before COMMIT is sent: from then on only the database knows the outcome. */
   async commit(sending: (heads: Head[]) => void): Promise<void> {
     if (!this.begun) return;
     const heads = this.log.heads();
@@ -149,7 +149,7 @@ export class MysqlTx implements Tx {
     await connection.query(packets.at(-1)!, this.leftMs());
   }
 
-  /** Undoes everything, where the connection still stands. */
+  /** Rolls back, if the connection still exists. */
   async rollback(): Promise<void> {
     if (!this.begun || this.options.connection.lost !== null) return;
     await this.options.connection.query(["ROLLBACK"], this.leftMs());

@@ -1,18 +1,18 @@
-// The address of a database as an administrator writes it.
+// The address of a database, as an administrator writes it.
 import { parseYesNo } from "../flag-values.ts";
 import type { Target } from "./mysql-connection.ts";
 
-/** What `parseMysqlUrl` takes. */
+/** The form that `parseMysqlUrl` accepts. */
 export const MYSQL_FORM = "mysql://user:password@host:port/database[?tls=yes] (a % of its own is written %25)";
 
-/** What `text` names, with the password in it, if any; undefined where it is not as in MYSQL_FORM. */
+/** Parses an address, with its password, if any; undefined where it does not have the form of MYSQL_FORM. */
 export function parseMysqlUrl(text: string): Target | undefined {
   const url = URL.parse(text);
   if (url === null || !["mysql:", "mariadb:"].includes(url.protocol) || url.hostname === "") return undefined;
   const [user, password, database] = [url.username, url.password, url.pathname.slice(1)].map(decode);
   if (user === undefined || password === undefined || !database || /[/`]/.test(database)) return undefined;
   const port = Number(url.port || 3306);
-  // What would be passed over could be a wish for TLS.
+  // Unknown parameters are refused: one that is ignored might have asked for TLS.
   const [[parameter, word] = ["tls", "no"], ...more] = url.searchParams;
   const tls = parameter === "tls" ? parseYesNo(word) : undefined;
   if (port === 0 || tls === undefined || more.length > 0 || url.hash !== "") return undefined;

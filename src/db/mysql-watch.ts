@@ -1,21 +1,21 @@
-// Looks after the other instances every second: takes over those whose leases have expired, tells which are gone, and cleans
-// up where this instance is the first of them.
+// Watches the other instances, every second: takes over those whose leases have expired, reports those that are gone,
+// and cleans up where this instance is the first of all.
 import type { Boot } from "./mysql-boot.ts";
 import { cleanCommits } from "./mysql-commits.ts";
 import type { Lease } from "./mysql-lease.ts";
 import { bury, cleanLinks, type Instance, isGone, isSettled, readInstances } from "./mysql-survivor.ts";
 
-/** With the lease and the grace after it: who died is offline for everyone within 10 s. */
+/** With the lease and the grace period added, users of a dead instance are offline for everyone within 10 s. */
 const LOOK_EVERY_MS = 1_000;
 const CLEAN_EVERY_MS = 10_000;
 
-/** Who lives renews its lease more often: where the database's clock was set, all of them seem expired until then. */
+/** Living instances renew more often. Guards against a changed database clock, by which all seem expired until then. */
 const RENEWED_MS = 3_000;
 
 export class Watch {
-  /** Each boot's lease, and since when it has been that, by performance.now(). */
+  /** Each boot's lease, and since when it has had this value, performance.now(). */
   private leases = new Map<string, { expires: string; since: number }>();
-  /** The other instances at the last look. */
+  /** The other living boots at the last look. */
   others = new Set<string>();
   private timer: Timer | undefined;
   private watching: Boot | null = null;
@@ -24,11 +24,11 @@ export class Watch {
 
   constructor(
     private readonly storeTimeoutMs: number,
-    /** Called with boots that were there and are not any more. */
+    /** Called with boots that were there and no longer are. */
     private readonly onGone: (boots: string[]) => void,
   ) {}
 
-  /** As `boot`, in place of the one before. */
+  /** Watches as `boot`, in place of the previous one. */
   start(boot: Boot, lease: Lease): void {
     this.stop();
     this.watching = boot;
@@ -41,7 +41,7 @@ export class Watch {
     clearTimeout(this.timer);
   }
 
-  /** Whether another boot has ended; it is taken over then. */
+  /** Whether another boot has ended; if so, it is taken over. */
   async check(own: Boot, boot: string): Promise<boolean> {
     const found = (await readInstances(own, this.deadline())).find((each) => each.boot === boot);
     if (found === undefined) return true;
@@ -50,7 +50,7 @@ export class Watch {
     else if (this.lease?.isRecovering === false && (await isGone(own, boot, this.deadline())))
       won = await bury(own, boot, true, this.deadline());
     else return false;
-    // Where it has renewed its lease in the last moment, it is there still.
+    // If it has renewed its lease at the last moment, it is still there.
     if (!won && (await readInstances(own, this.deadline())).some((each) => each.boot === boot)) return false;
     this.tell([boot]);
     return true;
@@ -75,7 +75,7 @@ export class Watch {
     const buried = expired.length > 0 && (await this.mayBury(own)) ? expired : [];
     for (const { boot } of buried) {
       this.others.add(boot);
-      // One whose locks cannot be had yet is tried again at the next look.
+      // One whose rows are still locked is tried again at the next look.
       await bury(own, boot, false, this.deadline()).catch(() => false);
     }
     const left = buried.length > 0 ? await readInstances(own, this.deadline()) : found;
@@ -90,7 +90,7 @@ export class Watch {
     if (first) await cleanCommits(own, this.storeTimeoutMs);
   }
 
-  /** After an outage of the database all leases have expired, and those who live come back within a lease's time. */
+  /** After an outage of the database all leases have expired; living instances return within a lease's time. */
   private async mayBury(own: Boot): Promise<boolean> {
     return this.lease?.provesOthersDead === true && (await isSettled(own, this.deadline()));
   }

@@ -1,5 +1,5 @@
-// The store that several instances share, on MySQL or MariaDB. What all of them do at the same time is decided by the
-// database's row locks; what each of them may still do, by its lease.
+// The store that several instances share, on MySQL or MariaDB. Conflicts between them are decided by the database's row
+// locks; what each of them may still do, by its lease.
 import { type Head, type Operations, type Shared, type Store, StoreError, type Writers } from "./db.ts";
 import { LogIds } from "./log-ids.ts";
 import type { AnyPlan } from "./mysql-batches.ts";
@@ -15,20 +15,20 @@ import { Watch } from "./mysql-watch.ts";
 
 export interface MysqlOptions {
   target: Target;
-  /** Where clients reach this instance: for people who look at the table of instances. */
+  /** Where clients reach this instance: only for people who look at the table of instances. */
   address: string;
-  /** Transactions that append messages at once. */
+  /** Concurrent transactions that append messages. */
   lanes?: number;
   /** Connections for everything else. */
   connections?: number;
-  /** A call's time; then it rejects. */
+  /** Time limit of a call; after that it rejects. */
   storeTimeoutMs?: number;
   log: { warn(line: string): void; info(line: string): void };
 }
 
 const START_TIMEOUT_MS = 5_000;
 
-/** Opens the database, with its schema brought up to date, as a new boot. Throws StartError. */
+/** Opens the database as a new boot, bringing its schema up to date. Throws StartError. */
 export async function openMysqlStore<O extends Operations>(
   options: MysqlOptions,
   operations: O,
@@ -89,11 +89,11 @@ class MysqlStore implements Shared {
     this.bootOptions = { address, lanes, connections, storeTimeoutMs, connector, ids, operations, writers, onLate };
   }
 
-  /** As a new boot, which reads the commit log from here on. */
+  /** Begins a boot, which reads the commit log from here on. */
   async begin(): Promise<void> {
     try {
       await this.restart();
-      // Too few of them are told now, not by every message.
+      // If too few connections are allowed, that shows now, and not with every message.
       await this.living().connect(this.deadline());
       await this.readCommits();
     } catch (error) {
@@ -200,7 +200,7 @@ class MysqlStore implements Shared {
     return performance.now() + this.storeTimeoutMs;
   }
 
-  /** Ends the current boot here; at the database it may live on. */
+  /** Ends the current boot here; in the database it may live on. */
   private end(): void {
     this.watch.stop();
     this.lease?.stop();
