@@ -1,5 +1,5 @@
-// The two archive formats of packages: tar (POSIX ustar) and ar (of which a .deb is one). The same files give the same
-// bytes: order as given, owner root, one date for all.
+// The two archive formats of packages: tar (POSIX ustar) and ar (which a .deb is). The same files give the same bytes:
+// order as given, owner root, one date for all.
 
 export interface Entry {
   /** Without a leading slash, at most 100 bytes. */
@@ -11,7 +11,7 @@ export interface Entry {
 const BLOCK = 512;
 const NAME_BYTES = 100;
 
-/** The bytes of a tar archive; the folders of its entries come first, each before what it holds. `epoch`: seconds. */
+/** The bytes of a tar archive; its entries' folders come first, parents before children. `epoch`: seconds. */
 export function* tar(entries: Entry[], epoch: number): Generator<Buffer> {
   const folders = new Set(
     entries.flatMap(({ path }) => path.split("/").map((_, i, parts) => parts.slice(0, i).join("/"))),

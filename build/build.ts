@@ -1,4 +1,4 @@
-// Compiles build/ChatServer and build/ChatClient, executables that need nothing beside them. Run by build/npm.mjs.
+// Compiles build/ChatServer and build/ChatClient, self-contained executables. Run by build/npm.mjs.
 import { mkdirSync, readdirSync, rmSync } from "node:fs";
 import { rename, utimes } from "node:fs/promises";
 import { constants } from "node:os";
@@ -7,16 +7,16 @@ import { $ } from "bun";
 import { version } from "../package.json" with { type: "json" };
 
 const root = resolve(import.meta.dir, "..");
-/** What is written until it is whole, also by Bun, which does so where it runs: nothing of it outlives this process. */
+/** Holds unfinished output, also Bun's (which it writes to the working directory): removed when this process ends. */
 const folder = join(root, "build", `${process.pid}.bun-build`);
 
-/** Their entry points; a worker's program is one of its own, which the executable finds beside the main program. */
+/** Their entry points; workers need entry points of their own, which the executable finds beside the main one. */
 const PROGRAMS = {
   ChatServer: ["src/start.ts", "src/store-worker.ts", "src/checkpoint-worker.ts"],
   ChatClient: ["src/client/main.ts"],
 };
 
-/** The commit, with "-dirty" where files differ from it; --git-dir, as a folder further up may be another repository. */
+/** The commit, with "-dirty" where files differ; --git-dir, because a parent folder may be another repository. */
 async function readCommit(): Promise<string> {
   const git = await $`git --git-dir=.git describe --always --dirty --exclude='*'`.cwd(root).quiet().nothrow();
   return git.exitCode === 0 ? git.text().trim() : "unknown";
@@ -24,10 +24,10 @@ async function readCommit(): Promise<string> {
 
 async function compile(name: string, entries: string[], define: Record<string, string>): Promise<void> {
   const executable = join(root, "build", name);
-  // A running executable cannot be written to, but replaced. The name of the file that is written becomes part of it,
-  // the folder's does not: the same sources give the same bytes.
+  // A running executable cannot be written to, but can be replaced. The name of the file written becomes part of it,
+  // its folder's name does not: the same sources give the same bytes.
   const outfile = join(folder, name);
-  // Dated to the start: what is edited meanwhile is newer, and built the next time.
+  // Dated to the start: files edited during the build are newer, so the next build picks them up.
   const started = new Date();
   await Bun.build({
     entrypoints: entries.map((entry) => join(root, entry)),
@@ -42,7 +42,7 @@ async function compile(name: string, entries: string[], define: Record<string, s
   await rename(outfile, executable);
 }
 
-/** Of builds that were killed. */
+/** Removes what killed builds left behind. */
 function removeLeftOvers(): void {
   for (const name of readdirSync(join(root, "build"))) {
     const pid = /^(\d+)\.bun-build$/.exec(name)?.[1];
@@ -55,7 +55,7 @@ function isAlive(pid: number): boolean {
     process.kill(pid, 0);
     return true;
   } catch (error) {
-    // Another user's process is alive too.
+    // It exists, but belongs to another user.
     return (error as { code?: string }).code === "EPERM";
   }
 }

@@ -1,4 +1,4 @@
-// The licences of what the executables hold: ours, and those of the packages that are compiled into them.
+// The licences of what the executables contain: ours, and those of the packages compiled into them.
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 

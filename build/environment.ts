@@ -1,5 +1,5 @@
-// Writes systemd/chatserver.env, the environment file of the units, from what ChatServer --help says. Run it after a
-// change of the options: node_modules/.bin/bun build/environment.ts (a test compares the two).
+// Writes systemd/chatserver.env, the environment file of the units, from the output of ChatServer --help. Run it after
+// changing options: node_modules/.bin/bun build/environment.ts (a test compares the two).
 import { readFileSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 
@@ -13,7 +13,7 @@ const HEAD = `# Options of all ChatServer instances. Those of one instance, such
 # state directory, /var/lib/chatserver/PORT. Every line below shows an option as it is when it stays a comment.
 `;
 
-/** The environment file that fits the options of `help` and the unit, which may set some. */
+/** The environment file for the options in `help`; `unit` may set some of them. */
 export function environmentFile(help: string, unit: string): string {
   const set = new Map([...unit.matchAll(/^Environment=(CHAT_\w+)=(.*)$/gm)].map(([, name, value]) => [name!, value!]));
   const options = [...help.matchAll(/^ +--\S+(?: <(\w+)>)? +(.*) \(default (.*); \$(CHAT_\w+)\) *$/gm)];

@@ -1,5 +1,5 @@
-// What the npm scripts do: node build/npm.mjs <command> [arguments]. Needs Node.js 18 and npm; everything else is
-// installed into node_modules, and only when it is needed.
+// Implements the npm scripts: node build/npm.mjs <command> [arguments]. Needs Node.js 18 and npm; everything else is
+// installed into node_modules, and only when needed.
 import { spawn, spawnSync } from "node:child_process";
 import {
   accessSync,
@@ -21,11 +21,11 @@ const EXECUTABLES = ["build/ChatServer", "build/ChatClient"];
 const SOURCES = ["src", "sql", "build/build.ts", "package.json", "package-lock.json"];
 /** npm writes this file last. */
 const INSTALLED = "node_modules/.package-lock.json";
-/** What npm says where the network is at fault. */
+/** Matches npm's messages when the network is at fault. */
 const UNREACHABLE = /ENOTFOUND|ECONN[A-Z]+|ETIMEDOUT|EAI_AGAIN/;
 const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"];
 
-/** Says what is going on; standard output is the program's. */
+/** Reports progress; standard output belongs to the program that is run. */
 const say = (text) => process.stderr.write(`${text}\n`);
 
 class Failure extends Error {
@@ -39,18 +39,18 @@ const failOn = (problem) => {
   if (problem !== null) throw new Failure(problem);
 };
 
-/** Milliseconds since the epoch of the last change of a file, or in a folder; 0 where there is none. */
+/** When a file, or anything in a folder, last changed: milliseconds since the epoch; 0 where there is none. */
 function changed(path) {
   const stat = statSync(path, { throwIfNoEntry: false });
   if (stat === undefined) return 0;
-  // A folder's own date tells of files that were removed or renamed.
+  // A folder's own date shows that files were removed or renamed.
   const inside = stat.isDirectory() ? readdirSync(path).map((name) => changed(join(path, name))) : [];
   return Math.max(stat.mtimeMs, ...inside);
 }
 
 /**
- * Runs a program and resolves to its exit code when it has ended; signals meanwhile are its own. What it prints is
- * shown, or given to `onOutput`.
+ * Runs a program and resolves to its exit code; signals meanwhile are forwarded to it. Its output is shown, or passed
+ * to `onOutput`.
  */
 function run(program, args, onOutput, env = process.env) {
   return new Promise((resolve, reject) => {
@@ -58,7 +58,7 @@ function run(program, args, onOutput, env = process.env) {
     const child = spawn(program, args, { stdio: ["inherit", output, output], env });
     child.stdout?.on("data", onOutput);
     child.stderr?.on("data", onOutput);
-    // A terminal sends its signals to the child too: a second one would mean "at once".
+    // A terminal sends its signals to the child too: a second one would mean "exit now".
     const atTerminal = process.stdin.isTTY || process.stdout.isTTY || process.stderr.isTTY;
     const forward = (signal) => {
       if (signal === "SIGTERM" || !atTerminal) child.kill(signal);
@@ -78,7 +78,7 @@ function run(program, args, onOutput, env = process.env) {
   });
 }
 
-/** A folder for npm's downloads where its own cannot be written, as without a home; null where it can. */
+/** Makes a folder for npm's downloads if its own cannot be written, as without a home; null where it can. */
 function makeCache() {
   try {
     const own = process.env.npm_config_cache ?? join(homedir(), ".npm");
@@ -97,11 +97,11 @@ async function install() {
   const cache = makeCache();
   const args = ["ci", "--include=dev", "--ignore-scripts", "--no-audit", "--no-fund"];
   if (cache !== null) args.push("--cache", cache);
-  // It does not begin without a home.
+  // npm does not run without a home.
   const env = { ...(cache !== null && { HOME: cache }), ...process.env };
   let output = "";
   const code = await run("npm", args, (chunk) => (output += chunk), env);
-  // Its log stays where npm's messages say that it is.
+  // npm's messages say where its log is, so that stays.
   if (cache !== null) rmSync(code === 0 ? cache : join(cache, "_cacache"), { recursive: true, force: true });
   if (code === 0) return;
   process.stderr.write(output);
@@ -127,7 +127,7 @@ async function build() {
   await install();
   say("building…");
   const code = await run(findBun(), ["build/build.ts"]);
-  // A signal has ended it, which is nobody's mistake.
+  // It was ended by a signal, which is no failure of the build.
   if (code > 128) throw new Failure("not built", code);
   if (code !== 0) throw new Failure("the build failed, its messages are above");
 }
@@ -156,10 +156,10 @@ const commands = {
   },
   async check() {
     await install();
-    // The README's table is compared with what the executable prints.
+    // A unit test compares the README's table with the executable's output.
     await buildIfStale();
     const codes = [await run("node_modules/.bin/tsc", ["--noEmit"]), await run("node_modules/.bin/biome", ["check"])];
-    // What failed stays the last thing that is shown.
+    // Tests run only if these pass, so that a failure stays the last thing shown.
     return codes.every((code) => code === 0) ? runTests(findBun(), ["test/unit"]) : 1;
   },
   async build() {
@@ -167,7 +167,7 @@ const commands = {
     return 0;
   },
   async package(args) {
-    // Whatever the dates are: the executables name the commit, which has none of its own.
+    // Regardless of dates: the executables contain the commit, which has no date to compare.
     await build();
     return run(findBun(), ["build/package.ts", ...args]);
   },

@@ -1,5 +1,5 @@
-// Makes the packages of build/ChatServer and build/ChatClient in build/dist (or the folder given): a tarball and a .deb.
-// The same commit gives the same bytes. Run by build/npm.mjs.
+// Packages build/ChatServer and build/ChatClient in build/dist (or the folder given): as a tarball and a .deb. The same
+// commit gives the same bytes. Run by build/npm.mjs.
 import { existsSync, mkdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { Readable } from "node:stream";
@@ -13,14 +13,16 @@ import { copyright } from "./copyright.ts";
 const root = resolve(import.meta.dir, "..");
 const NAME = "chatserver";
 const MAINTAINER = "The ChatServer authors <chatserver@localhost>";
-/** Node's names of processors -> Debian's. */
+/** Node's names of architectures -> Debian's. */
 const DEBIAN_ARCHITECTURES: Record<string, string> = { x64: "amd64", arm64: "arm64" };
 const EXECUTABLES = ["ChatServer", "ChatClient"];
 const DOCUMENTS = ["README.md", "PROTOCOL.md", "CHANGELOG.md"];
 const UNITS = ["ChatServer@.service", "ChatServer@.socket"];
 const ENVIRONMENT_FILE = "etc/chatserver/chatserver.env";
 
-/** Both executables hold the same runtime: a window larger than one of them finds the second copy (half the size). */
+/**
+ * Both executables contain the same runtime: a window larger than one of them finds the second copy (half the size).
+ */
 const ZSTD_WINDOW_LOG = 27;
 const ZSTD_LEVEL = 9;
 
@@ -35,14 +37,14 @@ const text = (path: string, content: string, mode = 0o644): Entry => ({ path, mo
 const documents = (folder: string): Entry[] =>
   DOCUMENTS.filter((name) => existsSync(join(root, name))).map((name) => take(name, `${folder}/${name}`));
 
-/** The date of everything in the packages, seconds: the commit's. */
+/** The date of everything in the packages: the commit's, in seconds. */
 async function readEpoch(): Promise<number> {
   if (process.env.SOURCE_DATE_EPOCH) return Number(process.env.SOURCE_DATE_EPOCH);
   const git = await $`git --git-dir=.git log -1 --format=%ct`.cwd(root).quiet().nothrow();
   return git.exitCode === 0 ? Number(git.text()) : Math.floor(statSync(join(root, "package.json")).mtimeMs / 1000);
 }
 
-/** The tarball: one folder with everything beside each other. */
+/** The tarball: one folder that holds everything. */
 async function tarball(epoch: number): Promise<{ name: string; content: Buffer }> {
   const name = `${NAME}-${version}-linux-${process.arch}`;
   const entries = [
@@ -56,11 +58,11 @@ async function tarball(epoch: number): Promise<{ name: string; content: Buffer }
   return { name: `${name}.tar.gz`, content: await buffer(Readable.from(tar(entries, epoch)).pipe(createGzip())) };
 }
 
-/** The Debian package, for Debian 12, Ubuntu 18.04 and later (zstd). `release`: its version. */
+/** The Debian package, for Debian 12 and Ubuntu 18.04 or later (zstd). `release`: its version. */
 export async function debianPackage(epoch: number, release = version): Promise<{ name: string; content: Buffer }> {
   const architecture = DEBIAN_ARCHITECTURES[process.arch];
   if (architecture === undefined) throw new Error(`Debian has no name here for the processor ${process.arch}`);
-  // A prerelease is older than its release.
+  // "~" sorts a prerelease before its release.
   const debianVersion = release.replaceAll("-", "~");
   const doc = `usr/share/doc/${NAME}`;
   const files = [
@@ -92,7 +94,7 @@ export async function debianPackage(epoch: number, release = version): Promise<{
   return { name: `${NAME}_${debianVersion}_${architecture}.deb`, content: Buffer.concat([...ar(members, epoch)]) };
 }
 
-// glibc 2.17: the oldest that has all functions that the executables name.
+// glibc 2.17 is the oldest with all the functions that the executables use.
 const controlFile = (release: string, architecture: string, installedKiB: number) => `Package: ${NAME}
 Version: ${release}
 Architecture: ${architecture}

@@ -1,15 +1,15 @@
-// What the integration tests drive and npm does not bring: the real MariaDB, Redis and nginx. Used where it is installed;
-// on Debian and Ubuntu root's "npm test" installs it, and no service is started by that.
+// The programs that the integration tests need and npm does not bring: MariaDB, Redis and nginx. Used if installed; on
+// Debian and Ubuntu "npm test" run by root installs them, without starting any service.
 import { spawnSync } from "node:child_process";
 import { accessSync, constants, existsSync, rmSync, writeFileSync } from "node:fs";
 import { delimiter, join } from "node:path";
 
 const FOLDERS = [...(process.env.PATH ?? "").split(delimiter), "/usr/local/sbin", "/usr/sbin", "/sbin"];
-/** Debian's switch for "do not start what is installed": a program that packages ask first. */
+/** Debian's hook against starting installed services: a program that packages ask first. */
 const POLICY = "/usr/sbin/policy-rc.d";
 const LOCK_SECONDS = 300;
 
-/** Debian's package -> whether what it brings is here. */
+/** Debian package -> whether what it provides is here. */
 const SERVICES = {
   "mariadb-server": () => isProgram("mariadbd") && isProgram("mariadb-install-db"),
   "redis-server": () => isProgram("redis-server"),
@@ -30,7 +30,7 @@ function find(name) {
 
 const isProgram = (name) => find(name) !== undefined;
 
-/** Whether nginx can balance TCP: the module is part of it or lies where it looks for modules. */
+/** Whether nginx can balance TCP: the module is built in, or lies where it looks for modules. */
 function hasStreamModule() {
   const nginx = find("nginx");
   if (nginx === undefined) return false;
@@ -43,8 +43,8 @@ function hasStreamModule() {
 const missing = () => Object.keys(SERVICES).filter((name) => !SERVICES[name]());
 
 /**
- * Makes sure that the services' programs are here; null, or what somebody has to do about it. `say` is told what
- * happens.
+ * Makes sure that the services' programs are here. Returns null, or what somebody has to do about it. Progress is
+ * reported to `say`.
  */
 export function ensureServices(say) {
   const wanted = missing();
@@ -60,7 +60,7 @@ export function ensureServices(say) {
   return `${left.join(", ")} could not be installed, apt-get's messages are above. Try: ${command}`;
 }
 
-/** What apt-get says to it. */
+/** Installs packages; returns apt-get's output. */
 function aptInstall(packages) {
   const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
   const options = ["-q", "-y", "--no-install-recommends", "-o", `DPkg::Lock::Timeout=${LOCK_SECONDS}`];
@@ -68,11 +68,11 @@ function aptInstall(packages) {
     const { stdout, stderr } = spawnSync("apt-get", [...options, ...args], { env, encoding: "utf8" });
     return `${stdout}${stderr}`;
   };
-  // The lists may be missing or too old to install from.
+  // The package lists may be missing or outdated.
   return run(["update"]) + run(["install", ...packages]);
 }
 
-/** Runs `install` while packages may start nothing; a policy that the machine has already is left alone. */
+/** Runs `install` while packages are kept from starting services; an existing policy is left alone. */
 function withoutStarts(install) {
   const ours = !existsSync(POLICY);
   if (ours) writeFileSync(POLICY, "#!/bin/sh\nexit 101\n", { mode: 0o755, flag: "wx" });

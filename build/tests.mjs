@@ -1,4 +1,4 @@
-// Runs the tests in the installed Bun: within a time, leaving nothing behind, and with one line at the end that counts.
+// Runs the tests in the installed Bun: within a time limit, leaving nothing behind, with a final line that counts them.
 import { spawn } from "node:child_process";
 import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -7,7 +7,7 @@ import { createInterface } from "node:readline";
 import { stripVTControlCharacters } from "node:util";
 
 const TESTS = ["test/unit", "test/store", "test/protocol", "test/integration", "test/fault"];
-/** All tests together; what is still running then is killed. */
+/** For all tests together; what is still running then is killed. */
 const LIMIT_MINUTES = 20;
 const SIGNALS = ["SIGTERM", "SIGINT", "SIGHUP"];
 
@@ -18,15 +18,15 @@ const hasTests = (folder) =>
   );
 
 /**
- * Runs the tests that `args` name (all, where they name no file or folder) and prints how many passed and failed.
- * Resolves to the exit code: 0 where some passed and none failed.
+ * Runs the tests named by `args` (all, if they name no file or folder) and prints how many passed and failed. Resolves
+ * to the exit code: 0 where some passed and none failed.
  */
 export async function runTests(bun, args) {
   const named = args.some((arg) => arg.startsWith("test/") || existsSync(arg));
   const folders = named ? [] : TESTS.filter(hasTests);
   if (!named && folders.length === 0) return closingLine(0, 0);
   const temporary = mkdtempSync(join(tmpdir(), "chatserver-tests-"));
-  // Some of what the tests start runs as another user.
+  // Some programs started by the tests run as another user.
   chmodSync(temporary, 0o755);
   try {
     const report = join(temporary, "junit.xml");
@@ -39,7 +39,7 @@ export async function runTests(bun, args) {
     if (!existsSync(report)) return closingLine(seen.passed, seen.failed + 1);
     const { tests, failures, skipped } = readCounts(readFileSync(report, "utf8"));
     if (skipped > 0) console.log(`${skipped} skipped`);
-    // What fails outside a test, such as a file that does not load, is none of the report's failures.
+    // Failures outside tests, such as a file that does not load, are not in the report.
     return closingLine(tests - failures - skipped, code === 0 ? failures : Math.max(failures, 1));
   } finally {
     try {
@@ -50,27 +50,27 @@ export async function runTests(bun, args) {
   }
 }
 
-/** Prints the line that ends every run of tests; returns the exit code. */
+/** Prints the final line of a test run; returns the exit code. */
 export function closingLine(passed, failed) {
   console.log(`${passed} passed, ${failed} failed`);
   return failed === 0 && passed > 0 ? 0 : 1;
 }
 
 /**
- * Runs the test runner, and ends with it what it has started. Resolves to its exit code, and to what it has shown to
- * have passed and failed: all there is to know where it does not get as far as its report.
+ * Runs the test runner, and ends with it all that it has started. Resolves to its exit code and the numbers of tests it
+ * has shown to pass and fail, for when it does not get as far as its report.
  */
 function runRunner(bun, args, temporary) {
   return new Promise((resolve, reject) => {
     const env = { ...process.env, TMPDIR: temporary };
     if (process.stderr.isTTY) env.FORCE_COLOR ??= "1";
-    // In a process group of its own, which signals reach as a whole.
+    // In a process group of its own, so that signals reach all of it.
     const runner = spawn(bun, args, { stdio: ["ignore", "inherit", "pipe"], env, detached: true });
     const signalAll = (signal) => {
       try {
         process.kill(-runner.pid, signal);
       } catch {
-        // all have ended
+        // All have ended.
       }
     };
     const seen = { passed: 0, failed: 0 };
@@ -97,7 +97,7 @@ function runRunner(bun, args, temporary) {
   });
 }
 
-/** The totals of a JUnit report: attributes of its root element. */
+/** The totals of a JUnit report, which are attributes of its root element. */
 function readCounts(xml) {
   const [totals] = /<testsuites\b[^>]*>/.exec(xml) ?? [""];
   const count = (name) => Number(new RegExp(`\\b${name}="(\\d+)"`).exec(totals)?.[1] ?? 0);

@@ -13,10 +13,10 @@ import { parseRedisUrls, REDIS_FORMS, type RedisTarget } from "./router/redis-ur
 declare const BUILD_VERSION: string;
 declare const BUILD_COMMIT: string;
 
-/** Version and commit, given by the build. */
+/** Version and commit, defined by the build. */
 export const VERSION = typeof BUILD_VERSION === "string" ? `${BUILD_VERSION} (${BUILD_COMMIT})` : "development";
 
-/** A wrong flag or variable, in one line that says what is allowed. */
+/** A wrong flag or variable, as one line that says what is allowed. */
 export class UsageError extends Error {}
 
 export const LOG_LEVELS = ["error", "warn", "info", "debug"] as const;
@@ -24,17 +24,17 @@ export const LOG_LEVELS = ["error", "warn", "info", "debug"] as const;
 type Parse<T> = (text: string) => T | undefined;
 
 interface Flag<T> {
-  /** Placeholder of the value in the help; "": the flag alone says yes. */
+  /** Placeholder for the value in the help; "": a switch, for which the flag alone means yes. */
   value: string;
   help: string;
-  /** As it would be written; the default of `data` depends on the environment. */
+  /** The default, as it would be typed; that of `data` depends on the environment. */
   otherwise: string;
-  /** What is allowed, for the error. */
+  /** What is allowed, for error messages. */
   allowed: string;
   parse: Parse<T>;
-  /** It may be given several times: then its values are joined by commas. */
+  /** May be given several times; the values are joined by commas. */
   many?: true;
-  /** It may hold a password: errors do not show it. */
+  /** May hold a password: errors do not show the value. */
   secret?: true;
 }
 
@@ -87,10 +87,10 @@ const yesOrNo = (help: string): Flag<boolean> => ({
   parse: parseYesNo,
 });
 
-/** The default of what is not set. */
+/** The value of options that are not set. */
 export const NONE = "none";
 
-/** In the order of the help. The variable of `maxFrame` is CHAT_MAX_FRAME, its flag --max-frame. */
+/** In the order of the help. `maxFrame` is set by --max-frame or the variable CHAT_MAX_FRAME. */
 export const FLAGS = {
   host: anyText("ADDRESS", "address to listen on", "0.0.0.0"),
   data: anyText("FILE", "the embedded database", "$STATE_DIRECTORY/chat.db, else ~/.local/share/chatserver/chat.db"),
@@ -148,9 +148,9 @@ export const FLAGS = {
 type Flags = { [Name in keyof typeof FLAGS]: (typeof FLAGS)[Name] extends Flag<infer T> ? T : never };
 export type Options = Flags & {
   port: number;
-  /** Both of --tls-cert and --tls-key, or null. */
+  /** --tls-cert and --tls-key; null where neither is given. */
   tls: { certificate: string; key: string } | null;
-  /** Variables that look like options and are none. */
+  /** Variables that look like options but are not. */
   strayVariables: string[];
 };
 
@@ -164,8 +164,8 @@ const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${l
 const variable = (name: string): string => `CHAT_${kebab(name).replaceAll("-", "_").toUpperCase()}`;
 
 /**
- * The options that `argv` (without the program's name) and `env` give; null where help or the version was asked for
- * and is printed. Throws UsageError.
+ * Reads the options from `argv` (without the program's name) and `env`; null where help or the version was asked for
+ * and has been printed. Throws UsageError.
  */
 export function readOptions(argv: string[], env: Record<string, string | undefined>): Options | null {
   const cli = cac("ChatServer");
@@ -206,7 +206,7 @@ export function readOptions(argv: string[], env: Record<string, string | undefin
   const flags = Object.fromEntries(
     names.map((name) => [name, read(name, given[name], env[variable(name)], FLAGS[name] as Flag<unknown>)]),
   ) as unknown as Flags;
-  // With a shared database there need be no home to have one in.
+  // With a shared database there need not even be a home directory.
   if (given.data === undefined && !env.CHAT_DATA && flags.mysql === null) flags.data = defaultDatabase(env);
   if (flags.redis !== null && flags.mysql === null)
     throw new UsageError("--redis: instances share a database too, give --mysql (one instance alone needs neither)");
@@ -225,7 +225,7 @@ export function readOptions(argv: string[], env: Record<string, string | undefin
   return { ...flags, port, tls, strayVariables };
 }
 
-/** The help, which the library can do no more with than write it where nobody sees that this fails. */
+/** The help as a text. The library can only print it, by a call that does not report failures. */
 function helpOf(cli: CAC): string {
   const { info } = console;
   let help = "";
@@ -240,10 +240,10 @@ function helpOf(cli: CAC): string {
   return help;
 }
 
-/** Before each value on its way through the parser, which would take 007 for 7 and an empty text for 0. */
+/** Prefixes every value passed through the parser, which would turn 007 into 7 and an empty text into 0. */
 const MARK = "=";
 
-/** `argv` for the parser, which would also take --host.x for --host and pass over --constructor: exact flags only. */
+/** `argv` for the parser, which would also take --host.x for --host and ignore --constructor: exact flags only. */
 function markValues(argv: string[]): string[] {
   const flags = Object.entries(FLAGS).map(([name, { value }]) => ({ flag: `--${kebab(name)}`, value }));
   const known = new Set(["-h", "--help", "-v", "--version", ...flags.map(({ flag }) => flag)]);
@@ -254,7 +254,7 @@ function markValues(argv: string[]): string[] {
     const flag = arg.split("=", 1)[0]!;
     if (!known.has(flag)) throw new Error(`unknown option ${JSON.stringify(flag)}`);
     if (arg !== flag) return `${flag}=${MARK}${arg.slice(flag.length + 1)}`;
-    // The parser would take what follows for its value.
+    // Otherwise the parser would take the next argument for the switch's value.
     return switches.has(flag) ? `${flag}=${MARK}yes` : flag;
   });
   return [...marked, ...argv.slice(end, end + 1), ...argv.slice(end + 1).map((arg) => MARK + arg)];
@@ -274,8 +274,8 @@ function read<T>(name: string, flag: unknown, env: string | undefined, definitio
 }
 
 /**
- * systemd's state directory, else the user's data directory (XDG Base Directory Specification). Throws UsageError where
- * there is neither.
+ * In systemd's state directory, else the user's data directory (XDG Base Directory Specification). Throws UsageError
+ * where there is neither.
  */
 export function defaultDatabase(env: Record<string, string | undefined>): string {
   // systemd separates several directories by colons.

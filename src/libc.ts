@@ -1,4 +1,4 @@
-// The calls of the C library that the runtime does not offer. The only file that uses FFI.
+// C library functions that the runtime does not offer. The only file that uses FFI.
 import { dlopen, ptr } from "bun:ffi";
 
 const NAMES = process.platform === "darwin" ? ["libSystem.B.dylib"] : ["libc.so.6", "libc.so"];
@@ -26,7 +26,7 @@ function load() {
 }
 const libc = load();
 
-/** Linux's numbers. */
+/** Linux's constants. */
 const AF_UNIX = 1;
 const AF_INET = 2;
 const AF_INET6 = 10;
@@ -43,15 +43,15 @@ const F_OFD_GETLK = 36;
 const F_OFD_SETLK = 37;
 const F_WRLCK = 1;
 const F_UNLCK = 2;
-/** sizeof(sun_path), with the NUL at the end of a path. */
+/** sizeof(sun_path), including a path's final NUL. */
 const MAX_UNIX_PATH = 108;
 
-/** Sets the backlog of a listening socket; the runtime's own is 512 and cannot be set. False where it did not work. */
+/** Sets a listening socket's backlog; the runtime's own is 512 and cannot be set. False where it failed. */
 export const setBacklog = (fd: number, backlog: number): boolean => libc?.listen(fd, backlog) === 0;
 
 /**
- * Ends connections, those that a listening socket `fd` accepts from now on, when the peer has acknowledged none of the
- * data on its way, or has had no room for more, for `ms`: the system's own patience is a quarter of an hour, or endless.
+ * Sets TCP_USER_TIMEOUT on connections that a listening socket `fd` accepts from now on: they end when the peer has not
+ * acknowledged data, or had no room for more, for `ms`. The system's own limit is a quarter of an hour, or none.
  */
 export function setUserTimeout(fd: number, ms: number): void {
   if (process.platform !== "linux") return;
@@ -59,39 +59,39 @@ export function setUserTimeout(fd: number, ms: number): void {
 }
 
 /**
- * How much of what a peer sends the system keeps until it is read, of each connection that a listening socket `fd` accepts
- * from now on (twice as much, with what it needs itself). Left alone, that grows to many megabytes.
+ * Limits how much unread input the kernel keeps for each connection that a listening socket `fd` accepts from now on
+ * (twice as much, including its overhead). By default that grows to many megabytes.
  */
 export function setReceiveBuffer(fd: number, bytes: number): void {
   if (process.platform !== "linux") return;
   libc?.setsockopt(fd, SOL_SOCKET, SO_RCVBUF, ptr(new Uint32Array([bytes])), 4);
 }
 
-/** Takes the exclusive lock of an open file, until it is closed or the process ends; false where another holds it. */
+/** Takes an exclusive lock on an open file, until it is closed or the process ends; false where another holds it. */
 export const lockFile = (fd: number): boolean => libc === null || libc.flock(fd, 2 | 4) === 0; // LOCK_EX | LOCK_NB
 
 /**
- * Locks the byte at `offset` of an open file, until this descriptor is closed or the process ends; false where another holds
- * it. True too where that is not possible: on other systems than Linux, and on file systems without such locks.
+ * Locks the byte at `offset` of an open file, until this descriptor is closed or the process ends; false where another
+ * holds it. True also where there are no such locks: on systems other than Linux, and some file systems.
  */
 export function lockByte(fd: number, offset: number): boolean {
   if (process.platform !== "linux" || libc === null) return true;
-  // struct flock: type and whence, start, length, and the pid, which is 0.
+  // struct flock: type and whence, start, length, and pid, which must be 0.
   const lock = new BigInt64Array([BigInt(F_WRLCK), BigInt(offset), 1n, 0n]);
   if (libc.fcntl(fd, F_OFD_SETLK, ptr(lock)) === 0) return true;
   return libc.fcntl(fd, F_OFD_GETLK, ptr(lock)) !== 0 || new Int16Array(lock.buffer)[0] === F_UNLCK;
 }
 
-/** A second descriptor of the same file or socket, the caller's to close; null where there is none to be had. */
+/** Duplicates a descriptor, for the caller to close; null where that fails. */
 export function duplicate(fd: number): number | null {
   const copy = libc?.dup(fd) ?? -1;
   return copy < 0 ? null : copy;
 }
 
-/** Closes a descriptor that `duplicate` gave. */
+/** Closes a descriptor made by `duplicate`. */
 export const closeDescriptor = (fd: number): void => void libc?.close(fd);
 
-/** Where a listening TCP socket listens; null where `fd` is none. */
+/** The address of a listening TCP socket; null where `fd` is not one. */
 export function listeningAddress(fd: number): { host: string; port: number } | null {
   const flag = new Int32Array(1);
   const size = new Uint32Array([flag.byteLength]);
@@ -108,8 +108,8 @@ export function listeningAddress(fd: number): { host: string; port: number } | n
 }
 
 /**
- * Sends one datagram to the Unix socket of this path (or, with "@" before it, abstract name), without waiting: false
- * where it was not taken.
+ * Sends one datagram, without blocking, to the Unix socket with this path (or abstract name, after "@"); false where it
+ * was not accepted.
  */
 export function sendDatagram(path: string, text: string): boolean {
   const name = Buffer.from(path.startsWith("@") ? `\0${path.slice(1)}` : `${path}\0`);

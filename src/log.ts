@@ -1,11 +1,11 @@
-// The log: one line per event on standard output, errors and warnings on standard error; coloured on a terminal only.
+// The log: one line per event on standard output, errors and warnings on standard error; coloured only on a terminal.
 import { styleText } from "node:util";
 import { type ConsolaInstance, createConsola } from "consola";
 import { clock } from "./protocol.ts";
 
 const LEVELS = { error: 0, warn: 1, info: 3, debug: 4 };
 const COLOURS = { error: "red", warn: "yellow", info: "green", debug: "gray" } as const;
-/** What may wait for a reader of the log that does not keep up, in characters; lines beyond are counted and dropped. */
+/** Characters that may wait for a slow reader of the log; beyond that lines are counted and dropped. */
 const MAX_WAITING = 1_048_576;
 
 export function createLog(level: keyof typeof LEVELS): ConsolaInstance {
@@ -25,13 +25,13 @@ export function createLog(level: keyof typeof LEVELS): ConsolaInstance {
   });
 }
 
-/** One of the process's outputs. It never blocks, and the runtime would keep without a limit what nobody reads. */
+/** One of the process's outputs. It never blocks; the runtime would buffer without limit what nobody reads. */
 class LogStream {
   private waiting = 0;
   private dropped = 0;
 
   constructor(private readonly stream: NodeJS.WriteStream) {
-    // A reader that is gone and a full disk must not end the server.
+    // Neither a reader that is gone nor a full disk may end the server.
     stream.on("error", () => undefined);
   }
 

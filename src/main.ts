@@ -1,4 +1,5 @@
-// Composition root of ./ChatServer: wire the parts, listen, signals, exit codes (0 drained, 1 cannot start or go on, 2 wrong flags).
+// Composition root of ./ChatServer: wiring, listening, signals. Exit codes: 0 drained, 1 cannot start or go on, 2 wrong
+// flags.
 import { readFileSync } from "node:fs";
 import { readOptions, UsageError, VERSION } from "./cli.ts";
 import { formatAddress } from "./flag-values.ts";
@@ -15,22 +16,22 @@ import { Service } from "./service/service.ts";
 import { StartError } from "./start-error.ts";
 import { Notifier, passedSocket } from "./systemd.ts";
 
-/** Files that the server needs beside its connections. */
+/** File descriptors that the server needs beside its connections. */
 const RESERVED_FILES = 64;
-/** Connections above the limit that are told so, where the limit of open files allows. */
+/** Connections above the limit that are answered with a refusal, if the limit of open files allows. */
 const MAX_REFUSED = 256;
-/** A second signal this soon is the first one's echo: a terminal's Ctrl-C may reach the server twice. Later: now. */
+/** A second signal this soon is an echo (a terminal's Ctrl-C may arrive twice); a later one means: exit now. */
 const ECHO_MS = 500;
-/** The connections' share of the time to drain; the rest is the store's. */
+/** The share of the drain time for connections; the rest is the store's. */
 const DRAIN_SHARE = 0.8;
 
-/** How often the certificate's files are looked at. */
+/** How often the certificate's files are checked. */
 const TLS_CHECK_MS = 5_000;
 
 async function main(): Promise<void> {
   const argv = process.argv.slice(2);
   if (argv[0] === "copy" || argv[0] === "import") {
-    // What a server does not need is not loaded for it.
+    // Loaded only when needed.
     const { runCommand } = await import("./tools/cli.ts");
     return runCommand(argv[0], argv.slice(1), process.env);
   }
@@ -39,17 +40,17 @@ async function main(): Promise<void> {
   const log = createLog(options.logLevel);
   process.on("uncaughtException", (error) => log.error(`bug: ${error.stack}`));
   process.on("unhandledRejection", (error) => log.error(`bug: ${error instanceof Error ? error.stack : error}`));
-  /** Since when it drains, performance.now(). */
+  /** When draining began, performance.now(). */
   let stopping: number | null = null;
   // There is nothing to drain yet.
   let stop = (_signal: string): unknown => process.exit(0);
   for (const signal of ["SIGTERM", "SIGINT", ...(ignoresHangup() ? [] : ["SIGHUP"])])
     process.on(signal, () => stop(signal));
-  // What the database holds is nobody else's.
+  // Files of the database must not be readable by other users.
   process.umask(0o077);
 
   const { store, description } = await openStore(options, log, (why) => {
-    // It would refuse everything for ever: whoever supervises this process starts another one.
+    // It would refuse everything from now on: whoever supervises this process starts another one.
     log.error(`the store's thread has ended, and the server with it: ${why}`);
     process.exit(1);
   });
@@ -83,7 +84,7 @@ async function main(): Promise<void> {
   const maxConnections = Math.min(options.maxConnections, fileLimit - RESERVED_FILES - maxRefused);
   if (maxConnections < 1)
     throw new StartError(`${fileLimit} open files are too few: raise the limit (ulimit -n, LimitNOFILE=) to 1024`);
-  // Before they are read, so that no change is missed.
+  // Taken before the files are read, so that no change is missed.
   let served = options.tls === null ? null : tlsVersion(options.tls);
   const onRefused = (address: string, reason: string) => log.debug(`connection from ${address} closed: ${reason}`);
   const sparing = new SparingLog(log);
@@ -140,7 +141,7 @@ async function main(): Promise<void> {
         served = version;
         log.info("new connections get the renewed certificate");
       } catch (error) {
-        // Tried again: what is in the way need not change the files, such as a right that is given later.
+        // Tried again even if the files do not change: the obstacle may be elsewhere, such as a missing permission.
         const failure = `${version}: ${(error as Error).message}`;
         if (failure !== told) log.error(`the certificate stays as it was: ${(error as Error).message}`);
         told = failure;
@@ -169,7 +170,7 @@ async function main(): Promise<void> {
   };
 }
 
-/** Whether this process was started to outlive its terminal, as by nohup; where the system does not say, it was not. */
+/** Whether this process was started to outlive its terminal, as by nohup; false where the system does not say. */
 function ignoresHangup(): boolean {
   try {
     const ignored = /^SigIgn:\s+(\w+)/m.exec(readFileSync("/proc/self/status", "utf8"));
@@ -179,7 +180,7 @@ function ignoresHangup(): boolean {
   }
 }
 
-/** How many files this process may open; where the system does not say, as many as it likes. */
+/** How many files this process may open; infinite where the system does not say. */
 function maxFiles(): number {
   try {
     const limit = /^Max open files\s+(\d+)/m.exec(readFileSync("/proc/self/limits", "utf8"));

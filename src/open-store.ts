@@ -1,4 +1,4 @@
-// Opens the store that the options name: the embedded database, or a shared one.
+// Opens the store chosen by the options: the embedded database, or a shared one.
 import { hostname } from "node:os";
 import { resolve } from "node:path";
 import { NONE, type Options } from "./cli.ts";
@@ -13,14 +13,14 @@ import type { Log } from "./service/log.ts";
 
 export interface OpenedStore {
   store: Store<typeof operations> & Partial<Shared>;
-  /** For the log: what it is and where, without a password. */
+  /** For the log: what and where it is, without a password. */
   description: string;
 }
 
-/** What these store late is delivered all the same: who calls them keeps the time. */
+/** Not time-limited here, since what they store late must still be delivered: their callers limit the time. */
 const DELIVERED = ["append", "addFriend", "joinGroup"];
 
-/** `onDead` is told why the embedded store can never answer again. Throws StartError. */
+/** `onDead` is called with the reason if the embedded store can never answer again. Throws StartError. */
 export async function openStore(options: Options, log: Log, onDead: (why: string) => void): Promise<OpenedStore> {
   const storeTimeoutMs = options.storeTimeout * 1000;
   const limited = Object.keys(operations).filter((name) => !DELIVERED.includes(name));

@@ -1,9 +1,9 @@
-// What both programs print where they are only asked for something, such as their version.
+// How both programs print when they are only asked for something, such as their version.
 
-/** Prints `text`, with which `program` ends: exit code 1 and one line where it cannot be written. */
+/** Prints the last output of `program`; if it cannot be written: one line on standard error, exit code 1. */
 export function printAnswer(program: string, text: string): void {
   process.stdout.once("error", ({ code }: Error & { code?: string }) => {
-    // Who has stopped reading has read enough.
+    // The reader has stopped reading: no error.
     if (code === "EPIPE") return;
     process.stderr.write(`${program}: standard output cannot be written (${code})\n`);
     process.exitCode = 1;

@@ -1,4 +1,4 @@
-// A statement file imported with { type: "text" } is its text, embedded by the build.
+// An SQL file imported with { type: "text" } is its text, embedded by the build.
 declare module "*.sql" {
   const text: string;
   export default text;

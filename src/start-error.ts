@@ -1,2 +1,2 @@
-/** Why the server cannot start, in one line that says what to do. */
+/** Why the server cannot start, as one line that says what to do. */
 export class StartError extends Error {}

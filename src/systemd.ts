@@ -1,19 +1,19 @@
-// What systemd and the server tell each other: sd_notify(3) and sd_listen_fds(3). Without systemd nothing happens here.
+// The protocol with systemd: sd_notify(3) and sd_listen_fds(3). Without systemd nothing happens here.
 import { sendDatagram } from "./libc.ts";
 import { StartError } from "./start-error.ts";
 
 type Environment = Record<string, string | undefined>;
 
-/** Where passed descriptors begin. */
+/** The first passed descriptor (SD_LISTEN_FDS_START). */
 const FIRST_FD = 3;
 const STATUS_MS = 10_000;
-/** What the end may take beyond the time to drain before systemd gives the process up. */
+/** How long stopping may take beyond the drain time before systemd gives up on the process. */
 const STOP_MARGIN_MS = 5_000;
 
-/** Whether a variable that names a process means this one, and no descendant that has inherited it. */
+/** Whether a variable that names a process means this one, not an ancestor from which it was inherited. */
 const meansUs = (pid: string | undefined): boolean => pid === String(process.pid);
 
-/** The descriptor of the listening socket that a socket unit holds; null where there is none. Throws StartError. */
+/** The descriptor of the listening socket passed by a socket unit; null where there is none. Throws StartError. */
 export function passedSocket({ LISTEN_PID, LISTEN_FDS }: Environment): number | null {
   if (!meansUs(LISTEN_PID) || LISTEN_FDS === undefined || LISTEN_FDS === "0") return null;
   if (LISTEN_FDS !== "1")
@@ -22,9 +22,9 @@ export function passedSocket({ LISTEN_PID, LISTEN_FDS }: Environment): number | 
 }
 
 /**
- * Tells systemd how the server fares: READY, then STATUS and the watchdog's pings at half its time, then STOPPING. A
- * ping comes from the event loop: a loop that hangs sends none. Each message says everything, so that one that was
- * not taken is made up for by the next.
+ * Tells systemd how the server is: READY, then STATUS and the watchdog's pings at half its interval, then STOPPING.
+ * Pings come from the event loop, so a loop that hangs sends none. Each message repeats everything, so the next one
+ * makes up for one that was not accepted.
  */
 export class Notifier {
   private readonly socket: string | null;
@@ -32,7 +32,7 @@ export class Notifier {
   private state = "";
   private told = "";
 
-  /** `status`: one line for people, asked for from time to time. */
+  /** `status` is called from time to time for a line that people read. */
   constructor(
     { NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID }: Environment,
     private readonly status: () => string,
@@ -42,7 +42,7 @@ export class Notifier {
     this.watchdogMs = watchdogMs > 0 && (WATCHDOG_PID === undefined || meansUs(WATCHDOG_PID)) ? watchdogMs : null;
   }
 
-  /** To be called when clients can connect. False where systemd waits for it and could not be told. */
+  /** To be called when clients can connect. False where systemd expects it but could not be told. */
   ready(): boolean {
     if (this.socket === null) return true;
     this.state = `READY=1\nMAINPID=${process.pid}`;
@@ -50,7 +50,7 @@ export class Notifier {
     return this.tell();
   }
 
-  /** To be called when the end begins, which is to come within `limitMs`. */
+  /** To be called when stopping begins, which will take at most `limitMs`. */
   stopping(limitMs: number): void {
     if (this.socket === null) return;
     this.state = `STOPPING=1\nEXTEND_TIMEOUT_USEC=${(limitMs + STOP_MARGIN_MS) * 1000}`;

@@ -14,34 +14,34 @@ const folders = new Set<string>();
 /** Processes that are still running. */
 export const started = new Set<Bun.Subprocess>();
 
-/** Ends what is still running and removes the temporary folders: at the end of all tests, or of the process. */
+/** Kills what is still running and removes temporary folders: at the end of all tests, or of the process. */
 export function cleanUp(): void {
   for (const each of started) each.kill("SIGKILL");
   for (const each of folders) {
     try {
       rmSync(each, { recursive: true, force: true });
     } catch {
-      // What a program that is just ending still holds; the others go.
+      // A program that is just ending may still write there; the other folders are removed.
     }
   }
 }
 process.on("exit", cleanUp);
 
-/** A temporary folder that goes in the end. */
+/** Makes a temporary folder, removed by `cleanUp`. */
 export function temporaryFolder(): string {
   const folder = mkdtempSync(join(tmpdir(), "chatserver-"));
   folders.add(folder);
   return folder;
 }
 
-/** How a program is started where it matters. */
+/** How a program is started, where it matters. */
 export interface Surroundings {
-  /** A program before it that sets its surroundings up, such as `prlimit --fsize=1000`. */
+  /** A program that sets up limits and then runs it, such as `prlimit --fsize=1000`. */
   prefix?: string[];
   cwd?: string;
-  /** All of its environment. */
+  /** Its whole environment. */
   env?: Record<string, string | undefined>;
-  /** What it gets as descriptors 3, 4 … */
+  /** Passed as descriptors 3, 4 … */
   descriptors?: number[];
 }
 
@@ -57,13 +57,13 @@ function spawn(command: string[], { prefix = [], cwd, env, descriptors = [] }: S
 }
 
 export interface Ended {
-  /** Null where a signal ended it. */
+  /** The exit code; null where a signal ended it. */
   code: number | null;
   output: string;
   errors: string;
 }
 
-/** Runs a program that ends by itself; rejects where it has not done so after `ms`. */
+/** Runs a program that ends by itself; rejects if it has not after `ms`. */
 export async function runProgram(command: string[], surroundings: Surroundings = {}, ms = READY_MS): Promise<Ended> {
   const program = spawn(command, surroundings);
   const late = setTimeout(() => program.kill("SIGKILL"), ms);
@@ -78,12 +78,12 @@ export interface RunningServer {
   pid: number;
   /** What it has logged so far. */
   log(): string;
-  /** Sends a signal and waits for the end; the exit code, or null where the signal ended it. */
+  /** Sends a signal and waits for the end; resolves to the exit code, or null where the signal ended it. */
   stop(signal?: NodeJS.Signals): Promise<number | null>;
   exited: Promise<number | null>;
 }
 
-/** Starts a server on the database `data`, with flags of its own; rejects with its log where it does not get ready. */
+/** Starts a server on the database `data` with these flags; rejects with its log if it does not become ready. */
 export function startServer(
   data: string,
   flags: string[] = CHEAP_PASSWORDS,
@@ -94,7 +94,7 @@ export function startServer(
   return serverOf(spawn(command, surroundings));
 }
 
-/** The server that `command` starts, itself or by a program in between, once it listens. */
+/** Starts a server by `command`, which may run it indirectly; resolves once it listens. */
 export const startAs = (command: string[], surroundings: Surroundings = {}): Promise<RunningServer> =>
   serverOf(spawn(command, surroundings));
 

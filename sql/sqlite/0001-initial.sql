@@ -12,7 +12,7 @@ CREATE TABLE user (
   token_epoch INTEGER NOT NULL DEFAULT 0  -- tokens of another epoch are void
 );
 
--- One row for each name that a user logged in with; the higher epoch owns the session.
+-- One row per (user, device name); the log-in with the higher epoch owns the device.
 CREATE TABLE device (
   id      INTEGER PRIMARY KEY AUTOINCREMENT,
   user_id INTEGER NOT NULL,
@@ -42,7 +42,7 @@ CREATE TABLE conversation (
   lo         INTEGER NOT NULL,
   hi         INTEGER NOT NULL,
   last_seq   INTEGER NOT NULL DEFAULT 0,  -- of the rows in `run`
-  member_ver INTEGER NOT NULL DEFAULT 0,  -- grows with each change of `member`
+  member_ver INTEGER NOT NULL DEFAULT 0,  -- incremented with each change of `member`
   UNIQUE (kind, lo, hi)
 );
 CREATE INDEX conversation_hi ON conversation (kind, hi);
@@ -51,13 +51,13 @@ CREATE TABLE member (
   conversation INTEGER NOT NULL,
   user_id      INTEGER NOT NULL,
   role         TEXT NOT NULL,             -- creator, admin, normal
-  join_seq     INTEGER NOT NULL,          -- a member is sent what is above it
+  join_seq     INTEGER NOT NULL,          -- a member is sent the rows above this
   read_seq     INTEGER NOT NULL DEFAULT 0,
   PRIMARY KEY (conversation, user_id)
 ) WITHOUT ROWID;
 CREATE INDEX member_user ON member (user_id, conversation);
 
--- Up to where a conversation has been delivered to a device; without a row: from the beginning or the join on.
+-- How far a conversation has been delivered to a device; without a row: from the beginning, or from the join on.
 CREATE TABLE cursor (
   device       INTEGER NOT NULL,
   conversation INTEGER NOT NULL,
@@ -65,21 +65,21 @@ CREATE TABLE cursor (
   PRIMARY KEY (device, conversation)
 ) WITHOUT ROWID;
 
--- What was committed and is not folded into `run`, `mid` and `last_seq` yet: the rows of one transaction.
+-- What is committed but not yet folded into `run`, `mid` and `last_seq`: a record per transaction.
 CREATE TABLE journal (
   id   INTEGER PRIMARY KEY AUTOINCREMENT,
   rows TEXT NOT NULL
 );
 
 -- Runs of consecutive rows of a conversation's log: JSON arrays of
--- [conversation, seq, kind (the msgId of its push), sender, device (the sender's, which is not sent it), mid, ts
+-- [conversation, seq, kind (the msgId of its push), sender, device (the sender's, to which it is not pushed), mid, ts
 -- (milliseconds since 1970 UTC), body (a chat's text; an event's fields as JSON)]. See src/db/sqlite-log.ts.
 CREATE TABLE run (
   place INTEGER PRIMARY KEY,              -- conversation << 32 | seq of the last row: no index beside the table
   rows  TEXT NOT NULL
 );
 
--- The senders' own ids of their messages: a repetition gets the seq of the first.
+-- The senders' own ids of their messages: a repetition gets the seq of the first one.
 CREATE TABLE mid (
   conversation INTEGER NOT NULL,
   sender       INTEGER NOT NULL,

@@ -1,11 +1,11 @@
--- Rows are kept column by column now (see src/db/sqlite-rows.ts), in `run` and in `journal`: JSON arrays of
--- [base, conversations, seqs, kinds, senders, devices, mids, times, bodies], where base is the first row's [conversation, seq,
--- kind, sender, device, ts], and a column has what each row adds to that, or nothing where all rows are the same. Those
--- written before stay as they are: arrays of rows.
+-- Rows are stored column by column now (see src/db/sqlite-rows.ts), in `run` and in `journal`: JSON arrays of
+-- [base, conversations, seqs, kinds, senders, devices, mids, times, bodies], where base is the first row's [conversation,
+-- seq, kind, sender, device, ts], and a column holds each row's difference from that, or nothing where all are equal.
+-- Older records stay as they are: arrays of rows.
 
 DROP VIEW message;
 
--- Without AUTOINCREMENT, which costs each commit a page of sqlite_sequence: nothing else names a record.
+-- Without AUTOINCREMENT, which costs each commit a page of sqlite_sequence: nothing else refers to a record.
 CREATE TABLE journal_rows (
   id   INTEGER PRIMARY KEY,
   rows TEXT NOT NULL

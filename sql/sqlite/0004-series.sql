@@ -1,5 +1,5 @@
--- Rows that came together are a series now (see src/db/series.ts): the columns of numbers have one for each series, and a tenth
--- column has how many rows there are up to each one's end; it is empty, or missing in older records, where each is one row.
+-- Rows that came together form a series now (see src/db/series.ts): number columns have one entry per series, and a tenth
+-- column holds the number of rows up to each one's end; it is empty, or missing in older records, where each has one row.
 
 DROP VIEW message;
 

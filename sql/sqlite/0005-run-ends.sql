@@ -1,5 +1,5 @@
--- Runs are appended in the order of folding, which fills their pages one after the other, and are found by an index. Those
--- written before keep their ids, `conversation << 32 | seq of the last row`; the new ones follow them.
+-- Runs are appended in the order of folding, which fills their pages one after the other, and are found by an index.
+-- Older ones keep their ids, `conversation << 32 | seq of the last row`; new ones follow them.
 
 ALTER TABLE run RENAME COLUMN place TO id;
 

@@ -1,4 +1,4 @@
-// Arguments and environment of ./ChatClient -> options. Its only reader of argv and env.
+// Arguments and environment of ./ChatClient -> options. The only reader of argv and env there.
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
 import { printAnswer } from "../print.ts";
@@ -7,7 +7,7 @@ import type { Address, TlsOptions } from "./link.ts";
 declare const BUILD_VERSION: string;
 declare const BUILD_COMMIT: string;
 
-/** Version and commit, given by the build. */
+/** Version and commit, defined by the build. */
 const VERSION = typeof BUILD_VERSION === "string" ? `${BUILD_VERSION} (${BUILD_COMMIT})` : "development";
 
 const HELP = `ChatClient ${VERSION}
@@ -26,15 +26,15 @@ On a terminal it asks for the log-in; help lists its commands. Lines from a pipe
 sent when the one before it is answered; at the end of them it ends, with exit code 1 where one of them failed.
 `;
 
-/** Wrong arguments, in one line that says what is allowed. */
+/** Wrong arguments, as one line that says what is allowed. */
 export class UsageError extends Error {}
 
 export interface Options extends Address {
-  /** Whether lines may be coloured where they go to a terminal (https://no-color.org). */
+  /** Whether lines may be coloured if they go to a terminal (https://no-color.org). */
   colours: boolean;
 }
 
-/** The options; null where help or the version was asked for and is printed. Throws UsageError. */
+/** Reads the options; null where help or the version was asked for and has been printed. Throws UsageError. */
 export function readOptions(argv: string[], env: Record<string, string | undefined>): Options | null {
   const { values, positionals } = parse(argv);
   if (values.version) printAnswer("ChatClient", `ChatClient ${VERSION}\n`);

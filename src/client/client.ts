@@ -1,5 +1,5 @@
-// The SDK: a client that stays logged in. Connects, logs in, sends with acknowledgement, tells what arrives; after a
-// break it reconnects, resumes with its token and sends again what was not acknowledged.
+// The SDK: a client that stays logged in. Connects, logs in, sends with acknowledgement, emits what arrives; when the
+// connection breaks it reconnects, resumes with its token and resends what was not acknowledged.
 //
 //   const client = new ChatClient({ host: "127.0.0.1", port: 6000 });
 //   client.on("message", ({ name, msg }) => console.log(name, msg)); // before the log-in: stored ones follow at once
@@ -16,7 +16,7 @@ import { type Ack, Outbox, PASSING } from "./outbox.ts";
 import { Requests } from "./requests.ts";
 
 interface Options extends ConnectorOptions {
-  /** Sends that are not acknowledged, and likewise requests that are not answered; beyond, they are refused. */
+  /** Limit for unacknowledged sends, and likewise for unanswered requests; more are rejected. */
   maxOutstanding: number;
 }
 export type ClientOptions = Address & Partial<Options>;
@@ -32,7 +32,7 @@ const DEFAULTS = {
   maxOutstanding: 10_000,
 };
 
-/** Who is logged in, and stays so over reconnects. */
+/** Who is logged in, kept across reconnects. */
 interface Account {
   id: number;
   token: string;
@@ -42,7 +42,7 @@ interface Account {
 }
 
 const CHANGE_PASSWORD = 1026;
-/** A log-in that got no answer may be carried out so much later, by a server that was paused or slow. */
+/** A log-in without an answer may still be carried out this much later, by a server that was paused or slow. */
 const DOUBT_MS = 60_000;
 
 export class ChatClient {
@@ -53,12 +53,12 @@ export class ChatClient {
   private readonly outbox: Outbox;
   private readonly inbox: Inbox;
   private account: Account | null = null;
-  /** The server knows this connection as `account`'s. */
+  /** This connection is logged in as `account`. */
   private loggedIn = false;
   private closing: Promise<number> | null = null;
-  /** When the last log-in was given up without an answer. */
+  /** When a log-in was last given up without an answer. */
   private doubtAt = Number.NEGATIVE_INFINITY;
-  /** Our last byte is on its way. */
+  /** Nothing more is sent: FIN is on its way. */
   private finished = false;
 
   constructor(options: ClientOptions) {
@@ -79,72 +79,72 @@ export class ChatClient {
     this.inbox = new Inbox((conv, seq) => connector.ask(MsgId.confirm, { conv, seq }, () => undefined));
   }
 
-  /** The id of who is logged in, also while the connection is away; null where nobody is. */
+  /** The id of the logged-in user, also while disconnected; null where nobody is logged in. */
   get userId(): number | null {
     return this.account?.id ?? null;
   }
 
-  /** Somebody is logged in, and the connection stands. */
+  /** Whether a user is logged in and the connection is up. */
   get isOnline(): boolean {
     return this.loggedIn;
   }
 
-  /** Messages sent and not acknowledged. */
+  /** How many messages are sent but not acknowledged. */
   get outstanding(): number {
     return this.outbox.size;
   }
 
-  /** Calls `listener` for each event of this name; returns the function that ends it. */
+  /** Calls `listener` for each event of this name; returns the function that unsubscribes it. */
   on<Name extends keyof Events>(name: Name, listener: (event: Events[Name]) => void): () => void {
     return this.events.on(name, listener);
   }
 
-  /** Connects now; what needs a connection does so by itself. Throws ClientError "unreachable". */
+  /** Connects now; calls that need a connection do so by themselves. Throws ClientError "unreachable". */
   async connect(): Promise<void> {
     if (this.closing !== null) throw closedError();
     await this.connector.connect();
   }
 
-  /** Makes an account; resolves with its id. */
+  /** Creates an account; resolves to its id. */
   async register(name: string, password: string): Promise<number> {
     return (await this.request(MsgId.register, { name, password })).id as number;
   }
 
-  /** Logs in, and stays so over reconnects until `logout`, `close` or the event `ended`. */
+  /** Logs in, and stays logged in across reconnects until `logout`, `close` or the event `ended`. */
   async login(fields: Login): Promise<LoggedIn> {
     return (await this.request(MsgId.login, { ...fields })) as LoggedIn;
   }
 
-  /** Logs out when everything sent is acknowledged. `revoke` voids all tokens of the user. */
+  /** Logs out once everything sent is acknowledged. `revoke` voids all tokens of the user. */
   async logout(revoke = false): Promise<void> {
     await within(this.options.requestTimeoutMs, this.outbox.whenEmpty());
     await this.request(MsgId.logout, revoke ? { revoke } : {});
   }
 
   /**
-   * Sends to a user. Resolves once, when the message is stored, however often the connection breaks meanwhile. `mid` is
-   * the sender's own id of the message. Rejects with the server's ChatError where it refuses the message for good, with
-   * ClientError "full" where too many wait, "closed" where the session ends before the answer: it may be stored then.
+   * Sends to a user. Resolves once the message is stored, however often the connection breaks meanwhile. `mid` is the
+   * sender's own id of the message. Rejects with the server's ChatError where it refuses the message for good, with
+   * ClientError "full" where too many wait, "closed" where the session ends before the answer: it may then be stored.
    */
   send(toid: number, msg: string, mid: string = Bun.randomUUIDv7()): Promise<Ack> {
     return this.post({ msgId: MsgId.chat, toid, msg, mid });
   }
 
-  /** Sends to a group; as `send`. */
+  /** Sends to a group; otherwise like `send`. */
   sendGroup(groupid: number, msg: string, mid: string = Bun.randomUUIDv7()): Promise<Ack> {
     return this.post({ msgId: MsgId.groupChat, groupid, msg, mid });
   }
 
   /**
-   * Any request; resolves with its answer. Rejects with the server's ChatError, or with a ClientError. It is never sent
-   * twice: where the connection breaks before the answer, whether it was done is unknown.
+   * Sends any request; resolves to its answer. Rejects with the server's ChatError, or with a ClientError. It is never
+   * sent twice: if the connection breaks before the answer, whether it was carried out is unknown.
    */
   request(msgId: number, fields: JsonObject = {}): Promise<Message> {
     const message = { msgId, ...fields, reqId: fields.reqId ?? this.connector.nextReqId() };
     return this.ask(message, JSON.stringify(message));
   }
 
-  /** A request as a text of JSON, sent as it stands; only a missing `reqId` is added. Rejects with SyntaxError too. */
+  /** Sends a request as the JSON text given, adding only a missing `reqId`. Rejects with SyntaxError too. */
   async requestText(text: string): Promise<Message> {
     const message: Message | null = JSON.parse(text);
     if (message === null || !Number.isSafeInteger(message.msgId) || Array.isArray(message))
@@ -156,8 +156,8 @@ export class ChatClient {
 
   /**
    * Waits until everything sent is acknowledged, at most `timeoutMs`, then ends the connection in good order. What is
-   * unanswered then rejects with ClientError "closed". Nothing of the client keeps the process alive afterwards.
-   * Resolves with how many messages were given up.
+   * still unanswered rejects with ClientError "closed". Afterwards nothing of the client keeps the process alive.
+   * Resolves to the number of messages given up.
    */
   close(timeoutMs = 5_000): Promise<number> {
     this.closing ??= this.finish(timeoutMs);
@@ -171,7 +171,7 @@ export class ChatClient {
     this.outbox.suspend();
     const unsent = this.outstanding;
     this.failAll(new ClientError("closed", "given up when the client was closed: it may have been done, or not"));
-    // What was asked is answered after our FIN.
+    // The server still answers after our FIN.
     await this.connector.stop();
     this.inbox.disconnected();
     this.loggedIn = false;
@@ -186,16 +186,16 @@ export class ChatClient {
 
   private async ask(message: Message, text: string): Promise<Message> {
     if (this.closing !== null) throw closedError();
-    // What was told so far was told to who logs out.
+    // What has been emitted so far was delivered to the user who logs out.
     if (message.msgId === MsgId.logout) this.inbox.confirmNow();
     const answer = this.requests.ask(message, text, this.account === null ? null : this.outbox);
     if (message.msgId === MsgId.login) answer.catch((error) => error instanceof ClientError && this.doubt());
-    // Else the lost connection is on its way back.
+    // Otherwise the connector is reconnecting already.
     if (this.account === null) this.connector.connect().catch((error) => this.requests.fail(error));
     return answer;
   }
 
-  /** What a successful request changes about who is logged in. */
+  /** Notes what a successful request changes about the account. */
   private note({ msgId, device, password, newpassword, confirm }: Message, answer: Message): void {
     if (this.finished) return;
     if (msgId === MsgId.login) {
@@ -211,12 +211,12 @@ export class ChatClient {
     else this.requests.writeWaiting();
   }
 
-  /** Logs in again, in place of the session that the server may still hold for us. */
+  /** Logs in again, taking over the session that the server may still hold for us. */
   private resume({ id, token, password, device, confirm }: Account, byToken: boolean): void {
     const proof = byToken ? { token } : { password };
     this.connector.ask(MsgId.login, { id, ...proof, device, confirm, takeover: true }, (answer) => {
       if (answer === null) this.doubt();
-      // Where the connection broke, another one is on its way; and a log-out may have come in between.
+      // If the connection broke, another one is on its way; and a log-out may have come in between.
       if (answer === null || this.account === null || this.finished) return;
       const errno = answer.errno as number;
       if (errno === Errno.ok) this.begin(answer as LoggedIn, { password, device, confirm }, true);
@@ -236,7 +236,7 @@ export class ChatClient {
 
   private handlePush(push: Message): void {
     const confirms = this.account?.confirm === true;
-    // What cannot be confirmed any more comes again at the next log-in.
+    // What can no longer be confirmed comes again at the next log-in.
     if (this.finished && confirms) return;
     if (!this.inbox.take(push, confirms)) return;
     this.events.emit(eventOf(push), push as never);
@@ -254,12 +254,12 @@ export class ChatClient {
     if (tell) this.events.emit("offline", { reason, retryInMs });
   }
 
-  /** Of a log-in it is not known whether it was, or will be, carried out. */
+  /** It is unknown whether a log-in was, or will be, carried out. */
   private doubt(): void {
     this.doubtAt = performance.now();
   }
 
-  /** The session cannot be resumed, unless it was this client's own earlier log-in that took it over. */
+  /** The session cannot be resumed, unless it was taken over by an earlier log-in of this client itself. */
   private end(errno: number, errmsg: string): void {
     const wasOwn = errno === Errno.replaced && performance.now() - this.doubtAt < DOUBT_MS;
     this.doubtAt = Number.NEGATIVE_INFINITY;
@@ -278,7 +278,7 @@ export class ChatClient {
     this.failAll(error);
   }
 
-  /** What is written is told by the connection. */
+  /** Fails what is waiting; requests already written are settled by the connector. */
   private failAll(error: Error): void {
     this.outbox.fail(error);
     this.requests.fail(error);

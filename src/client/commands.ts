@@ -1,9 +1,9 @@
-// The lines that a user may type: the commands of the starting system's client, a few more, and requests as JSON.
+// The lines a user may type: the commands of the predecessor's client, a few more, and requests as JSON.
 import { type JsonObject, type Message, MsgId } from "../protocol.ts";
 import type { ChatClient } from "./client.ts";
 import type { Show } from "./show.ts";
 
-/** What the lines work on. */
+/** What commands work with. */
 export interface Context {
   client: ChatClient;
   show: Show;
@@ -13,7 +13,7 @@ export interface Context {
 interface Command {
   usage: string;
   help: string;
-  /** Carries out what stands behind the command's colon; null where that is not as in `usage`. */
+  /** Runs the command with the text after its first colon; null where that does not match `usage`. */
   run(context: Context, args: string): Promise<void> | null;
 }
 
@@ -69,7 +69,7 @@ const COMMANDS: Record<string, Command> = {
 };
 const OTHER_NAMES: Record<string, string> = { logout: "loginout" };
 
-/** Carries out one line and prints what comes of it; resolves when it is answered, with whether all went well. */
+/** Runs one line and prints the outcome; resolves when it is answered, to whether all went well. */
 export async function runLine(context: Context, line: string): Promise<boolean> {
   const { client, show, print } = context;
   const refuse = (text: string) => {
@@ -99,11 +99,11 @@ export async function runLine(context: Context, line: string): Promise<boolean> 
   }
 }
 
-/** Whether the lines after this one mean something else before it is answered. */
+/** Whether the meaning of later lines depends on the answer to this one (it changes who is logged in). */
 export const changesUser = (line: string): boolean =>
   /^\s*(\{.*"msgId"\s*:\s*(1000|1002|1009)\b|loginout|logout)/i.test(line);
 
-/** {"msgId":…}: sent as it is. Throws SyntaxError where it is no request. */
+/** {"msgId":…}: sent as it is. Throws SyntaxError where it is not a request. */
 async function runRequest({ client, show, print }: Context, text: string): Promise<void> {
   const answer = await client.requestText(text);
   print(...show.answer(JSON.parse(text) as Message, answer));
@@ -136,7 +136,7 @@ function help(): string[] {
   ];
 }
 
-/** Before and behind the first colon. */
+/** The parts before and after the first colon. */
 function halves(text: string): [string, string] {
   const at = text.indexOf(":");
   return at < 0 ? [text, ""] : [text.slice(0, at), text.slice(at + 1)];

@@ -1,5 +1,5 @@
-// Keeps a connection: opens it, finds out when it is dead, opens another one after a wait. Matches answers to requests.
-// Knows nothing of who is logged in.
+// Maintains a connection: opens it, detects when it is dead, opens another one after a pause. Matches answers to
+// requests. Knows nothing of who is logged in.
 import { type JsonObject, type Message, MsgId } from "../protocol.ts";
 import { Backoff } from "./backoff.ts";
 import { type Asked, InFlight, isAnswer } from "./in-flight.ts";
@@ -7,32 +7,32 @@ import { type Address, Link } from "./link.ts";
 
 export interface ConnectorOptions extends Address {
   connectTimeoutMs: number;
-  /** For every request but a send, which is tried until it is acknowledged. The wait for a connection counts. */
+  /** For every request except sends, which are retried until acknowledged. Includes the wait for a connection. */
   requestTimeoutMs: number;
-  /** Between heartbeats. */
+  /** Interval between heartbeats. */
   heartbeatMs: number;
-  /** A connection on which nothing comes for this long, while something should, is given up. */
+  /** A connection on which nothing arrives for this long, although something should, is given up. */
   silenceMs: number;
-  /** Waits between attempts to reconnect grow from one to the other. */
+  /** Pauses between attempts to reconnect grow from `retryMinMs` to `retryMaxMs`. */
   retryMinMs: number;
   retryMaxMs: number;
 }
 
 export interface ConnectorEvents {
-  /** Whether a lost connection is to be made again. */
+  /** Whether a lost connection is to be reopened. */
   isKept(): boolean;
   onConnected(): void;
   onPush(message: Message): void;
-  /** The connection is gone; what is in flight is told next. `retryInMs` is null where it is not made again. */
+  /** The connection is gone; requests in flight fail next. `retryInMs` is null where it is not reopened. */
   onLost(reason: string, retryInMs: number | null): void;
 }
 
-/** A connection that lasted this long was no failure. */
+/** A connection that lasted this long does not count as a failed attempt. */
 const STABLE_MS = 5_000;
 
 export class Connector {
   private link: Link | null = null;
-  /** The end of the last connection. */
+  /** Settles when the previous connection has ended. */
   private leaving: Promise<void> | undefined;
   private connecting: Promise<void> | null = null;
   private readonly inFlight = new InFlight();
@@ -59,7 +59,9 @@ export class Connector {
     return ++this.lastReqId;
   }
 
-  /** Connects, unless it is connected. Throws ClientError "unreachable"; where the connection is kept, it tries on. */
+  /**
+   * Connects, unless connected. Throws ClientError "unreachable"; it goes on trying if the connection is to be kept.
+   */
   connect(): Promise<void> {
     if (this.link !== null) return Promise.resolve();
     this.connecting ??= this.open().finally(() => {
@@ -68,24 +70,24 @@ export class Connector {
     return this.connecting;
   }
 
-  /** Writes a request, `text`; there must be a connection. */
+  /** Writes a request as `text`; there must be a connection. */
   write(asked: Asked, text: string): void {
     this.inFlight.add(asked);
     this.link?.send(text);
   }
 
-  /** Writes a request of the client's own. */
+  /** Writes a request of the client itself. */
   ask(msgId: number, fields: JsonObject, settle: Asked["settle"]): void {
     const message = { msgId, ...fields, reqId: this.nextReqId() };
     this.write({ message, settle }, JSON.stringify(message));
   }
 
-  /** The connection works: after the next break the first attempt is soon. */
+  /** The connection works: after the next break the first attempt comes soon. */
   succeeded(): void {
     this.backoff.reset();
   }
 
-  /** Gives the connection up. It is made again, where it is kept, after `retryAfterMs` at least. */
+  /** Gives up the connection. If it is to be kept, it is reopened, after `retryAfterMs` at least. */
   lose(reason: string, retryAfterMs = 0): void {
     if (this.link === null) return;
     if (performance.now() - this.linkedAt >= STABLE_MS) this.backoff.reset();
@@ -94,7 +96,7 @@ export class Connector {
     this.inFlight.break();
   }
 
-  /** Ends the connection in good order. What was asked is still answered, then the rest is told that it is not. */
+  /** Ends the connection in good order: requests are still answered; those that are not fail in the end. */
   async stop(): Promise<void> {
     this.stopped.abort();
     if (this.retryTimer !== null) clearTimeout(this.retryTimer);
@@ -110,7 +112,7 @@ export class Connector {
     const { signal } = this.stopped;
     try {
       this.link = await Link.open(this.options, connectTimeoutMs, signal, {
-        // One that was given up may still have something to say.
+        // A connection that was given up may still deliver something.
         onMessage: (link, message) => {
           if (this.link === link) this.take(message);
         },
@@ -138,7 +140,7 @@ export class Connector {
     else this.events.onPush(message);
   }
 
-  /** A half-open connection looks alive until something is sent on it. */
+  /** Sends heartbeats, because a half-open connection looks alive until something is sent, and detects silence. */
   private tick(): void {
     const { silenceMs, requestTimeoutMs, heartbeatMs } = this.options;
     if (this.inFlight.isOverdue(this.link!.progressAt, silenceMs, requestTimeoutMs)) {

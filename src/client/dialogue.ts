@@ -1,4 +1,4 @@
-// Log-in and registration by questions, on a terminal.
+// Log-in and registration by questions on a terminal.
 import { ChatError, Errno } from "../protocol.ts";
 import type { ChatClient } from "./client.ts";
 import type { Login } from "./events.ts";
@@ -21,7 +21,7 @@ export async function logInByDialogue(asking: Asking): Promise<void> {
   if (!password) return;
   const byName = { name: who, password };
   if (!/^[1-9]\d{0,14}$/.test(who)) return logIn(asking, byName);
-  // A name may be all digits too.
+  // A name may consist of digits too.
   await logIn(asking, { id: Number(who), password }, byName);
 }
 
@@ -43,7 +43,7 @@ export async function registerByDialogue(asking: Asking): Promise<void> {
   }
 }
 
-/** Logs in; with other fields where these are wrong; and in place of another session where the user says so. */
+/** Logs in; with `otherwise` if these fields are wrong; taking over another session if the user agrees. */
 async function logIn(asking: Asking, fields: Login, otherwise?: Login): Promise<void> {
   const { client, show, print, ask } = asking;
   try {

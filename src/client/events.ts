@@ -1,4 +1,4 @@
-// What a user of the SDK sees beside ChatClient: its log-in, what arrives unasked, and how things fail.
+// What users of the SDK see beside ChatClient: the log-in, what arrives unasked, and how things fail.
 import { type Message, MsgId } from "../protocol.ts";
 
 export type State = "online" | "offline";
@@ -14,7 +14,7 @@ export interface Login {
   token?: string;
   device?: string;
   takeover?: boolean;
-  /** Messages count as delivered when their events have been told. Else: when the kernel has taken them. */
+  /** Messages count as delivered when their events have been emitted; otherwise when the kernel has accepted them. */
   confirm?: boolean;
 }
 
@@ -25,15 +25,15 @@ export interface LoggedIn extends Message {
   token: string;
   friends: Friend[];
   groups: Group[];
-  /** There are more, with higher ids: 1015 has them. */
+  /** There are more groups, with higher ids: ask by request 1015. */
   moreGroups?: true;
-  /** Stored messages that follow. */
+  /** How many stored messages follow. */
   offline: number;
 }
 
 /** A row of a conversation's log, as every member sees it. */
 interface Row extends Message {
-  /** Who sent or did it. */
+  /** The user who sent or did it. */
   id: number;
   name: string;
   time: string;
@@ -80,15 +80,15 @@ export interface Events {
   friendAdded: FriendAdded;
   groupChanged: GroupChanged;
   presence: Presence;
-  /** The server's last word on a connection; what follows from it is told by `offline` or `ended`. */
+  /** The server's last message on a connection; its consequence is told by `offline` or `ended`. */
   notice: Message & { errno: number; errmsg: string };
   /** Any other push. */
   push: Message;
-  /** Logged in: by the caller, or again after the connection broke (`resumed`). Comes before what was stored. */
+  /** Logged in: by the caller, or again after the connection broke (`resumed`). Precedes stored messages. */
   online: { login: LoggedIn; resumed: boolean };
   /** The connection is gone. `retryInMs` is null where nobody was logged in: then the next request connects. */
   offline: { reason: string; retryInMs: number | null };
-  /** The session is over and is not resumed: taken over (errno 21), or the log-in is no longer valid (errno 3). */
+  /** The session is over and will not be resumed: taken over (errno 21), or the log-in is no longer valid (errno 3). */
   ended: { errno: number; errmsg: string };
 }
 
@@ -105,16 +105,16 @@ const EVENT_OF: Record<number, keyof Events> = {
   [MsgId.notice]: "notice",
 };
 
-/** The name of the event that a push is. */
+/** The name of the event for a push. */
 export const eventOf = (push: Message): keyof Events => EVENT_OF[push.msgId] ?? "push";
 
-/** Why something failed without an answer of the server (that would be a ChatError). */
+/** A failure without an answer from the server (that would be a ChatError). */
 export class ClientError extends Error {
   constructor(
     /**
      * unreachable: no connection could be made. lost: it broke before the answer came, so whether the request was
-     * done is unknown. timeout: no answer in time. full: too much waits already. closed: by `close` or `logout`, or the
-     * session is over (`ended`).
+     * carried out is unknown. timeout: no answer in time. full: too much is waiting already. closed: by `close` or
+     * `logout`, or because the session is over (`ended`).
      */
     readonly code: "unreachable" | "lost" | "timeout" | "full" | "closed",
     message: string,
@@ -126,14 +126,14 @@ export class ClientError extends Error {
 export class Emitter<Of> {
   private readonly listeners = new Map<keyof Of, Set<(event: never) => void>>();
 
-  /** Calls `listener` for every event of this name; returns the function that ends it. */
+  /** Calls `listener` for every event of this name; returns the function that unsubscribes it. */
   on<Name extends keyof Of>(name: Name, listener: (event: Of[Name]) => void): () => void {
     const listeners = this.listeners.get(name) ?? new Set();
     this.listeners.set(name, listeners.add(listener));
     return () => listeners.delete(listener);
   }
 
-  /** What a listener throws is an uncaught exception of its own, and stops nothing here. */
+  /** An error thrown by a listener becomes an uncaught exception, and stops nothing here. */
   emit<Name extends keyof Of>(name: Name, event: Of[Name]): void {
     for (const listener of this.listeners.get(name) ?? [])
       try {

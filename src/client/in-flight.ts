@@ -1,20 +1,20 @@
-// What was asked on a connection and is not answered yet. Answers come in the order of the requests.
+// Requests of a connection that are not answered yet. Answers come in the order of the requests.
 import { type Message, MsgId } from "../protocol.ts";
 
 export interface Asked {
   /** As it was sent. */
   readonly message: Message;
-  /** Called at most once: with the answer, whatever its errno, or with null where the connection broke before it came. */
+  /** Called at most once: with the answer, whatever its errno, or null where the connection broke before it came. */
   settle(answer: Message | null): void;
 }
 
 const ANSWERS = new Set<number>([MsgId.registered, MsgId.loggedIn, MsgId.answer]);
-/** No link is taken to be slower: a large message shows no progress until the server has all of it. */
+/** Slowest link allowed for: a large message shows no progress until the server has all of it. */
 const SLOWEST_BYTES_PER_MS = 32;
 /** Requests that the server answers without finishing anything else first. */
 const QUICK = new Set<number>([MsgId.chat, MsgId.groupChat, MsgId.confirm, MsgId.heartbeat]);
 
-/** Whether a message answers a request, as against a push. */
+/** Whether a message is an answer, as opposed to a push. */
 export const isAnswer = ({ msgId }: Message): boolean => ANSWERS.has(msgId);
 
 export class InFlight {
@@ -24,26 +24,26 @@ export class InFlight {
     this.waiting.push({ asked, at: performance.now() });
   }
 
-  /** The request that `answer` belongs to, which is in flight no more. */
+  /** Removes and returns the request that an answer belongs to. */
   take({ reqId }: Message): Asked | undefined {
-    // An answer that names no request (errno 15 and 18) is to the oldest one.
+    // An answer that names no request (errno 15 and 18) belongs to the oldest one.
     const at = reqId === undefined ? 0 : this.waiting.findIndex(({ asked }) => asked.message.reqId === reqId);
     return at < 0 ? undefined : this.waiting.splice(at, 1)[0]?.asked;
   }
 
-  /** Forgets everything; each is told that no answer will come. */
+  /** Settles all requests with null: no answer will come. */
   break(): void {
     const waiting = this.waiting;
     this.waiting = [];
     for (const { asked } of waiting) asked.settle(null);
   }
 
-  /** Whether the oldest request has waited for longer than such requests take, with no sign of life since `progressAt`. */
+  /** Whether the oldest request has waited longer than its kind may take, with no sign of life since `progressAt`. */
   isOverdue(progressAt: number, quickMs: number, slowMs: number): boolean {
     const oldest = this.waiting[0];
     if (oldest === undefined) return false;
     const { msgId, token, msg } = oldest.asked.message;
-    // A log-in by token waits for no password hash.
+    // A log-in by token does not wait for a password hash.
     const limit = QUICK.has(msgId) || token !== undefined ? quickMs : slowMs;
     const onItsWayMs = typeof msg === "string" ? Buffer.byteLength(msg) / SLOWEST_BYTES_PER_MS : 0;
     return performance.now() - Math.max(oldest.at, progressAt) > limit + onItsWayMs;

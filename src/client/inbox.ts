@@ -1,21 +1,22 @@
-// Rows that the server pushes: each is passed on once, and confirmed where the session confirms.
+// Log rows pushed by the server: each is passed on once, and confirmed if the session confirms.
 import type { Message } from "../protocol.ts";
 
-/** Rows that arrive within this time are confirmed together, but no more than so many: a connection may not last as long. */
+/** Rows arriving within this time, but no more than this many, are confirmed together: the connection may break. */
 const CONFIRM_AFTER_MS = 50;
 const CONFIRM_AFTER_ROWS = 32;
-/** Conversations whose last seq is kept; the one longest without a message goes first. */
+/** Conversations whose last seq is remembered; the one with the oldest last row is dropped first. */
 const MAX_CONVERSATIONS = 100_000;
-/** Read up to: as the peer's request, no row of the log. */
+/** The "read up to" push: it has `conv` and `seq` but is not a row of the log. */
 const READ = 1022;
 
 export class Inbox {
   /**
-   * By conversation, the last seq passed on, and the latest ts: a younger row of a lower seq is of a log that was set back
-   * (a backup was restored). The latest, not the last row's: the server's clock may have been set back too.
+   * By conversation, the last seq passed on and the highest ts. A row with a lower seq but a later ts comes from a log
+   * that was reset (a backup was restored). The highest ts, not the last row's: the server's clock may have been set
+   * back too.
    */
   private readonly seen = new Map<string, { seq: number; ts: number }>();
-  /** What this connection was pushed and has not confirmed: up to which seq, and how many rows. */
+  /** Pushed on this connection and not confirmed: by conversation the last seq; `rows` counts them. */
   private readonly unconfirmed = new Map<string, number>();
   private rows = 0;
   private timer: Timer | null = null;
@@ -26,10 +27,10 @@ export class Inbox {
   take({ msgId, conv, seq, ts }: Message, confirms: boolean): boolean {
     if (typeof conv !== "string" || typeof seq !== "number" || msgId === READ) return true;
     if (confirms) {
-      // Those before this one, which is not passed on yet.
+      // Confirms earlier ones only: this one has not been passed on yet.
       if (this.rows === CONFIRM_AFTER_ROWS) this.confirmNow();
       this.rows++;
-      // Also what was seen before: the server that pushed it does not know.
+      // Repeated ones too: the server that pushed them does not know of the confirmation.
       this.unconfirmed.set(conv, seq);
       this.timer ??= setTimeout(() => this.confirmNow(), CONFIRM_AFTER_MS);
     }
@@ -47,7 +48,7 @@ export class Inbox {
     this.disconnected();
   }
 
-  /** The connection is gone: what it was pushed and is not confirmed comes again. */
+  /** The connection is gone: what was pushed on it and not confirmed comes again. */
   disconnected(): void {
     if (this.timer !== null) clearTimeout(this.timer);
     this.timer = null;
@@ -55,7 +56,7 @@ export class Inbox {
     this.rows = 0;
   }
 
-  /** Somebody else, or another device, is logged in from now on. */
+  /** Another user or device is logged in from now on. */
   forget(): void {
     this.seen.clear();
   }

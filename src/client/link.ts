@@ -1,5 +1,5 @@
-// One connection to a server: frames out, messages in, and its end in good order. Knows nothing of what messages mean.
-// node:net rather than Bun.connect: a connect under way can be given up, so that it keeps no process alive.
+// One connection to a server: frames out, messages in, orderly close. Knows nothing of what messages mean.
+// node:net rather than Bun.connect, because a pending connect can be given up, so that it keeps no process alive.
 import { connect, isIP, type Socket } from "node:net";
 import { connect as connectTls } from "node:tls";
 import { Decoder } from "../net/codec.ts";
@@ -11,14 +11,14 @@ import { ClientError } from "./events.ts";
 export interface Address {
   host: string;
   port: number;
-  /** The server is behind TLS; else undefined. */
+  /** Set where the server is behind TLS. */
   tls?: TlsOptions | undefined;
 }
 
 export interface TlsOptions {
-  /** PEM of the authority to trust in place of the public ones. */
+  /** PEM of the authority to trust instead of the public ones. */
   ca?: string | undefined;
-  /** Whom the certificate must name, where that is not `host`. */
+  /** The name that the certificate must have, if not `host`. */
   name?: string | undefined;
 }
 
@@ -28,14 +28,14 @@ export interface LinkEvents {
   onLost(link: Link, reason: string): void;
 }
 
-/** open: in use; finishing: FIN is on its way or sent, and what comes in is still read; closed: gone. */
+/** open: in use; finishing: FIN is queued or sent, input is still read; closed: gone. */
 type State = "open" | "finishing" | "closed";
 
 const KEEPALIVE_MS = 60_000;
 
 export class Link {
   state: State = "open";
-  /** performance.now() when bytes last came in, or the last ones waiting went out. */
+  /** When bytes last arrived, or pending output was last drained: performance.now(). */
   progressAt = performance.now();
   private readonly decoder = new Decoder(MAX_FRAME_BYTES);
   private texts: string[] = [];
@@ -64,7 +64,7 @@ export class Link {
     });
   }
 
-  /** Connects, within `timeoutMs` and until `signal` says to give up. Throws ClientError "unreachable". */
+  /** Connects within `timeoutMs`, unless `signal` aborts it. Throws ClientError "unreachable". */
   static async open(address: Address, timeoutMs: number, signal: AbortSignal, events: LinkEvents): Promise<Link> {
     const { host, port, tls } = address;
     const socket = tls === undefined ? connect({ host, port }) : connectTls({ host, port, ...secure(host, tls) });
@@ -75,7 +75,7 @@ export class Link {
     const abort = () => giveUp("given up");
     signal.addEventListener("abort", abort);
     socket.on(tls === undefined ? "connect" : "secureConnect", () => connected.resolve());
-    // The close that follows an error tells it; without a listener it would end the process.
+    // Only for the reason: "close" follows. Without a listener, the error would end the process.
     socket.on("error", (error: NodeJS.ErrnoException) => giveUp(explain(error)));
     try {
       await connected.promise;
@@ -89,13 +89,13 @@ export class Link {
     }
   }
 
-  /** Sends a message. What one turn of the loop sends leaves in one write. */
+  /** Sends a message. Messages of one turn of the loop leave in one write. */
   send(text: string): void {
     if (this.state !== "open") return;
     if (this.texts.push(text) === 1) setImmediate(() => this.flush());
   }
 
-  /** Sends what is waiting, then FIN; resolves when the server has ended its side too, or after `timeoutMs`. */
+  /** Sends what is pending, then FIN; resolves when the server has ended its side too, or after `timeoutMs`. */
   finish(timeoutMs = 2_000): Promise<void> {
     if (this.state === "open") {
       this.flush();
@@ -107,7 +107,7 @@ export class Link {
     return this.gone.promise;
   }
 
-  /** Ends at once; what is not sent is lost, and nothing more comes in. */
+  /** Closes at once: unsent output is lost, and nothing more comes in. */
   terminate(): void {
     if (this.state === "closed") return;
     this.state = "closed";
@@ -144,7 +144,7 @@ export class Link {
   }
 }
 
-/** The name is asked for (SNI, which knows no addresses) and checked; without one, the certificate must name the address. */
+/** A name is requested (SNI, not for addresses) and checked; without one the certificate must name the address. */
 const secure = (host: string, { ca, name = host }: TlsOptions) => ({
   ca,
   servername: isIP(name) === 0 ? name : undefined,

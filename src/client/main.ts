@@ -1,5 +1,5 @@
-// Composition root of ./ChatClient: connect, then lines in and lines out until they end. Exit codes: 0 ended, 1 no
-// server, something typed may not have been sent, or a line of a pipe failed, 2 wrong arguments.
+// Composition root of ./ChatClient: connect, then lines in and lines out until they end. Exit codes: 0 ended; 1 no
+// server, something typed may not have been sent, or a line from a pipe failed; 2 wrong arguments.
 import { ChatError, Errno, MsgId } from "../protocol.ts";
 import { type Options, readOptions, UsageError } from "./cli.ts";
 import { ChatClient } from "./client.ts";
@@ -9,9 +9,9 @@ import type { Events } from "./events.ts";
 import { Show } from "./show.ts";
 import { Terminal } from "./terminal.ts";
 
-/** Lines from a pipe wait this long for a lost connection. */
+/** How long lines from a pipe wait for a lost connection. */
 const RECONNECT_WITHIN_MS = 60_000;
-/** At the end, what was typed and is not sent yet has this long. */
+/** How long, at the end, unsent lines may still take. */
 const SEND_WITHIN_MS = 5_000;
 
 async function main(): Promise<void> {
@@ -24,7 +24,7 @@ async function main(): Promise<void> {
   else await runPipe(client, show);
 }
 
-/** Connects, and finds out whether a chat server answers, before a password goes to who knows whom. */
+/** Connects, and checks that a chat server answers, before a password is sent to whatever listens there. */
 async function greet({ host, port, tls }: Options, client: ChatClient): Promise<void> {
   let reason = "";
   const forget = client.on("offline", (event) => {
@@ -45,12 +45,12 @@ async function greet({ host, port, tls }: Options, client: ChatClient): Promise<
   forget();
 }
 
-/** Every line when the one before it is answered; then the end. */
+/** Runs each line when the one before it is answered; then ends. */
 async function runPipe(client: ChatClient, show: Show): Promise<void> {
   const print = (...lines: string[]) => {
     for (const line of lines) process.stdout.write(`${line}\n`);
   };
-  // Who reads what is shown may stop reading.
+  // The reader of the output may stop reading.
   process.stdout.on("error", ({ code }: NodeJS.ErrnoException) =>
     code === "EPIPE" ? process.exit(0) : fail(new StartError(`standard output cannot be written (${code})`)),
   );
@@ -59,7 +59,7 @@ async function runPipe(client: ChatClient, show: Show): Promise<void> {
   let late: Timer | undefined;
   client.on("offline", ({ retryInMs }) => {
     clearTimeout(late);
-    // Else it is made again when a line needs it.
+    // Null: it is reopened when a line needs it.
     if (retryInMs === null) return;
     late = setTimeout(() => fail(new StartError("the server has not come back")), RECONNECT_WITHIN_MS);
   });
@@ -73,7 +73,7 @@ async function runPipe(client: ChatClient, show: Show): Promise<void> {
   process.stdin.destroy();
 }
 
-/** They end at LF or CR LF; whatever else some take for the end of a line belongs to it. */
+/** Lines end at LF or CR LF only; other characters that some take for line ends are part of the line. */
 async function* linesOf(input: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
   const decoder = new TextDecoder();
   let rest = "";
@@ -86,9 +86,9 @@ async function* linesOf(input: AsyncIterable<Uint8Array>): AsyncGenerator<string
 }
 
 function runTerminal({ host, port }: Options, client: ChatClient, show: Show): void {
-  /** Done when what the last line has begun lets the next one mean what it says. */
+  /** Resolves when the lines so far have progressed to where the next one can be interpreted. */
   let turn: Promise<void> = Promise.resolve();
-  /** Typed or pasted ahead: the next ones answer what a line asks. */
+  /** Lines typed or pasted ahead: they also answer the questions of earlier lines. */
   const ahead: string[] = [];
   const terminal = new Terminal({
     onLine: (line) => {
@@ -130,7 +130,7 @@ function runTerminal({ host, port }: Options, client: ChatClient, show: Show): v
       await runLine(context, line);
       if (client.userId === null) showMenu();
     }
-    // What it asks may be answered later: what is typed meanwhile goes out behind it.
+    // Not awaited: lines typed before the answer are sent right behind it.
     else runLine(context, line);
   }
 
@@ -143,7 +143,7 @@ function runTerminal({ host, port }: Options, client: ChatClient, show: Show): v
     quitting = true;
     if (client.outstanding + ahead.length > 0) terminal.print(show.notice("Sending what is not sent yet…"));
     const endsAt = performance.now() + SEND_WITHIN_MS;
-    // What the server does not answer holds up what was typed behind it, but not the end.
+    // A line the server does not answer holds up those typed after it, but not the end.
     if (ahead.length > 0) await Promise.race([turn, Bun.sleep(SEND_WITHIN_MS)]);
     const unsent = ahead.splice(0).length + (await client.close(Math.max(0, endsAt - performance.now())));
     if (unsent > 0) terminal.print(show.notice(`Not known to be sent: ${unsent} line${unsent === 1 ? "" : "s"}.`));
@@ -151,7 +151,7 @@ function runTerminal({ host, port }: Options, client: ChatClient, show: Show): v
     process.exit(unsent > 0 ? 1 : 0);
   }
 
-  /** What is not sent yet is sent, whoever has gone. */
+  /** The terminal is gone: what is not sent yet is still sent. */
   function hangUp(): void {
     if (!quitting) quit();
   }

@@ -1,5 +1,5 @@
-// Messages sent and not acknowledged yet. Each is written again, with the same mid and in order, until the server has
-// acknowledged it or refused it for good. Requests stand in their order among them, and are written once.
+// Messages sent but not acknowledged yet. Each is written again, in order and with the same mid, until the server
+// acknowledges it or refuses it for good. Requests have their place in the order among them, and are written once.
 import { ChatError, Errno, invalid, type JsonObject, MAX_FRAME_BYTES, type Message } from "../protocol.ts";
 import { Backoff, retryAfterMs } from "./backoff.ts";
 import { ClientError } from "./events.ts";
@@ -28,23 +28,23 @@ interface Send extends Queued {
 
 type Request = Queued & { order: number };
 
-/** Written and not answered at once: enough to fill the server's batches, little to write again. */
+/** Window of messages written but not answered: enough to fill the server's batches, little to resend. */
 const WINDOW_SENDS = 512;
 const WINDOW_TEXT = 1024 * 1024;
-/** Failures that pass: the same request is worth another try. */
+/** Transient failures: the same request is worth another try. */
 export const PASSING: unknown[] = [Errno.unavailable, Errno.rateLimited, Errno.shuttingDown];
 
 export class Outbox {
-  /** Logged in: messages may be written. Else they wait. */
+  /** Logged in: messages may be written. Otherwise they wait. */
   private isOpen = false;
   private readonly all = new Set<Send>();
-  /** What is to be written (again), by its order once `sorted`. */
+  /** What is to be written (again), in its order while `sorted` is true. */
   private unwritten: (Send | Request)[] = [];
   private sorted = true;
   private written = 0;
   private writtenText = 0;
   private sent = 0;
-  /** While it runs, nothing is written: the server asked to wait. */
+  /** While it runs nothing is written: the server asked to wait. */
   private pause: Timer | null = null;
   private readonly backoff = new Backoff(200, 2_000);
   private emptyWaiters: (() => void)[] = [];
@@ -52,7 +52,7 @@ export class Outbox {
   constructor(
     private readonly limit: number,
     private readonly write: (asked: Asked, text: string) => void,
-    /** Told of every acknowledgement. */
+    /** Called for every acknowledgement. */
     private readonly onAck: () => void,
   ) {}
 
@@ -63,7 +63,7 @@ export class Outbox {
   /** Takes a message, with its `mid` and a fresh `reqId`. Rejects where it can never be sent, or too many wait. */
   add(message: Message & { msg: string; mid: string }): Promise<Ack> {
     if (this.all.size >= this.limit) return Promise.reject(tooMany(this.limit));
-    // JSON would carry it, but the server refuses what is no text.
+    // JSON could express it, but the server refuses text that is not well-formed.
     if (!message.msg.isWellFormed()) return Promise.reject(invalid("msg", "a lone surrogate is no character"));
     const text = JSON.stringify(message);
     if (Buffer.byteLength(text) > MAX_FRAME_BYTES) return Promise.reject(tooLarge());
@@ -76,29 +76,29 @@ export class Outbox {
     return promise;
   }
 
-  /** Takes a request, to be written when what came before it is. */
+  /** Takes a request, to be written after what came before it. */
   addRequest(request: Queued): void {
     this.unwritten.push(Object.assign(request, { order: this.sent++ }));
     this.pump();
   }
 
-  /** A request need not be written any more. */
+  /** Removes a request that need not be written any more. */
   takeBack(request: Queued): void {
     if (this.unwritten.length > 0) this.unwritten = this.unwritten.filter((each) => each !== request);
   }
 
-  /** Logged in: what waits is written. */
+  /** Logged in: writes what waits. */
   open(): void {
     this.isOpen = true;
     this.pump();
   }
 
-  /** Not logged in any more. What is in flight is broken by its connection. */
+  /** No longer logged in. The connector settles what is in flight. */
   suspend(): void {
     this.isOpen = false;
   }
 
-  /** Gives up all sends, and the requests that are not written. */
+  /** Gives up all sends, and the requests not yet written. */
   fail(error: Error): void {
     const all = new Set<Queued>([...this.all, ...this.unwritten]);
     const sends = [...this.all];
@@ -108,7 +108,7 @@ export class Outbox {
     for (const { reject } of all) reject(error);
   }
 
-  /** Resolves when nothing waits for its acknowledgement. */
+  /** Resolves when no message is unacknowledged. */
   whenEmpty(): Promise<void> {
     if (this.all.size === 0) return Promise.resolve();
     return new Promise((resolve) => this.emptyWaiters.push(resolve));
@@ -133,7 +133,7 @@ export class Outbox {
   private settle(send: Send, answer: Message | null): void {
     this.written--;
     this.writtenText -= send.text.length;
-    // Given up meanwhile.
+    // It has been given up meanwhile.
     if (!this.all.has(send)) return;
     if (answer === null) this.putBack(send);
     else if (answer.errno === Errno.ok) {
@@ -144,7 +144,7 @@ export class Outbox {
       this.onAck();
     } else if (PASSING.includes(answer.errno)) {
       this.putBack(send);
-      // Later ones wait too: they must not be stored before it.
+      // Later messages wait too: they must not be stored before it.
       this.pause ??= setTimeout(() => this.endPause(), this.backoff.next(retryAfterMs(answer.retryAfterMs)));
     } else {
       this.remove(send);
@@ -175,7 +175,7 @@ export class Outbox {
 
 const isSend = (queued: Send | Request): queued is Send => "resolve" in queued;
 
-/** The failure that an answer tells. */
+/** A failed answer as an error. */
 export function errorOf(answer: Message): ChatError {
   const { msgId: _, ack: __, reqId: ___, errno, errmsg, ...extra } = answer;
   return new ChatError(errno as number, typeof errmsg === "string" ? errmsg : `error ${errno}`, extra as JsonObject);

@@ -1,25 +1,25 @@
-// Requests that are answered once or not at all: each waits for the connection and for its answer, within one time limit.
+// Requests that are never resent: each waits for the connection and for its answer, within one time limit.
 import { Errno, MAX_FRAME_BYTES, type Message } from "../protocol.ts";
 import type { Connector } from "./connector.ts";
 import { ClientError } from "./events.ts";
 import { errorOf, type Outbox, type Queued, tooLarge, tooMany } from "./outbox.ts";
 
 export class Requests {
-  /** Of nobody who is logged in: they wait for the connection. */
+  /** Requests made while nobody is logged in, waiting for the connection. */
   private readonly waiting = new Set<Queued>();
-  /** All that are not answered. */
+  /** How many are unanswered. */
   private count = 0;
 
   constructor(
     private readonly connector: Connector,
     private readonly options: { requestTimeoutMs: number; maxOutstanding: number },
-    /** Told of every success, before its caller is. */
+    /** Called for every success, before its caller is told. */
     private readonly onSuccess: (request: Message, answer: Message) => void,
   ) {}
 
   /**
-   * Writes `text`, which is `message`, when what was sent before is written: it stands in `queue`, or, where nobody is logged
-   * in, needs a connection alone. Resolves with the answer.
+   * Writes `text`, the JSON of `message`, after what was sent before: by way of `queue`, or, while nobody is logged in
+   * (null), as soon as there is a connection. Resolves to the answer.
    */
   async ask(message: Message, text: string, queue: Outbox | null): Promise<Message> {
     const { requestTimeoutMs, maxOutstanding } = this.options;
@@ -55,14 +55,14 @@ export class Requests {
     }
   }
 
-  /** The connection is there. */
+  /** There is a connection now: writes what waited for it. */
   writeWaiting(): void {
     const waiting = [...this.waiting];
     this.waiting.clear();
     for (const { asked, text } of waiting) this.connector.write(asked, text);
   }
 
-  /** Gives up what is not written. */
+  /** Gives up requests that wait for a connection. */
   fail(error: Error): void {
     for (const request of this.waiting) request.reject(error);
     this.waiting.clear();

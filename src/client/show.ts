@@ -1,5 +1,5 @@
-// What is shown: pushes and answers as lines for people. Knows names that it has seen. No line can do anything to a
-// terminal but be read, whatever the server puts in the place of a number.
+// What is shown: pushes and answers as lines for people. Remembers names it has seen. No line can control the terminal,
+// whatever the server puts in the place of a number.
 import { styleText } from "node:util";
 import { ChatError, clock, Errno, type JsonObject, type Message, MsgId } from "../protocol.ts";
 import type {
@@ -13,14 +13,14 @@ import type {
   Presence,
 } from "./events.ts";
 
-/** Names kept, of users and of groups. */
+/** How many names of users, and of groups, are remembered. */
 const MAX_NAMES = 10_000;
-/** Of a list that is shown unasked. */
+/** Entries shown of a list that was not asked for. */
 const FEW = 10;
 
 /**
- * `text` without what a terminal would obey: control characters (as their pictures), and the characters that turn the
- * direction of writing, which could make a line look like another one.
+ * `text` without what a terminal would obey: control characters (replaced by their pictures), and characters that
+ * change the writing direction, which could make a line look like another one.
  */
 export const harmless = (text: unknown): string =>
   String(text)
@@ -36,19 +36,19 @@ const ERRNO_NAMES = new Map(
 type Style = Parameters<typeof styleText>[0];
 
 export class Show {
-  /** Of who is logged in; 0: nobody. */
+  /** The logged-in user's id; 0: nobody. */
   ownId = 0;
   private readonly users = new Map<number, string>();
   private readonly groups = new Map<number, string>();
 
   constructor(private readonly colours: boolean) {}
 
-  /** The line to be typed on starts with it. */
+  /** The prompt before the line being typed. */
   prompt(): string {
     return this.ownId === 0 ? "> " : `${this.style("bold", harmless(this.users.get(this.ownId) ?? "you"))}> `;
   }
 
-  /** {"msgId":1003,…}: who one is, the lists, and what follows. */
+  /** {"msgId":1003,…}: who is logged in, the lists, and how many stored messages follow. */
   login(login: LoggedIn): string[] {
     this.ownId = login.id;
     learn(this.users, login.id, login.name);
@@ -115,13 +115,13 @@ export class Show {
     return `${this.at(clock(Date.now()))} ${this.user(id)} is ${this.state(state)}`;
   }
 
-  /** A message of one's own is stored. */
+  /** The user's own message is stored. */
   sent({ toid, groupid }: JsonObject, time: unknown): string {
     const to = typeof groupid === "number" ? this.group(groupid) : this.user(toid as number);
     return this.dim(`[${harmless(time)}] sent to ${to}`);
   }
 
-  /** The answer to any request; empty for a log-in, which has been shown. */
+  /** The answer to any request; empty for a log-in, which has been shown already. */
   answer(request: Message, answer: Message): string[] {
     switch (request.msgId) {
       case MsgId.register:
@@ -158,7 +158,7 @@ export class Show {
     return [this.json(answer)];
   }
 
-  /** Any message as it is. */
+  /** Any message, as JSON. */
   json(message: Message): string {
     return this.dim(harmless(JSON.stringify(message)));
   }
@@ -171,7 +171,7 @@ export class Show {
     return this.style("red", harmless((error as Error).message));
   }
 
-  /** What the client itself has to say. */
+  /** A message from the client itself. */
   notice(text: string): string {
     return this.style("yellow", harmless(text));
   }
@@ -218,7 +218,7 @@ function learn(names: Map<number, string>, id: number, name: string): void {
 const more = (count: number, command: string): string[] =>
   count > 0 ? [`  and ${count} more: ${command} lists all`] : [];
 
-/** There are more than one answer lists. */
+/** A line for when there are more groups than one answer lists. */
 const moreGroups = (listed: Group[]): string[] => [
   `  and more: {"msgId":${MsgId.groups},"after":${harmless(listed.at(-1)?.id ?? 0)}} lists the next ones`,
 ];

@@ -1,4 +1,4 @@
-// Line editing on a terminal: what is printed meanwhile appears above the line being typed, which stays as it is.
+// Line editing on a terminal: output appears above the line being typed, which stays as it is.
 import { clearScreenDown, createInterface, cursorTo, type Interface, moveCursor } from "node:readline";
 import { Transform, Writable } from "node:stream";
 import { setImmediate as nextTurn } from "node:timers/promises";
@@ -7,17 +7,17 @@ export interface TerminalEvents {
   onLine(line: string): void;
   /** Ctrl-D or Ctrl-C on an empty line. */
   onEnd(): void;
-  /** The terminal has gone: nothing can be shown any more. */
+  /** The terminal is gone: nothing can be shown any more. */
   onLost(): void;
 }
 
-/** It knows no command, not even one to erase a line. */
+/** The terminal knows no control sequences, not even one to erase a line. */
 const IS_DUMB = process.env.TERM === "dumb";
 
-/** A question on the line, and who waits for its answer. */
+/** A question being asked on the line, with the callback for its answer. */
 interface Question {
   prompt: string;
-  /** What is typed is not shown. */
+  /** Input is not echoed. */
   hidden: boolean;
   answer(text: string | null): void;
 }
@@ -38,7 +38,7 @@ export class Terminal {
     });
     this.line.on("line", (text) => this.take(text));
     this.line.on("SIGINT", () => this.interrupt());
-    // Back from Ctrl-Z: readline has paused itself until somebody asks for more; next it takes the terminal back.
+    // After Ctrl-Z readline has paused itself until somebody resumes it, and takes the terminal back in the next turn.
     this.line.on("SIGCONT", () =>
       setImmediate(() => {
         this.line.resume();
@@ -64,21 +64,21 @@ export class Terminal {
     this.unprinted.push(...lines);
   }
 
-  /** From now on the line to be typed on starts with `prompt`. */
+  /** Changes the prompt. */
   setPrompt(prompt: string): void {
     this.prompt = prompt;
     if (!this.closed) this.erase();
     this.show();
   }
 
-  /** Keeps a line out of the history: it was an answer. */
+  /** Removes a line from the history: it was an answer to a question. */
   forget(line: string): void {
     const { history } = this.line;
     const at = history?.indexOf(line) ?? -1;
     if (at >= 0) history!.splice(at, 1);
   }
 
-  /** Asks on the line; null where that was interrupted. A hidden answer is neither shown nor kept. */
+  /** Asks a question; null where it was interrupted. A hidden answer is neither shown nor kept. */
   async ask(prompt: string, hidden = false): Promise<string | null> {
     this.flush();
     const { promise, resolve } = Promise.withResolvers<string | null>();
@@ -111,7 +111,7 @@ export class Terminal {
       return this.show();
     }
     if (question.hidden) process.stdout.write("\n");
-    // Neither passwords nor names: the history is for lines.
+    // The history is for commands, not for passwords or names.
     this.line.history?.shift();
     question.answer(text);
   }
@@ -143,7 +143,7 @@ export class Terminal {
     this.show();
   }
 
-  /** Takes the line being typed, with its prompt, off the screen. */
+  /** Removes the line being typed, with its prompt, from the screen. */
   private erase(): void {
     if (IS_DUMB) return void process.stdout.write("\n");
     const { rows } = this.line.getCursorPos();
@@ -153,7 +153,7 @@ export class Terminal {
     clearScreenDown(process.stdout);
   }
 
-  /** Puts the line being typed onto the screen, where the cursor stands in an empty row. */
+  /** Shows the line being typed; the cursor must be in an empty row. */
   private show(): void {
     if (this.closed) return;
     const { question } = this;
@@ -164,14 +164,14 @@ export class Terminal {
       return;
     }
     this.line.setPrompt(question?.prompt ?? this.prompt);
-    // Else readline goes up by the rows that the line took where it stood before.
+    // Otherwise readline moves up by the number of rows that the line occupied before.
     this.line.prevRows = 0;
     this.line.prompt(true);
-    // Only a real terminal gets what has been typed of it.
+    // On a dumb terminal readline does not show what has been typed so far.
     if (IS_DUMB) process.stdout.write(this.line.line);
   }
 
-  /** Standard output, but for what is typed as a hidden answer. */
+  /** Standard output, except for the echo of hidden answers. */
   private makeOutput(): Writable {
     const output = new Writable({
       decodeStrings: false,
@@ -180,7 +180,7 @@ export class Terminal {
         done();
       },
     });
-    // readline asks for these, to know where a long line wraps.
+    // readline uses these to know where a long line wraps.
     Object.defineProperties(output, {
       columns: { get: () => process.stdout.columns },
       isTTY: { value: true },
@@ -191,8 +191,8 @@ export class Terminal {
 }
 
 /**
- * Standard input, one line in a turn of the loop: what is pasted behind a line may answer the hidden question that the
- * line leads to, and readline shows what it is given at once.
+ * Standard input, one line per turn of the loop: a pasted line may answer a hidden question raised by the line before
+ * it, and readline echoes at once what it is given.
  */
 function makeInput(): Transform {
   const input = new Transform({

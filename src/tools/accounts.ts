@@ -1,4 +1,4 @@
-// Users of an import: their names become what the server takes, their passwords are hashed.
+// The users of an import: their names are made acceptable to the server, their passwords hashed.
 import { appendFileSync, writeFileSync } from "node:fs";
 import { ChatError, name as checkName, password as checkPassword } from "../protocol.ts";
 import { Passwords } from "../service/password.ts";
@@ -8,7 +8,7 @@ import type { Import, ImportOptions } from "./import.ts";
 import type { Notes } from "./notes.ts";
 import { grouped, Progress } from "./progress.ts";
 
-/** Longest name, in characters. */
+/** Maximum length of a name, in characters. */
 const NAME_LENGTH = 50;
 
 export async function importUsers(
@@ -53,7 +53,7 @@ export async function importUsers(
 
 export const isId = (id: unknown): id is number => Number.isSafeInteger(id) && (id as number) > 0;
 
-/** The name in the server's form and nobody else's: of two users with one name, the lower id keeps it. */
+/** An acceptable, unique name: of two users with the same name, the one with the lower id keeps it. */
 async function nameFor(id: number, given: string, draft: Draft, page: [number, string, string][], notes: Notes) {
   const wanted = acceptable(given, `user${id}`);
   const isTaken = async (name: string) =>
@@ -73,7 +73,7 @@ async function nameFor(id: number, given: string, draft: Draft, page: [number, s
   return name;
 }
 
-/** `given` as a name that the server takes; `otherwise` where nothing is left of it. */
+/** `given` made acceptable to the server as a name; `otherwise` if nothing is left of it. */
 export function acceptable(given: string, otherwise: string): string {
   const clean = given
     .toWellFormed()
@@ -86,7 +86,7 @@ export function acceptable(given: string, otherwise: string): string {
 const withSuffix = (name: string, suffix: string): string =>
   checkName({ name: [...name].slice(0, NAME_LENGTH - suffix.length).join("") + suffix }, "name");
 
-/** The password to be hashed: where log-ins would refuse it, a new one, known to who reads `newPasswords`. */
+/** The password to hash: a new one, noted in `newPasswords`, where log-ins would refuse the given one. */
 function passwordFor(id: number, name: string, given: string, newPasswords: string | null, notes: Notes): string {
   try {
     return checkPassword({ password: given }, "password");

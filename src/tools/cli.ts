@@ -1,4 +1,4 @@
-// The commands beside the server: `ChatServer copy` and `ChatServer import`, their flags and what they do with them.
+// The commands beside the server, `ChatServer copy` and `ChatServer import`: their flags, and what they run.
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
@@ -53,9 +53,9 @@ export async function runCommand(
   const given = readFlags(command, argv);
   if (given === null) printAnswer("ChatServer", HELP[command]);
   else {
-    // Who reads what is told may stop reading: the work goes on.
+    // The reader of the output may stop reading: the work goes on.
     process.stdout.on("error", () => undefined);
-    // What the databases hold is nobody else's.
+    // Files of the databases must not be readable by other users.
     process.umask(0o077);
     await (command === "copy" ? runCopy(given) : runImport(given, env));
   }
@@ -86,7 +86,7 @@ async function runImport(given: Given, env: Record<string, string | undefined>):
   await importToMysql(from, readUrl("to", given), options);
 }
 
-/** By way of a file, which is copied. */
+/** Imports into a temporary file, then copies that. */
 async function importToMysql(from: Target, to: Target, options: ImportOptions): Promise<void> {
   await requireEmpty(to);
   const folder = mkdtempSync(join(tmpdir(), "chatserver-import-"));
@@ -105,7 +105,7 @@ async function importToMysql(from: Target, to: Target, options: ImportOptions): 
   }
 }
 
-/** The flags of a command, each once; null where help was asked for. */
+/** The flags of a command, each given at most once; null where help was asked for. */
 function readFlags(command: Command, argv: string[]): Given | null {
   const names = [...HELP[command].matchAll(/^ {2}--([a-z-]+) </gm)].map(([, name]) => name!);
   const texts = names.map((name) => [name, { type: "string" as const, multiple: true }] as const);
@@ -116,7 +116,7 @@ function readFlags(command: Command, argv: string[]): Given | null {
     ({ values } = parseArgs({ args: argv, options }));
   } catch (error) {
     const { code, message } = error as Error & { code: string };
-    // Without the value: it may be an address with a password.
+    // Without the value, which may be an address with a password.
     if (code === "ERR_PARSE_ARGS_UNEXPECTED_POSITIONAL")
       throw new UsageError(`every value of ${command} belongs to a flag: ${see}`);
     throw new UsageError(`${message.split("\n", 1)[0]!.replace(/\.$/, "")}: ${see}`);
@@ -135,7 +135,7 @@ function readUrl(name: "from" | "to", given: Given): Target {
   const url = given[name];
   if (url === undefined) throw new UsageError(`--${name}: give ${URL_FORM}`);
   const { allowed, parse } = FLAGS.mysql;
-  // Neither what is wrong nor "none".
+  // Refuses both a malformed address and "none".
   const target = parse(url) ?? null;
   if (target === null) throw new UsageError(`--${name}: what is given is not ${allowed}`);
   return withPassword(target, given[`${name}-password-file`]);

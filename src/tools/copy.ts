@@ -1,4 +1,5 @@
-// `ChatServer copy`: an embedded store's file becomes a shared database, with all ids, seqs and secrets, and is compared.
+// `ChatServer copy`: copies an embedded store's file to a shared database, with all ids, seqs and secrets; compares
+// both.
 import type { Value } from "../db/db.ts";
 import { ConnectionLost, type Target } from "../db/mysql-connection.ts";
 import { describe, explainStart } from "../db/mysql-start.ts";
@@ -10,8 +11,8 @@ import { grouped, Progress, say } from "./progress.ts";
 import { CopyTarget } from "./target.ts";
 
 /**
- * Copies the store `file` to the empty database `target`, or goes on with a copy that was interrupted. The file stays as
- * it is. Throws StartError, where nothing that a server would take has come about.
+ * Copies the store `file` to the empty database `target`, or continues a copy that was interrupted. The file is not
+ * changed. Throws StartError; then no server accepts the database.
  */
 export async function copyStore(file: string, target: Target): Promise<void> {
   const source = openSource(file);
@@ -54,7 +55,7 @@ async function copyTable(copy: CopyTarget, table: SourceTable): Promise<void> {
   });
 }
 
-/** Throws StartError where the database's rows are not the file's. */
+/** Throws StartError where the database's rows differ from the file's. */
 async function compareTable(copy: CopyTarget, table: SourceTable, file: string, target: Target): Promise<void> {
   const differs = (where: string) =>
     new StartError(
@@ -87,7 +88,7 @@ async function compareTable(copy: CopyTarget, table: SourceTable, file: string, 
   progress.end(`${grouped(count)} rows, checksum ${shown}, the same on both sides`);
 }
 
-/** As CopyTarget.sumOf has the database compute it. */
+/** The checksum that CopyTarget.sumOf makes the database compute. */
 function checksum({ columns }: SourceTable, row: Value[]): number {
   const values = row.map((value, i) =>
     value === null ? "" : columns[i]!.text ? Bun.hash.crc32(String(value)) : value,
@@ -95,7 +96,7 @@ function checksum({ columns }: SourceTable, row: Value[]): number {
   return Bun.hash.crc32(values.join(","));
 }
 
-/** Runs `work` until its connection holds: it starts from what the database has. */
+/** Runs `work`, again after each loss of the connection: it must start from what the database has. */
 async function steadily<T>(copy: CopyTarget, work: () => Promise<T>): Promise<T> {
   for (;;) {
     try {

@@ -1,4 +1,4 @@
-// An embedded store in the making, in one thread: rows go into it in transactions, and its log is folded at the end.
+// An embedded store being built, in one thread: rows are inserted in transactions, and its log is folded at the end.
 import { join } from "node:path";
 import type { Value } from "../db/db.ts";
 import type { Series } from "../db/series.ts";
@@ -12,7 +12,7 @@ export class Draft {
   readonly tx: SqliteTx;
   private readonly db;
 
-  /** Makes the store `file`; what is needed only meanwhile is in tables of `scratch`, in a file beside it. */
+  /** Creates the store `file`; temporary tables go into the schema `scratch`, in a file beside it. */
   constructor(file: string) {
     this.db = openDatabase(file);
     this.tx = new SqliteTx(this.db);
@@ -24,7 +24,7 @@ export class Draft {
     this.db.run(sql);
   }
 
-  /** Everything that `work` does is stored together. */
+  /** Runs `work` in one transaction. */
   async transact(work: () => Promise<unknown>): Promise<void> {
     this.db.run("BEGIN IMMEDIATE");
     await work();
@@ -34,7 +34,7 @@ export class Draft {
     if (this.tx.folder.due) this.fold();
   }
 
-  /** Stores rows in transactions of a bounded size. `store` gets what `keep` makes of them; null: passed over. */
+  /** Stores rows in transactions of bounded size. `store` gets what `keep` returns for them; null: skipped. */
   async fill<Row>(
     rows: AsyncIterable<Row>,
     keep: (row: Row) => Value[] | null,
@@ -61,7 +61,7 @@ export class Draft {
     return this.db.query(sql).values()[0]![0] as number;
   }
 
-  /** Completes the file. */
+  /** Folds the rest and closes the file. */
   finish(): void {
     while (this.tx.log.size > 0) this.fold();
     this.db.run("DETACH scratch");

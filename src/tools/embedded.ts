@@ -1,22 +1,22 @@
-// The embedded store as tables to be copied: each in pages by ascending key, from any key on, in bounded memory.
+// The embedded store as tables to copy: each in pages by ascending key, from any key on, in bounded memory.
 import type { Database } from "bun:sqlite";
 import type { Conversation, LogRow, Value } from "../db/db.ts";
 import { openForReading } from "../db/sqlite-read.ts";
 import { SqliteTx } from "../db/sqlite-tx.ts";
 
-/** The key of a row: the first columns of its table. */
+/** A row's primary key: the first columns of its table. */
 export type Key = Value[];
 
 export interface SourceTable {
   name: string;
   columns: Column[];
-  /** How many of the columns are the key. */
+  /** How many of the columns form the key. */
   keyLength: number;
-  /** Rows in all. */
+  /** Total number of rows. */
   count: number;
-  /** The last id that was given, perhaps to a row that is gone; null where ids are not given. */
+  /** The last id assigned, perhaps to a row that is gone; null where ids are not assigned. */
   lastId: number | null;
-  /** The rows above a key, ascending; null: all. */
+  /** Yields the rows above a key, ascending; null: all. */
   pages(after: Key | null): AsyncGenerator<Value[][]>;
 }
 
@@ -26,16 +26,16 @@ export interface Column {
 }
 
 export interface Source {
-  /** Differs between stores, and between a store and itself after it has been served again. */
+  /** Differs between stores, and changes when a store has been served again. */
   stamp: string;
   tables: SourceTable[];
   close(): void;
 }
 
 const PAGE_ROWS = 1_000;
-/** Text in one page, in characters. */
+/** Characters of text in one page. */
 const PAGE_TEXT = 256 * 1024;
-/** What holds the log, which is copied row by row instead. */
+/** The tables of the log, which is copied row by row instead. */
 const LOG_TABLES = ["journal", "run", "run_end", "mid", "mid_range"];
 const MESSAGE = ["conversation", "seq", "kind", "sender", "device", "mid", "ts", "body", "size"];
 const MESSAGE_TEXTS = ["mid", "body"];
@@ -45,7 +45,7 @@ const SERVED = `SELECT (SELECT value FROM setting WHERE name = 'token_secret'),
   (SELECT sum(epoch) FROM device), (SELECT sum(token_epoch) FROM user),
   (SELECT sum(member_ver) FROM conversation), (SELECT count(*) FROM friend)`;
 
-/** Opens a file that no server has. Throws StartError. */
+/** Opens a file that no server uses. Throws StartError. */
 export function openSource(file: string): Source {
   const { db, close } = openForReading(file);
   const tx = new SqliteTx(db);
@@ -60,7 +60,7 @@ export function openSource(file: string): Source {
   return { stamp, tables: [...tables, messageTable(tx)], close };
 }
 
-/** What has the same columns in both databases. */
+/** A table with the same columns in both databases. */
 function plainTable(tx: SqliteTx, db: Database, name: string): SourceTable {
   const info = db.query(`SELECT name, type, pk FROM pragma_table_info('${name}')`).all() as {
     name: string;
@@ -83,7 +83,7 @@ function plainTable(tx: SqliteTx, db: Database, name: string): SourceTable {
       const rows = (at === null ? first.values() : next.values(...at)) as Value[][];
       if (rows.length === 0) return;
       at = rows.at(-1)!.slice(0, key.length);
-      // Nobody is online there; and the table is behind the journal.
+      // Nobody is online in the copy; and this table is behind the journal.
       if (name === "device") for (const row of rows) row[indexOf("boot")] = "";
       if (name === "conversation") {
         const heads = tx.log.current(rows.map((row) => ({ id: row[0] as number, last_seq: -1 })));
@@ -119,7 +119,7 @@ function messageTable(tx: SqliteTx): SourceTable {
         let at = each.id === from ? above : 0;
         while (at < each.last_seq) {
           const rows = await log.page(each.id, at, PAGE_ROWS - page.length, PAGE_TEXT - text);
-          // Where the file lacks rows, the count tells.
+          // If the file lacks rows, the count will show it.
           if (rows.length === 0) break;
           at = rows.at(-1)![1];
           for (const row of rows) text += row[7].length;

@@ -1,4 +1,4 @@
-// `ChatServer import`: the database of the C++ chat server becomes an embedded store.
+// `ChatServer import`: turns the database of the C++ chat server into an embedded store.
 import { existsSync, mkdirSync, realpathSync, renameSync, rmSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { lockDatabase, setLogAside } from "../db/lock.ts";
@@ -15,32 +15,32 @@ import { Predecessor } from "./predecessor.ts";
 import { say } from "./progress.ts";
 
 export interface ImportOptions {
-  /** Texts are UTF-8 that was stored as this; null: they are what they seem. */
+  /** The charset under which texts, really UTF-8, were stored; null: texts are what they seem. */
   charset: string | null;
-  /** Where new passwords are written; null: nobody gets one. */
+  /** The file for new passwords; null: nobody gets one. */
   newPasswords: string | null;
-  /** Of a password hash. */
+  /** Cost parameters of password hashes. */
   memoryKiB: number;
   time: number;
 }
 
-/** An import under way. */
+/** The state of an import. */
 export interface Import {
   source: Predecessor;
   draft: Draft;
   notes: Notes;
-  /** The ids of those that are imported already. */
+  /** The ids of users already imported. */
   users: Set<number>;
 }
 
-/** Makes the store `file`, which must not exist or be empty: at once, when it is complete. Throws StartError. */
+/** Creates the store `file`, atomically and once complete; it must not exist, or be empty. Throws StartError. */
 export async function importToFile(from: Target, file: string, options: ImportOptions): Promise<void> {
   const fail = (error: unknown) => {
     if (error instanceof StartError) throw error;
     throw new StartError(`${file} cannot be made (${(error as Error).message}): give --data another path`);
   };
   let unlock = () => {};
-  /** Where links lead. */
+  /** `file` with links resolved. */
   let real = file;
   let folder = "";
   const wasThere = existsSync(file);
@@ -73,7 +73,7 @@ export async function importToFile(from: Target, file: string, options: ImportOp
   say(`${file} holds all of ${describe(from)} now: start the server with --data ${file}`);
 }
 
-/** Makes the store `file` in a folder of its own. Throws StartError. */
+/** Creates the store `file`, in a folder of its own. Throws StartError. */
 export async function importTo(file: string, from: Target, options: ImportOptions): Promise<void> {
   let source: Predecessor | undefined;
   let draft: Draft | undefined;
@@ -81,7 +81,7 @@ export async function importTo(file: string, from: Target, options: ImportOption
     source = await Predecessor.open(from, options.charset);
     draft = new Draft(file);
     const work: Import = { source, draft, notes: new Notes(), users: new Set() };
-    // Also what tells this import from others.
+    // It also distinguishes this import from others (see `stamp` in embedded.ts).
     const secret = Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("hex");
     await draft.tx.insert("setting", ["name", "value"], [["token_secret", secret]]);
     await importUsers(work, options);

@@ -1,4 +1,4 @@
-// Friend lists and groups of an import.
+// The friend lists and groups of an import.
 import { acceptable, isId } from "./accounts.ts";
 import type { Import } from "./import.ts";
 import { grouped, Progress } from "./progress.ts";
@@ -21,7 +21,7 @@ export async function importFriends({ source, draft, notes, users }: Import): Pr
   progress.end(`${grouped(draft.count("SELECT count(*) FROM friend"))} imported`);
 }
 
-/** Imports groups and members; returns the ids of the groups' conversations by group. */
+/** Imports groups and their members; returns the groups' conversation ids, by group. */
 export async function importGroups(work: Import): Promise<Map<number, number>> {
   const { source, draft, notes } = work;
   for (const table of ["allgroup", "groupuser"] as const)
@@ -82,7 +82,7 @@ async function importMembers({ source, draft, notes, users }: Import, groups: Ma
       );
       return [conversation, userId, "admin", 0];
     },
-    // Where somebody is a member twice, the higher role counts.
+    // If somebody is a member twice, the higher role counts.
     (rows) => {
       const rank = (role: unknown) => ["creator", "admin", "normal"].indexOf(String(role));
       return Promise.all(

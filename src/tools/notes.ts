@@ -1,4 +1,4 @@
-// What an import could not take over as it was: told by kind, with its first cases.
+// What an import could not take over unchanged: reported by kind, with the first cases of each.
 import { grouped, say } from "./progress.ts";
 
 const CASES_SHOWN = 100;
@@ -6,7 +6,7 @@ const CASES_SHOWN = 100;
 export class Notes {
   private readonly kinds = new Map<string, { count: number; cases: string[] }>();
 
-  /** `what`: for one and for many alike; `one`: this case. Neither holds a password or a message's text. */
+  /** `what` names the kind, `one` this case. Neither may hold a password or a message's text. */
   add(what: string, one: string): void {
     const kind = this.kinds.get(what) ?? { count: 0, cases: [] };
     this.kinds.set(what, kind);

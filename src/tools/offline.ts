@@ -1,5 +1,5 @@
-// Offline messages of an import: each becomes one row of its conversation's log, in the order in which they were stored,
-// and is delivered to those it was kept for: the others' positions are beyond it.
+// The offline messages of an import: each becomes one row of its conversation's log, in the order in which they were
+// stored, and is delivered to those it was kept for: the cursors of the others are beyond it.
 import { single } from "../db/series.ts";
 import { MsgId } from "../protocol.ts";
 import { isId } from "./accounts.ts";
@@ -7,7 +7,7 @@ import type { Draft } from "./draft.ts";
 import type { Import } from "./import.ts";
 import { grouped, Progress } from "./progress.ts";
 
-/** What one row of the table holds. */
+/** The contents of one offlinemessage row. */
 interface Kept {
   kind: number;
   sender: number;
@@ -20,7 +20,9 @@ interface Kept {
 const ROWS_AT_ONCE = 1_000;
 const STAGED = ["n", "receiver", "kind", "sender", "ts", "body", "conv_kind", "lo", "hi", "name"];
 
-/** A group message stands once for each member who was offline; the k-th of a member is the k-th of the others. */
+/**
+ * A group message is stored once per offline member; equal ones are matched by count: each member's k-th is the same.
+ */
 const PLACE = [
   `CREATE TABLE scratch.heard AS
      SELECT n, receiver, conv_kind, lo, hi, name, row_number() OVER (PARTITION BY name, receiver ORDER BY n) AS copy
@@ -56,12 +58,12 @@ const NEXT_ROWS = `SELECT p.conversation, p.seq, s.kind, s.sender, ifnull(d.id, 
   FROM scratch.placed p JOIN scratch.staged s ON s.n = p.n LEFT JOIN device d ON d.user_id = s.sender
   WHERE (p.conversation, p.seq) > (?, ?) ORDER BY p.conversation, p.seq LIMIT ${ROWS_AT_ONCE}`;
 
-/** Rows from a receiver's first on that were not kept for them and that they did not send. */
+/** Rows from a receiver's first one on that were neither kept for them nor sent by them. */
 const TWICE = `SELECT ifnull(sum((SELECT count(*) FROM scratch.placed p JOIN scratch.staged s ON s.n = p.n
     WHERE p.conversation = m.conversation AND p.seq >= m.seq AND s.sender <> m.receiver) - m.rows), 0)
   FROM scratch.missed m`;
 
-/** `groups`: the ids of their conversations. */
+/** `groups`: their conversation ids. */
 export async function importOffline(work: Import, groups: Map<number, number>): Promise<void> {
   const { source, draft, notes } = work;
   if (!source.has("offlinemessage")) return notes.add("tables that are missing and passed over", "offlinemessage");
@@ -90,7 +92,7 @@ export async function importOffline(work: Import, groups: Map<number, number>): 
     );
 }
 
-/** Reads the table's rows into a table where they can be counted and ordered. */
+/** Reads the table's rows into a scratch table, where they can be counted and ordered. */
 async function stage({ source, draft, notes, users }: Import, groups: Map<number, number>): Promise<void> {
   draft.run(`CREATE TABLE scratch.staged (n INTEGER PRIMARY KEY, receiver INTEGER, kind INTEGER, sender INTEGER, ts INTEGER,
     body TEXT, conv_kind INTEGER, lo INTEGER, hi INTEGER, name TEXT)`);
@@ -124,7 +126,7 @@ const isMember = (draft: Draft, conversation: number | undefined, user: number):
   conversation !== undefined &&
   draft.tx.prepare("SELECT 1 FROM member WHERE conversation = ? AND user_id = ?").get(conversation, user) !== null;
 
-/** A kept 1004, 1005 or 1008 as its sender sent it; null where it is none. `now`: for one without a time. */
+/** Parses a kept 1004, 1005 or 1008; null where it is none. `now` is the time of a message without one. */
 export function parseKept(text: string, now: number): Kept | null {
   let message: Record<string, unknown>;
   try {
@@ -146,7 +148,7 @@ export function parseKept(text: string, now: number): Kept | null {
   return { kind, sender, group: group as number | null, ts, body: said };
 }
 
-/** `YYYY-MM-DD HH:MM:SS` in this machine's time zone; null for everything else. */
+/** Parses `YYYY-MM-DD HH:MM:SS` in this machine's time zone; null for everything else. */
 function parseTime(time: unknown): number | null {
   const match = /^(\d{4})-(\d\d?)-(\d\d?) (\d\d?):(\d\d?):(\d\d?)$/.exec(String(time).trim());
   if (match === null) return null;

@@ -1,4 +1,4 @@
-// The database of the C++ chat server, as it is found: spelling, order and presence of tables and columns vary.
+// The database of the C++ chat server as found: spelling, order and presence of tables and columns vary.
 import type { Value } from "../db/db.ts";
 import { Connection, type Result, type Target } from "../db/mysql-connection.ts";
 import { quoted } from "../db/mysql-sql.ts";
@@ -9,7 +9,7 @@ const CONNECT_TIMEOUT_MS = 5_000;
 const QUERY_TIMEOUT_MS = 600_000;
 const USERS_PER_PAGE = 256;
 
-/** What is read of each table. */
+/** The columns read from each table. */
 const TABLES: Record<string, { columns: string[]; texts: string[] }> = {
   user: { columns: ["id", "name", "password"], texts: ["name", "password"] },
   friend: { columns: ["userid", "friendid"], texts: [] },
@@ -22,17 +22,17 @@ type TableName = "user" | "friend" | "allgroup" | "groupuser" | "offlinemessage"
 export class Predecessor {
   /** SELECT … FROM …, by table. */
   private readonly selects = new Map<string, string>();
-  /** What offlinemessage is read in the order of, where it has such a column. */
+  /** ORDER BY for offlinemessage, if it has a column for that. */
   private offlineOrder = "";
   private userId = "";
 
   private constructor(
     private readonly connection: Connection,
-    /** Texts are UTF-8 that was taken for this; null: they are what they seem. */
+    /** The charset for which texts, really UTF-8, were mistaken; null: texts are what they seem. */
     private readonly charset: string | null,
   ) {}
 
-  /** Throws StartError where it is no such database, and the database's errors. */
+  /** Throws StartError where it is not such a database, and the database's errors. */
   static async open(target: Target, charset: string | null): Promise<Predecessor> {
     const connection = await Connection.open(target, CONNECT_TIMEOUT_MS);
     try {
@@ -56,9 +56,9 @@ export class Predecessor {
     return (await this.query(`SELECT COUNT(*) ${from.slice(from.lastIndexOf(" FROM "))}`)).rows[0]![0] as number;
   }
 
-  /** All users, by ascending id: in pages, because hashing takes longer than the database waits for its reader. */
+  /** All users by ascending id; in pages, because hashing takes longer than the database waits for its reader. */
   async *users(): AsyncGenerator<Value[][]> {
-    // As text: a number of 64 bits is no number here.
+    // As text, because 64-bit integers may exceed what a JavaScript number holds.
     const key = `CAST(${this.userId} AS CHAR)`;
     const select = this.selects.get("user")!.replace("SELECT ", `SELECT ${key}, `);
     for (let last = ""; ; ) {
@@ -71,7 +71,7 @@ export class Predecessor {
     }
   }
 
-  /** The rows of a table, in the order in which they were stored as far as that shows; none where it is missing. */
+  /** The rows of a table, in the order they were stored as far as that is known; none where it is missing. */
   async *rows(table: Exclude<TableName, "user">): AsyncGenerator<Value[]> {
     const select = this.selects.get(table);
     if (select === undefined) return;
@@ -105,7 +105,7 @@ export class Predecessor {
       throw new StartError(`${describe(target)} has no table user: --from is not a database of the C++ chat server`);
   }
 
-  /** The bytes that its client sent, which are UTF-8. */
+  /** An expression for the bytes that the client sent, which are UTF-8. */
   private decoded(column: string): string {
     return this.charset === null ? column : `CAST(CONVERT(${column} USING ${this.charset}) AS BINARY)`;
   }

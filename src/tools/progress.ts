@@ -1,4 +1,4 @@
-// What a command tells of long work: a line that is rewritten on a terminal, one every few seconds elsewhere.
+// How commands report on long work: by a line that is rewritten on a terminal, by one every few seconds elsewhere.
 
 const TERMINAL_MS = 250;
 const FILE_MS = 5_000;
@@ -30,7 +30,7 @@ export class Progress {
     this.show(`${grouped(this.done)} of ${grouped(this.total)} (${share} %), ${grouped(rate)}/s`);
   }
 
-  /** The last word, which stays. */
+  /** Prints the final line. */
   end(result: string): void {
     process.stdout.write(`${process.stdout.isTTY ? "\r\x1b[K" : ""}${this.what}: ${result}\n`);
   }

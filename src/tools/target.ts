@@ -1,5 +1,6 @@
-// A MySQL database while a store is copied to it. How far the copy is stands in a table there, moved on in the same
-// transactions as the rows: it goes on from exactly there, whatever ended it. No server takes the database before the end.
+// A MySQL database while a store is copied to it. The progress of the copy is kept in a table there, updated in the
+// same transactions as the rows: it resumes exactly there, whatever ended it. No server accepts the database before the
+// end.
 import type { Value } from "../db/db.ts";
 import { Connection, ConnectionLost, literal, type Result, type Target } from "../db/mysql-connection.ts";
 import { createTables, UNFINISHED } from "../db/mysql-migrate.ts";
@@ -11,16 +12,16 @@ import { say } from "./progress.ts";
 
 const CONNECT_TIMEOUT_MS = 5_000;
 const QUERY_TIMEOUT_MS = 600_000;
-/** How long a database that has gone is waited for. */
+/** How long to wait for a database that is away. */
 const PATIENCE_MS = 60_000;
 const RETRY_MS = 500;
-/** What ends, as seen by the database, when the process that held the lock was killed. */
+/** Time for the database to notice that a previous holder of the lock was killed. */
 const LOCK_WAIT_S = 10;
 const MAX_PACKET_BYTES = 1024 * 1024;
-/** Beside the rows in a packet. */
+/** Room in a packet for what is not rows. */
 const PACKET_RESERVE_BYTES = 8_192;
 
-/** How far the copy of a table is. */
+/** How far a table has been copied. */
 export interface Place {
   key: Key | null;
   rows: number;
@@ -29,14 +30,14 @@ export interface Place {
 
 export interface Sum {
   rows: number;
-  /** Of the rows' CRC-32. */
+  /** The sum of the rows' CRC-32. */
   sum: number;
 }
 
 const emptyIt = ({ database }: Target): string =>
   `DROP DATABASE ${quoted(database)}; CREATE DATABASE ${quoted(database)}`;
 
-/** Throws StartError where the database is not empty, or not to be used. */
+/** Throws StartError where the database is not empty, or not usable. */
 export async function requireEmpty(target: Target): Promise<void> {
   let connection: Connection | undefined;
   try {
@@ -58,7 +59,7 @@ export class CopyTarget {
   private connection!: Connection;
   private packetBytes = MAX_PACKET_BYTES;
   private schemaVersion = 0;
-  /** The whole copy had been done before. */
+  /** The whole copy has been completed. */
   finished = false;
 
   private constructor(
@@ -66,7 +67,7 @@ export class CopyTarget {
     private readonly stamp: string,
   ) {}
 
-  /** Makes the tables, or finds those of this copy. Throws StartError where the database is in other use. */
+  /** Creates the tables, or finds those of this copy. Throws StartError where the database is in other use. */
   static async open(target: Target, stamp: string): Promise<CopyTarget> {
     const made = new CopyTarget(target, stamp);
     await made.connect();
@@ -78,7 +79,7 @@ export class CopyTarget {
     this.connection = await Connection.open(this.target, CONNECT_TIMEOUT_MS);
     const { maxPacketBytes } = await prepare(this.connection, CONNECT_TIMEOUT_MS);
     this.packetBytes = maxPacketBytes;
-    // What is left of this copy's last connection may hold the lock, and its transaction be under way.
+    // Our previous connection may still exist at the server, holding the lock and a transaction.
     if (old !== undefined) await this.query(`KILL ${old}`).catch(() => undefined);
     const name = `CONCAT('chatserver-copy:', MD5(${literal(this.target.database)}))`;
     const [[locked]] = (await this.query(`SELECT GET_LOCK(${name}, ${LOCK_WAIT_S})`)).rows as [[number]];
@@ -89,7 +90,7 @@ export class CopyTarget {
   private async claim(): Promise<void> {
     const tables = (await this.query("SHOW TABLES")).rows.map(([name]) => name);
     if (!tables.includes(UNFINISHED)) {
-      // The answer to the last statement was lost.
+      // Only the answer to the very last statement was lost.
       if (this.finished) return;
       if (tables.length > 0) throw notEmpty(this.target);
       await this.query(
@@ -133,7 +134,7 @@ export class CopyTarget {
     return { key: JSON.parse(row[0]), rows: row[1], complete: row[2] === 1 };
   }
 
-  /** Stores rows that follow `place`, and moves it on. Where it rejects, the place at the database tells what is stored. */
+  /** Stores rows that follow `place`, and advances it. If it rejects, the place in the database says what is stored. */
   async append(table: SourceTable, rows: Value[][], place: Place): Promise<void> {
     const head = `INSERT INTO ${quoted(table.name)} (${columnList(table.columns.map(({ name }) => name))}) VALUES`;
     let tuples: string[] = [];
@@ -153,7 +154,7 @@ export class CopyTarget {
     }
   }
 
-  /** The table is copied: new ids follow those that were given. */
+  /** The table is copied completely: new ids will follow those already assigned. */
   async complete(table: SourceTable, place: Place): Promise<void> {
     if (table.lastId !== null)
       await this.query(`ALTER TABLE ${quoted(table.name)} AUTO_INCREMENT = ${table.lastId + 1}`);
@@ -161,7 +162,7 @@ export class CopyTarget {
     await this.query(this.moveOn(table, place));
   }
 
-  /** Count and checksum of the rows with keys above `after` up to `upTo`; null: without that limit. */
+  /** Count and checksum of the rows with keys above `after` up to `upTo`; null: no limit. */
   async sumOf(table: SourceTable, after: Key | null, upTo: Key | null): Promise<Sum> {
     const by = table.columns.slice(0, table.keyLength).map(({ name }) => quoted(name));
     const range = [
@@ -177,7 +178,7 @@ export class CopyTarget {
     return { rows, sum: Number(total) };
   }
 
-  /** Hands the database over to servers, in one step: it has their schema from then on. */
+  /** Hands the database over to servers in one step, which gives it their schema version. */
   async finish(): Promise<void> {
     if (!this.finished) {
       const versions = Array.from({ length: this.schemaVersion }, (_, i) => `(${i + 1})`);
@@ -209,7 +210,7 @@ export class CopyTarget {
     try {
       await this.connection.query(["START TRANSACTION", ...statements, "COMMIT"], QUERY_TIMEOUT_MS);
     } catch (error) {
-      // What is open of it must not stay.
+      // Ends an open transaction, which must not stay.
       this.connection.destroy();
       throw error;
     }
@@ -220,10 +221,10 @@ export class CopyTarget {
   }
 }
 
-/** More than a row takes in a statement. */
+/** An upper bound for a row's size in a statement. */
 const sizeOf = (row: Value[]): number => row.reduce<number>((sum, value) => sum + 2 * String(value).length + 24, 0);
 
-/** A comparison of the columns `by` with a key, in the form whose range both databases read from the index. */
+/** Compares the columns `by` with a key, in a form that both databases turn into a range of the index. */
 function beyond(by: string[], less: string, key: Key, last: string): string {
   const parts = by.map((column, i) => {
     const equal = by.slice(0, i).map((each, k) => `${each} = ${literal(key[k]!)}`);
