@@ -20,9 +20,7 @@ const DOCUMENTS = ["README.md", "PROTOCOL.md", "CHANGELOG.md"];
 const UNITS = ["ChatServer@.service", "ChatServer@.socket"];
 const ENVIRONMENT_FILE = "etc/chatserver/chatserver.env";
 
-/**
- * Both executables contain the same runtime: a window larger than one of them finds the second copy (half the size).
- */
+/** Both executables hold the same runtime: a window larger than one of them finds the second copy (half the size). */
 const ZSTD_WINDOW_LOG = 27;
 const ZSTD_LEVEL = 9;
 

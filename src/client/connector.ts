@@ -59,9 +59,7 @@ export class Connector {
     return ++this.lastReqId;
   }
 
-  /**
-   * Connects, unless connected. Throws ClientError "unreachable"; it goes on trying if the connection is to be kept.
-   */
+  /** Connects, unless connected. Throws ClientError "unreachable"; a connection to be kept is tried again later. */
   connect(): Promise<void> {
     if (this.link !== null) return Promise.resolve();
     this.connecting ??= this.open().finally(() => {

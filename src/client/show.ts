@@ -43,7 +43,6 @@ export class Show {
 
   constructor(private readonly colours: boolean) {}
 
-  /** The prompt before the line being typed. */
   prompt(): string {
     return this.ownId === 0 ? "> " : `${this.style("bold", harmless(this.users.get(this.ownId) ?? "you"))}> `;
   }

@@ -64,7 +64,6 @@ export class Terminal {
     this.unprinted.push(...lines);
   }
 
-  /** Changes the prompt. */
   setPrompt(prompt: string): void {
     this.prompt = prompt;
     if (!this.closed) this.erase();

@@ -37,9 +37,7 @@ export interface Tx {
   run(sql: string, params?: (Value | Value[])[]): Promise<{ id: number }>;
   /** Rows whose `by` columns equal one of `keys`, in any order. */
   find<Row>(table: string, columns: string[], by: string[], keys: Value[][]): Promise<Row[]>;
-  /**
-   * Like `find`, and nobody else changes these rows before the transaction ends. `skip` omits rows locked by others.
-   */
+  /** Like `find`; nobody else changes these rows before the transaction ends. `skip` omits rows locked by others. */
   lock<Row>(table: string, columns: string[], by: string[], keys: Value[][], onLocked?: "skip"): Promise<Row[]>;
   /** Inserts `rows`; with `ignore`, skips those whose key exists. */
   insert(table: string, columns: string[], rows: Value[][], onConflict?: "ignore"): Promise<void>;
@@ -79,9 +77,7 @@ export interface Conversation {
 
 /** The conversations' rows. Separate from the tables, because their layout decides what a commit costs. */
 export interface Log {
-  /**
-   * Those of these conversations that exist, by name ("u:1-2"). `last_seq` and `member_ver` may be stale: see `lock`.
-   */
+  /** The conversations that exist, by name ("u:1-2", "g:3"). `last_seq` and `member_ver` may be stale: see `lock`. */
   named(convs: string[]): Promise<Map<string, Conversation>>;
   /** Creates conversations, unless they exist. May commit that at once: to be called before the transaction writes. */
   create(convs: string[]): Promise<void>;
@@ -173,7 +169,6 @@ export interface BatchPlan<Batch extends unknown[], Result, Row, Outcome> {
   refuse(row: Row, errno: number, errmsg: string): Outcome;
 }
 
-/** A call of an operation. */
 export type Call = [name: string, args: unknown[]];
 
 /** The outcome of a call that has to be run in a transaction of its own. */

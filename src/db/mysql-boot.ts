@@ -220,9 +220,7 @@ async function send(connection: Connection, statements: string[], deadline: numb
 
 const NOT_KNOWN = "the message is not known to be stored: send it again with the same mid";
 
-/**
- * FNV-1a, high bits folded in: its lowest bit is the parity of the text's lowest bits, so lanes would fill unevenly.
- */
+/** FNV-1a with its high bits folded in: the lowest bit alone is a mere parity, which would fill lanes unevenly. */
 function hash(text: string): number {
   let value = 0x811c9dc5;
   for (let i = 0; i < text.length; i++) value = Math.imul(value ^ text.charCodeAt(i), 0x01000193);

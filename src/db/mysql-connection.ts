@@ -11,7 +11,7 @@ export interface Target {
   tls: boolean;
 }
 
-/** The server's word that it did not do a statement. */
+/** The server's report that it did not execute a statement. */
 export class DatabaseError extends StoreError {
   constructor(
     /** As in "ER_DUP_ENTRY". */

@@ -38,7 +38,6 @@ const MAX_STATEMENTS = 200;
 
 export class MysqlTx implements Tx {
   readonly log: MysqlLog;
-  /** The transaction has begun. */
   begun = false;
   private wrote = false;
   private opened: Promise<void> = Promise.resolve();
@@ -94,7 +93,6 @@ export class MysqlTx implements Tx {
     return this.enqueue(sql);
   }
 
-  /** Runs a statement that changes rows. */
   write(sql: string): Promise<Result> {
     this.wrote = true;
     return this.inside(sql);

@@ -11,9 +11,7 @@ export interface Series {
   sender: number;
   device: number;
   ts: number;
-  /**
-   * The first row's mid. In a series of several rows each mid is countable and above the one before, or all are null.
-   */
+  /** The first row's mid. Mids of several rows are all null, or each is countable and above the one before. */
   low: string | null;
   /** The last row's mid. */
   top: string | null;

@@ -1,7 +1,6 @@
-// The conversations' log in the embedded database, laid out for what determines the cost of a commit: the pages
-// touched. A commit appends its rows to the journal as one record and touches nothing else; they are kept in memory
-// too, until they are folded, in large sorted portions, into the tables that are read (`run`, `mid`; see
-// sqlite-fold.ts).
+// The conversations' log in the embedded database, laid out for what a commit costs: the pages it touches. A commit
+// appends its rows to the journal as one record and touches nothing else; they are kept in memory too, until they are
+// folded, in large sorted portions, into the tables that are read (`run`, `mid`; see sqlite-fold.ts).
 import type { Conversation, Log, LogRow } from "./db.ts";
 import { convName, LOG_KEY, LogIds, logKeyOf } from "./log-ids.ts";
 import { lastSeq, rowsOf, type Series, single } from "./series.ts";
@@ -75,9 +74,7 @@ export class SqliteLog implements Log {
     return this.sql.insert("conversation", LOG_KEY, convs.map(logKeyOf), "ignore");
   }
 
-  /**
-   * Needs no lock: nobody else writes to this file. A direct conversation has no members: its tail, if any, tells all.
-   */
+  /** No lock needed: nobody else writes to this file. A direct conversation's tail, if any, tells all: no members. */
   async lock(named: Map<string, Conversation>): Promise<Map<string, Conversation>> {
     const others: Conversation[] = [];
     for (const each of named.values()) if (each.kind !== 0 || !this.tails.has(each.id)) others.push(each);
@@ -177,7 +174,6 @@ export class SqliteLog implements Log {
     if (this.fresh.length > 0) this.sql.prepare("INSERT INTO journal (rows) VALUES (?)").run(encodeSeries(this.fresh));
   }
 
-  /** The transaction is committed. */
   committed(): void {
     this.fresh = [];
     this.hasNewIds = false;

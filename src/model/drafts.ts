@@ -32,9 +32,7 @@ export interface Drafts {
   counts: number[];
 }
 
-/**
- * Characters of a series, about: a run of the embedded database takes it whole, and runs should be alike (RUN_SIZE).
- */
+/** Characters of a series, about: a run of the embedded database (RUN_SIZE) holds it whole; runs should be alike. */
 const SERIES_SIZE = 2_300;
 /** Characters of a message beside its text and mid. */
 const MESSAGE_SIZE = 6;

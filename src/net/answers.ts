@@ -5,16 +5,11 @@ export interface AnswerSink {
   writeAnswer(message: Outgoing): void;
 }
 
-/**
- * Answers that have left are removed when they are this many and half of the list: moving the rest costs its length.
- */
+/** Answers that have left are removed once they are this many and half of the list: it moves the rest. */
 const MANY_DONE = 64;
 
 export class Answers {
-  /**
-   * By slot from `first` on: null while under way or once it has left, "" for no answer. Null where none is
-   * outstanding.
-   */
+  /** By slot from `first` on: null while under way or once it has left, "" for no answer. Null: none outstanding. */
   private list: (Outgoing | null)[] | null = null;
   private first = 0;
   /** How many at the beginning of the list have left. */

@@ -237,9 +237,7 @@ export class Decoder {
     return result;
   }
 
-  /**
-   * The text is malformed at `at`. Its size, for the limit, counts from the start of its object, without blanks before.
-   */
+  /** The text is malformed at `at`. What counts for its limit starts with its object, not with blanks before it. */
   private malformed(at: number, what: string): Fault {
     const before = this.scan === "between" ? 0 : this.partial.length + at - this.at;
     // In several chunks it would exceed the limit before this byte is seen: one chunk must give the same result.

@@ -43,7 +43,7 @@ export class Server {
   private readonly connections = new Set<Connection>();
   private readonly refused = new Set<Connection>();
   private listener: TCPSocketListener<Connection>;
-  /** A duplicate descriptor of the listening socket: connections keep queueing on it while the listener is replaced. */
+  /** Another descriptor of the listening socket: connections keep queueing on it while the listener is replaced. */
   private readonly held: number | null;
   /** Where it listens; the actual port, where 0 was asked for. */
   readonly address: { host: string; port: number };

@@ -8,9 +8,7 @@ export interface Located {
 const NONE: readonly never[] = [];
 
 export class LocalRouter<Session extends Located> {
-  /**
-   * Lists, which are short, take less memory than maps. Replaced, not changed: a loop over one may end its sessions.
-   */
+  /** Short lists take less memory than maps. Replaced, not changed: a loop over one may end its sessions. */
   private readonly byUser = new Map<number, readonly Session[]>();
 
   get(userId: number, device: string): Session | undefined {

@@ -28,9 +28,7 @@ export interface Owner {
 /** What arrives from other instances. */
 export interface RouterEvents {
   onHints(hints: Hint[]): void;
-  /**
-   * Another instance has committed a newer log-in of the device: end the session; `done` once its positions are saved.
-   */
+  /** Another instance has committed a newer log-in of the device: end the session here; `done` when that is saved. */
   onKick(owner: Owner, done: () => void): void;
   /** The user's first session anywhere has begun, or the last has ended: this does not say which, so look. */
   onPresence(userId: number): void;

@@ -1,4 +1,4 @@
-// Register, log in, log out.
+// Handlers of registering, logging in and out, and heartbeats.
 import * as field from "../protocol.ts";
 import { ChatError, Errno, invalid, type JsonObject } from "../protocol.ts";
 import type { Context, Reply, Request } from "./handler.ts";

@@ -1,4 +1,4 @@
-// Chat messages, and the confirmation of those received.
+// Handlers of chat messages, and of the confirmation of those received.
 import * as field from "../protocol.ts";
 import { ChatError, Errno, groupConv, invalid, MAX_FRAME_BYTES } from "../protocol.ts";
 import type { Context, Reply, Request } from "./handler.ts";

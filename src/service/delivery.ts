@@ -22,7 +22,7 @@ export interface Hint extends RoutedHint {
   routed: boolean;
 }
 
-/** The limits of one page of a session's backlog: rows, and about so many characters. */
+/** The limits of one page of a session's backlog: rows, and about so many bytes of text. */
 const PAGE_ROWS = 1024;
 const PAGE_BYTES = 256 * 1024;
 /** Conversations asked for in one read; the rest follow, their rows being younger. */
@@ -54,10 +54,7 @@ export class Delivery {
   private stopped = false;
   /** Whether this instance may act; asked before every push. */
   mayPush: () => boolean = () => true;
-  /**
-   * Called with each row committed here and the users in its conversation, to tell other instances; null: there are
-   * none.
-   */
+  /** Called with each row committed here and the users in its conversation, to tell other instances, if any. */
   forward: ((hint: Hint, users: number[]) => void) | null = null;
 
   constructor(

@@ -1,4 +1,4 @@
-// Friend lists.
+// Handlers of friend lists.
 import { within } from "../db/deadline.ts";
 import * as field from "../protocol.ts";
 import { directConv, invalid, MAX_FRAME_BYTES } from "../protocol.ts";

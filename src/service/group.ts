@@ -1,4 +1,4 @@
-// Groups.
+// Handlers of groups.
 import { within } from "../db/deadline.ts";
 import * as field from "../protocol.ts";
 import { groupConv, PAGE_LIMIT } from "../protocol.ts";

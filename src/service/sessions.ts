@@ -177,9 +177,7 @@ export class Sessions {
     await this.handover(session, null);
   }
 
-  /**
-   * By the store, another instance owns the device, but has not asked for the session's positions: see `untilAsked`.
-   */
+  /** The store says that another instance owns the device, which has not asked for the positions: see `untilAsked`. */
   replaceUnasked(session: Session): void {
     // How long the new owner has been pushing is unknown: unless it asks, better deliver twice than not at all.
     session.disowned = this.elsewhere !== null;

@@ -20,9 +20,7 @@ interface Kept {
 const ROWS_AT_ONCE = 1_000;
 const STAGED = ["n", "receiver", "kind", "sender", "ts", "body", "conv_kind", "lo", "hi", "name"];
 
-/**
- * A group message is stored once per offline member; equal ones are matched by count: each member's k-th is the same.
- */
+/** A group message is stored once per offline member. Equal ones are matched by count: each member's k-th is one. */
 const PLACE = [
   `CREATE TABLE scratch.heard AS
      SELECT n, receiver, conv_kind, lo, hi, name, row_number() OVER (PARTITION BY name, receiver ORDER BY n) AS copy
