@@ -6,7 +6,7 @@ import type { Networks } from "./networks.ts";
 
 /** Where connections deliver what arrives: the service, as far as the network part sees it. */
 export interface ConnectionEvents {
-  /** Whether a request starts only when all earlier ones are answered, and later ones wait for its answer. Pure. */
+  /** Whether a request starts only when all earlier ones are answered, and later ones wait for its answer. */
   isBarrier(message: Message): boolean;
   /** A request; the callee answers it exactly once, by `connection.answer(slot, …)`. */
   onMessage(connection: Connection, slot: number, message: Message): void;
