@@ -38,7 +38,7 @@ export class Terminal {
     });
     this.line.on("line", (text) => this.take(text));
     this.line.on("SIGINT", () => this.interrupt());
-    // After Ctrl-Z readline has paused itself until somebody resumes it, and takes the terminal back in the next turn.
+    // After Ctrl-Z readline stays paused until it is resumed, and takes the terminal back in the next turn.
     this.line.on("SIGCONT", () =>
       setImmediate(() => {
         this.line.resume();

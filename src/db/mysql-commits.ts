@@ -20,7 +20,7 @@ interface LaneState {
 export class CommitReader {
   /** The last batch read, by boot and lane; null before the first read. */
   private seen: Map<string, number> | null = null;
-  /** Heads of this instance's batches that were committed although their callers had been told that it is unknown. */
+  /** Heads of this instance's batches whose callers had been told that it is unknown whether they are committed. */
   private late: Head[] = [];
 
   /** Adds heads to the result of the next read. */

@@ -43,7 +43,7 @@ export class Presence {
     return stateOf;
   }
 
-  /** Like `states`, for an answer that can no longer fail: where looking up fails, it is done, and told, later. */
+  /** Like `states`, but never rejects: a look-up that fails is repeated later, and its result told. */
   async statesAtLast(userIds: number[]): Promise<StateOf> {
     try {
       return await this.states(userIds);

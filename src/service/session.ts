@@ -95,9 +95,9 @@ export class Session {
   outdoneBy = 0;
   /** In a session replaced elsewhere according to the store: settles when the new owner asks for its positions. */
   asked: PromiseWithResolvers<void> | null = null;
-  /** The new owner has not waited for its positions: they are not saved, since that one pushes these rows itself. */
+  /** The new owner has gone on without these positions: they are not saved, since it pushes the rows itself. */
   disowned = false;
-  /** It has been made invisible to other instances, or is about to be. */
+  /** It has been, or is being, withdrawn from where other instances look. */
   left = false;
   /** The direct conversation written to last: usually the next one too. */
   private target: Target | null = null;

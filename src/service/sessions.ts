@@ -260,7 +260,7 @@ export class Sessions {
     await this.leave(session, last);
   }
 
-  /** Waits for the new owner to ask, which it does right after its log-in; it waits as long for the positions. */
+  /** Waits for the new owner to ask, which it does right after its log-in, and for no longer than that waits itself. */
   private async untilAsked(session: Session): Promise<void> {
     const { asked } = session;
     if (asked === null) return;
