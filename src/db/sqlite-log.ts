@@ -74,7 +74,7 @@ export class SqliteLog implements Log {
     return this.sql.insert("conversation", LOG_KEY, convs.map(logKeyOf), "ignore");
   }
 
-  /** No lock needed: nobody else writes to this file. A direct conversation with a tail need not be read: no members. */
+  /** No lock needed: nobody else writes to this file. A direct conversation with a tail needs no read: no members. */
   async lock(named: Map<string, Conversation>): Promise<Map<string, Conversation>> {
     const others: Conversation[] = [];
     for (const each of named.values()) if (each.kind !== 0 || !this.tails.has(each.id)) others.push(each);

@@ -92,7 +92,7 @@ export async function noteUse(tx: Tx, devices: Times[]): Promise<void> {
   const now = Date.now();
   const isDue = ({ made, used }: Times) => used === made || Math.abs(now - used) > NOTED_EVERY_MS;
   const due = devices.filter(isDue).map(({ id }) => id);
-  // Only MySQL executes the text in /*! */, which leaves `changed` as it is: nobody came or went.
+  // Only MySQL and MariaDB execute the text in /*! */, which leaves `changed` as it is: nobody came or went.
   if (due.length > 0) await tx.run("UPDATE device SET used = ? /*! , changed = changed */ WHERE id IN (?)", [now, due]);
 }
 

@@ -262,7 +262,7 @@ export class Cluster implements Elsewhere, RouterEvents {
     }
   }
 
-  /** Others have taken this instance over: its sessions end, what it had to write is dropped, a new boot begins. */
+  /** Others have taken this instance over: its sessions end, pending writes are dropped, and a new boot begins. */
   private async startOver(): Promise<void> {
     if (this.startingOver) return;
     this.startingOver = true;

@@ -1,5 +1,4 @@
-// `ChatServer copy`: copies an embedded store's file to a shared database, with all ids, seqs and secrets; compares
-// both.
+// `ChatServer copy`: copies an embedded store's file, with ids, seqs and secrets, to a shared database, and compares.
 import type { Value } from "../db/db.ts";
 import { ConnectionLost, type Target } from "../db/mysql-connection.ts";
 import { describe, explainStart } from "../db/mysql-start.ts";

@@ -33,7 +33,7 @@ export interface Import {
   users: Set<number>;
 }
 
-/** Creates the store `file`, atomically and once complete; it must not exist, or be empty. Throws StartError. */
+/** Creates the store `file`, which must be missing or empty: atomically, once complete. Throws StartError. */
 export async function importToFile(from: Target, file: string, options: ImportOptions): Promise<void> {
   const fail = (error: unknown) => {
     if (error instanceof StartError) throw error;

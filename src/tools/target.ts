@@ -1,6 +1,5 @@
 // A MySQL database while a store is copied to it. The progress of the copy is kept in a table there, updated in the
-// same transactions as the rows: it resumes exactly there, whatever ended it. No server accepts the database before the
-// end.
+// same transactions as the rows: it resumes exactly there, whatever ended it. No server accepts it before the end.
 import type { Value } from "../db/db.ts";
 import { Connection, ConnectionLost, literal, type Result, type Target } from "../db/mysql-connection.ts";
 import { createTables, UNFINISHED } from "../db/mysql-migrate.ts";
