@@ -7,11 +7,11 @@ import { contentsOf, type Drafts, messagesOf, singlesOf } from "./drafts.ts";
 import { notMember } from "./group.ts";
 
 export interface Appended {
-  /** By series: the seq its first message was given, or that of the message it repeats; 0 where it is refused. */
+  /** For each series: its first message's seq, or that of the message it repeats; 0 where it is refused. */
   seqs: number[];
-  /** By series: its conversation's id in the store. */
+  /** For each series: its conversation's id in the store; 0 where there is none. */
   conversations: number[];
-  /** By series: how many messages it has; empty where each is of one. */
+  /** For each series: how many messages it has; empty where each has one. */
   counts: number[];
   refused: [index: number, errno: number, errmsg: string, field: string][];
   /** Messages whose `mid` was stored before, and the stored message's time: acknowledged, not delivered again. */
@@ -114,7 +114,7 @@ function place(
   return { all, result, doubtful };
 }
 
-/** The same by message. */
+/** `seqs` and `conversations` for each message. */
 export function placesOf({ seqs, conversations, counts }: Appended): Pick<Appended, "seqs" | "conversations"> {
   if (counts.length === 0) return { seqs, conversations };
   const places: Pick<Appended, "seqs" | "conversations"> = { seqs: [], conversations: [] };

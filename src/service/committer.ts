@@ -210,7 +210,7 @@ export class Committer {
 
 function acknowledge(request: ChatRequest, conversation: number, seq: number, ts: number): void {
   const { connection, slot, msgId, reqId, mid, conv } = request;
-  // First-generation clients send neither, and do not expect an answer.
+  // First-generation clients send neither, and expect no answer.
   if (reqId === undefined && mid === null) return connection.answer(slot, "");
   connection.answer(slot, new Ack(msgId, reqId, mid, conversation, conv, seq, ts));
 }

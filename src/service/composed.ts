@@ -1,6 +1,6 @@
-// The two messages that are sent most, put together as bytes: what `JSON.stringify` would make of them, without a text for
-// each. What changes seldom from one to the next (who writes, where, when) is kept as text: each call that writes one costs
-// as much as many of its bytes.
+// The two most frequent messages, composed as bytes: what `JSON.stringify` would give, without a string for each. Parts
+// that seldom change from one to the next (who writes, where, when) are cached as text, to be written by few calls:
+// each costs as much as many bytes.
 import type { LogRow } from "../db/db.ts";
 import { escaped } from "../db/series.ts";
 import type { Composed } from "../net/encode.ts";
@@ -52,24 +52,24 @@ function putInteger(out: Bytes, at: number, value: number): number {
   return end;
 }
 
-/** Characters of ASCII that need no escapes. */
+/** ASCII characters that need no escapes. */
 function putShort(out: Bytes, at: number, text: string): number {
   for (let i = 0; i < text.length; i++) out[at + i] = text.charCodeAt(i);
   return at + text.length;
 }
 
-/** What messages of a conversation have in common, as text. */
+/** The text that messages of a conversation have in common. */
 interface Common {
   conv: string;
-  /** What comes before a message's seq. */
+  /** The part before a message's seq. */
   seqOf: string;
-  /** Whose messages begin with `head`. */
+  /** The sender whose messages begin with `head`. */
   sender: number;
   name: string;
   head: string;
 }
 
-/** Of the conversations that were written last, by their ids' last bits. */
+/** A cache for the conversations written last, indexed by the low bits of their ids. */
 const commons: Common[] = Array.from({ length: 256 }, () => ({ conv: "", seqOf: "", sender: 0, name: "", head: "" }));
 
 function commonOf(conversation: number, conv: string): Common {
@@ -82,7 +82,7 @@ function commonOf(conversation: number, conv: string): Common {
   return common;
 }
 
-/** What the last message had of its time. */
+/** The last message's time, as text. */
 const last = { ts: -1, timeOf: "" };
 
 function putTime(out: Bytes, at: number, ts: number): number {
@@ -132,7 +132,7 @@ export class Ack implements Composed {
   }
 }
 
-/** What comes before the text of a message that `sender` has sent. */
+/** Writes the part before the text of a message sent by `sender`. */
 function putHead(out: Bytes, at: number, common: Common, sender: number, name: string, key: ConvKey): number {
   if (common.sender !== sender || common.name !== name) {
     const { kind, lo, hi } = key;
@@ -159,7 +159,7 @@ export class ChatPush implements Composed {
   }
 
   compose(out: Bytes, start: number): number {
-    // Taken apart at once, a row is iterated over: an object more, and code that the runtime compiles again and again.
+    // Not destructured: that iterates over the row, which makes an object and code that is compiled again and again.
     const { row } = this;
     const mid = row[5];
     const common = commonOf(row[0], this.conv);

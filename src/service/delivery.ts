@@ -16,9 +16,9 @@ import type { Position, Session } from "./session.ts";
 /** A row that was just committed, here or at another instance. */
 export interface Hint extends RoutedHint {
   key: ConvKey;
-  /** The row's message: made once, and only if somebody is sent it. */
+  /** The row's push: made once, and only if somebody is sent it. */
   message: Outgoing | null;
-  /** It came from another instance, which has told the others. */
+  /** It came from another instance, which has told all others: not to be forwarded. */
   routed: boolean;
 }
 
@@ -163,7 +163,7 @@ export class Delivery {
     for (const session of this.router.of(userId)) {
       if (session.ended || session.halfClosed) continue;
       const position = session.position(conversation, hint.conv);
-      // Nobody can have been delivered anything of a conversation of two that begins here and now: no need to ask the store.
+      // The first row of a direct conversation, written just now: nothing can have been delivered, so no need to ask.
       if (seq === 1 && position.at === null && this.forward === null && hint.key.kind === "u") position.start(0);
       const isNext = seq === (position.at ?? -1) + 1 && !(session.behind.size > 0 && session.behind.has(position));
       if (isNext && session.pushable && pushing) {
@@ -173,7 +173,7 @@ export class Delivery {
     }
   }
 
-  /** The row after the session's position: pushed, unless the device has sent it itself. */
+  /** Pushes the row after the session's position, unless this device sent it. */
   private push(session: Session, position: Position, hint: Hint): void {
     const { row, conv, key, name } = hint;
     const seq = row[1];
