@@ -59,7 +59,7 @@ const bytes = (help: string, otherwise: number, min: number, max: number): Flag<
   value: "BYTES",
   help,
   otherwise: String(otherwise),
-  allowed: `bytes from ${min} to ${max}, such as 65536 or 64k`,
+  allowed: `a size from ${min} to ${max} bytes, such as 65536 or 64k`,
   parse: (text) => number(text, min, max, "km", UNITS.m),
 });
 
@@ -67,7 +67,7 @@ const duration = (help: string, otherwise: string, min: number, max: number): Fl
   value: "TIME",
   help,
   otherwise,
-  allowed: `seconds from ${min} to ${max}, or such as 90s, 5m, 7d`,
+  allowed: `a time from ${min} to ${max} seconds, such as 90, 90s, 5m or 7d`,
   parse: (text) => number(text, min, max, "smhd"),
 });
 
@@ -75,7 +75,7 @@ const anyText = (value: string, help: string, otherwise: string): Flag<string> =
   value,
   help,
   otherwise,
-  allowed: "a text that is not empty",
+  allowed: "a non-empty text",
   parse: (text) => text || undefined,
 });
 
@@ -83,7 +83,7 @@ const yesOrNo = (help: string): Flag<boolean> => ({
   value: "",
   help,
   otherwise: "no",
-  allowed: "1, true or yes, or 0, false or no",
+  allowed: "one of 1, true, yes, 0, false, no",
   parse: parseYesNo,
 });
 
@@ -93,52 +93,52 @@ export const NONE = "none";
 /** In the order of the help. `maxFrame` is set by --max-frame or the variable CHAT_MAX_FRAME. */
 export const FLAGS = {
   host: anyText("ADDRESS", "address to listen on", "0.0.0.0"),
-  data: anyText("FILE", "the embedded database", "$STATE_DIRECTORY/chat.db, else ~/.local/share/chatserver/chat.db"),
+  data: anyText("FILE", "embedded database file", "$STATE_DIRECTORY/chat.db, else ~/.local/share/chatserver/chat.db"),
   mysql: {
     value: "URL",
-    help: "a shared database for several instances: mysql://user:password@host:port/database, ?tls=yes for TLS",
+    help: "database shared by several instances: mysql://user:password@host:port/database, with ?tls=yes for TLS",
     otherwise: NONE,
     allowed: MYSQL_FORM,
     secret: true,
     parse: (text) => (text === NONE ? null : parseMysqlUrl(text)),
   } satisfies Flag<Target | null>,
-  mysqlPasswordFile: anyText("FILE", "holds the password of --mysql, so that no process list shows it", NONE),
+  mysqlPasswordFile: anyText("FILE", "file with the password for --mysql, hidden from process listings", NONE),
   redis: {
     value: "URL",
-    help: "Redis between the instances: redis://, rediss://, redis+sentinel:// or redis+cluster://; several, by commas",
+    help: "Redis between the instances: redis://, rediss://, redis+sentinel:// or redis+cluster://; separate several by commas",
     otherwise: NONE,
     allowed: REDIS_FORMS,
     many: true,
     secret: true,
     parse: (text) => (text === NONE ? null : parseRedisUrls(text)),
   } satisfies Flag<RedisTarget | null>,
-  redisPrefix: anyText("TEXT", "before every key and channel in Redis", "chat:"),
-  storeTimeout: duration("time for the database to do what is asked of it, before the client is told 19", "5", 1, 60),
-  tlsCert: anyText("FILE", "certificate (PEM) for TLS, read again when it changes", NONE),
-  tlsKey: anyText("FILE", "its key (PEM)", NONE),
-  proxyProtocol: yesOrNo("require a PROXY protocol header (1 or 2) on every connection, for the client's address"),
+  redisPrefix: anyText("TEXT", "prefix of every key and channel in Redis", "chat:"),
+  storeTimeout: duration("time a request may wait for the database, after which it gets errno 19", "5", 1, 60),
+  tlsCert: anyText("FILE", "TLS certificate (PEM), reloaded when it changes", NONE),
+  tlsKey: anyText("FILE", "private key of the certificate (PEM)", NONE),
+  proxyProtocol: yesOrNo("require a PROXY protocol header (1 or 2) with the client's address on every connection"),
   trustProxy: {
     value: "NETWORKS",
-    help: "networks whose PROXY headers are believed; --proxy-protocol closes the connections from others",
+    help: "networks whose PROXY headers are trusted; --proxy-protocol closes connections from elsewhere",
     otherwise: "127.0.0.0/8,::1/128",
     allowed: "a list of networks or addresses, such as 10.0.0.0/8,fd00::/8",
     parse: (text) => Networks.parse(text),
   } satisfies Flag<Networks>,
-  maxFrame: bytes("largest message from a client", DEFAULT_MAX_FRAME_BYTES, 1024, MAX_FRAME_BYTES),
-  maxConnections: count("connections at once", 100_000, 1, 1_000_000),
-  maxInFlight: count("unanswered requests of one connection", 1024, 1, 65_536),
-  highWater: bytes("output waiting for a slow reader before it is pushed no more", 1_048_576, 65_536, 1_073_741_824),
-  writeTimeout: duration("time a peer may take nothing of what waits for it", "60", 1, 3_600),
-  loginTimeout: duration("time to log in", "60", 1, 86_400),
-  idleTimeout: duration("silence of a client that sends heartbeats, before it is offline", "300", 1, 86_400),
-  drainTimeout: duration("time to end orderly after SIGTERM", "10", 1, 3_600),
-  tokenTtl: duration("how long a token is good for a log-in", "7d", 1, 31_536_000),
-  passwordMemory: count("memory of a password hash, MiB (argon2id)", 19, 1, 1024),
-  passwordTime: count("passes of a password hash", 2, 1, 100),
-  passwordQueue: count("log-ins and registrations that may wait for a password hash", 512, 1, 100_000),
+  maxFrame: bytes("largest message accepted from a client", DEFAULT_MAX_FRAME_BYTES, 1024, MAX_FRAME_BYTES),
+  maxConnections: count("concurrent connections", 100_000, 1, 1_000_000),
+  maxInFlight: count("unanswered requests per connection, above which the server stops reading it", 1024, 1, 65_536),
+  highWater: bytes("unread output above which nothing more is pushed to a client", 1_048_576, 65_536, 1_073_741_824),
+  writeTimeout: duration("how long a client may leave pending output unread before it is disconnected", "60", 1, 3_600),
+  loginTimeout: duration("time allowed to log in", "60", 1, 86_400),
+  idleTimeout: duration("silence after which a client that has sent a heartbeat is disconnected", "300", 1, 86_400),
+  drainTimeout: duration("time allowed for a graceful shutdown after SIGTERM", "10", 1, 3_600),
+  tokenTtl: duration("how long a login token stays valid", "7d", 1, 31_536_000),
+  passwordMemory: count("memory per password hash (argon2id), MiB", 19, 1, 1024),
+  passwordTime: count("passes per password hash", 2, 1, 100),
+  passwordQueue: count("logins and registrations that may wait for a password hash", 512, 1, 100_000),
   logLevel: {
     value: "LEVEL",
-    help: "what is logged",
+    help: `least severe messages to log: ${LOG_LEVELS.join(", ")}`,
     otherwise: "info",
     allowed: `one of ${LOG_LEVELS.join(", ")}`,
     parse: (text) => LOG_LEVELS.find((level) => level === text),
@@ -156,8 +156,8 @@ export type Options = Flags & {
 
 const COMMANDS_HELP = {
   title: "Commands (each with a --help of its own)",
-  body: `  copy    brings an embedded database to MySQL or MariaDB, for several instances
-  import  takes over the users, groups and messages of the C++ chat server's MySQL database`,
+  body: `  copy    copies an embedded database into MySQL or MariaDB, for several instances
+  import  imports the users, groups and messages of the C++ chat server's MySQL database`,
 };
 
 const kebab = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
@@ -178,8 +178,8 @@ export function readOptions(argv: string[], env: Record<string, string | undefin
       `${help} (default ${otherwise}; $${variable(name)})`,
     );
   }
-  cli.option("-v, --version", "Print the version");
-  const portHelp = { title: "Port", body: "  the port to serve chat on; 0: any free one (default 6000; $CHAT_PORT)" };
+  cli.option("-v, --version", "Display the version");
+  const portHelp = { title: "Port", body: "  port to listen on; 0: any free port (default 6000; $CHAT_PORT)" };
   cli.help((sections) =>
     sections
       .filter(({ title }) => !title?.startsWith("For more info"))
@@ -200,7 +200,7 @@ export function readOptions(argv: string[], env: Record<string, string | undefin
   const [portText, unexpected] = [...args, ...(given["--"] as string[])];
   if (unexpected !== undefined)
     throw new UsageError(
-      `unexpected ${JSON.stringify(unexpected.slice(MARK.length))}: only the port stands without a flag, see --help`,
+      `unexpected ${JSON.stringify(unexpected.slice(MARK.length))}: only the port is given without a flag, see --help`,
     );
   const port = read("port", portText, env.CHAT_PORT, count("", 6000, 0, 65_535));
   const flags = Object.fromEntries(
@@ -209,17 +209,17 @@ export function readOptions(argv: string[], env: Record<string, string | undefin
   // With a shared database there need not even be a home directory.
   if (given.data === undefined && !env.CHAT_DATA && flags.mysql === null) flags.data = defaultDatabase(env);
   if (flags.redis !== null && flags.mysql === null)
-    throw new UsageError("--redis: instances share a database too, give --mysql (one instance alone needs neither)");
+    throw new UsageError("--redis: instances must share a database, give --mysql (a single instance needs neither)");
   if (flags.mysql !== null && given.data !== undefined)
-    throw new UsageError("--data: with --mysql there is no embedded database, give one of the two");
+    throw new UsageError("--data: cannot be combined with --mysql, which replaces the embedded database");
   const { tlsCert: certificate, tlsKey: key } = flags;
   if ((certificate === NONE) !== (key === NONE))
     throw new UsageError(
-      `${certificate === NONE ? "--tls-key" : "--tls-cert"}: TLS takes both --tls-cert and --tls-key`,
+      `${certificate === NONE ? "--tls-key" : "--tls-cert"}: TLS needs both --tls-cert and --tls-key`,
     );
   const tls = certificate === NONE ? null : { certificate, key };
   if (tls !== null && flags.proxyProtocol)
-    throw new UsageError("--proxy-protocol: its header comes before TLS, so let the proxy end TLS, without --tls-cert");
+    throw new UsageError("--proxy-protocol: cannot be combined with --tls-cert, let the proxy terminate TLS");
   const known = new Set(["CHAT_PORT", ...names.map(variable)]);
   const strayVariables = Object.keys(env).filter((name) => name.startsWith("CHAT_") && !known.has(name));
   return { ...flags, port, tls, strayVariables };
@@ -269,7 +269,7 @@ function read<T>(name: string, flag: unknown, env: string | undefined, definitio
   const text = flag !== undefined ? given.join(",") : env || otherwise;
   const value = parse(text);
   if (value === undefined)
-    throw new UsageError(`${source}: ${secret ? "what is given" : JSON.stringify(text)} is not ${allowed}`);
+    throw new UsageError(`${source}: ${secret ? "the given value" : JSON.stringify(text)} is not ${allowed}`);
   return value;
 }
 
@@ -288,6 +288,6 @@ function home(): string {
   try {
     return homedir();
   } catch {
-    throw new UsageError("--data: there is no home directory here, give a file");
+    throw new UsageError("--data: there is no home directory, give a file");
   }
 }

@@ -40,7 +40,8 @@ class LogStream {
       this.dropped++;
       return;
     }
-    if (this.dropped > 0) this.send(time, "warn", `${this.dropped} lines dropped here: the log is not read in time`);
+    if (this.dropped > 0)
+      this.send(time, "warn", `${this.dropped} lines dropped here: the log is not read fast enough`);
     this.dropped = 0;
     this.send(time, type, text);
   }

@@ -51,7 +51,7 @@ async function main(): Promise<void> {
 
   const { store, description } = await openStore(options, log, (why) => {
     // It would refuse everything from now on: whoever supervises this process starts another one.
-    log.error(`the store's thread has ended, and the server with it: ${why}`);
+    log.error(`the store's thread has ended, so the server exits: ${why}`);
     process.exit(1);
   });
   const fresh = Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("hex");
@@ -83,12 +83,13 @@ async function main(): Promise<void> {
   const maxRefused = Math.min(MAX_REFUSED, Math.floor(fileLimit / 10));
   const maxConnections = Math.min(options.maxConnections, fileLimit - RESERVED_FILES - maxRefused);
   if (maxConnections < 1)
-    throw new StartError(`${fileLimit} open files are too few: raise the limit (ulimit -n, LimitNOFILE=) to 1024`);
+    throw new StartError(`a limit of ${fileLimit} open files is too low: raise it (ulimit -n, LimitNOFILE=) to 1024`);
   // Taken before the files are read, so that no change is missed.
   let served = options.tls === null ? null : tlsVersion(options.tls);
   const onRefused = (address: string, reason: string) => log.debug(`connection from ${address} closed: ${reason}`);
   const sparing = new SparingLog(log);
-  const onFull = () => sparing.warn(`a connection is refused: all ${maxConnections} are taken`);
+  const onFull = () =>
+    sparing.warn(`connection refused: all ${maxConnections} are in use (see --max-connections and ulimit -n)`);
   const server = new Server(
     {
       host: options.host,
@@ -109,25 +110,25 @@ async function main(): Promise<void> {
     service,
     service.overload,
   );
-  for (const name of options.strayVariables) log.warn(`${name} is no option: see --help`);
+  for (const name of options.strayVariables) log.warn(`${name} is not an option: see --help`);
   if (maxConnections < options.maxConnections)
-    log.debug(`the limit of open files allows ${maxConnections} connections: raise it with ulimit -n or LimitNOFILE=`);
+    log.debug(`the open-file limit allows ${maxConnections} connections: raise it with ulimit -n or LimitNOFILE=`);
   log.info(`ChatServer ${VERSION}, process ${process.pid}`);
   log.info(`store: ${description}`);
   if (target !== null) log.info(`between instances: Redis ${describeTarget(target)}`);
   log.info(
-    `limits: ${maxConnections} connections, ${options.maxFrame} bytes a message, ${options.maxInFlight} requests in flight`,
+    `limits: ${maxConnections} connections, ${options.maxFrame} bytes per message, ${options.maxInFlight} requests in flight`,
   );
   if (options.tls !== null) log.info(`TLS: certificate ${options.tls.certificate}`);
   if (options.proxyProtocol)
-    log.info(`client addresses: from the PROXY headers of ${options.trustProxy}; who sends none is cut off`);
+    log.info(`client addresses: from PROXY headers sent by ${options.trustProxy}; connections without one are closed`);
   const { host, port } = server.address;
   log.info(`listening on ${formatAddress(host, port)}`);
   const notifier = new Notifier(
     process.env,
     () => `${stopping === null ? "" : "draining, "}connections: ${server.size}`,
   );
-  if (!notifier.ready()) log.warn(`systemd cannot be told at ${process.env.NOTIFY_SOCKET}`);
+  if (!notifier.ready()) log.warn(`cannot notify systemd at ${process.env.NOTIFY_SOCKET}`);
   service.warmUp();
 
   if (options.tls !== null) {
@@ -139,11 +140,12 @@ async function main(): Promise<void> {
       try {
         server.replaceTls(readTls(files));
         served = version;
-        log.info("new connections get the renewed certificate");
+        log.info("certificate reloaded: new connections use it");
       } catch (error) {
         // Tried again even if the files do not change: the obstacle may be elsewhere, such as a missing permission.
         const failure = `${version}: ${(error as Error).message}`;
-        if (failure !== told) log.error(`the certificate stays as it was: ${(error as Error).message}`);
+        if (failure !== told)
+          log.error(`the new certificate cannot be used, so the old one stays in use: ${(error as Error).message}`);
         told = failure;
       }
     };
@@ -161,7 +163,7 @@ async function main(): Promise<void> {
     notifier.stopping(limitMs);
     server.stopListening();
     const drained = service.drain(server, limitMs * DRAIN_SHARE).then(async (inTime) => {
-      if (!inTime) log.warn(`not drained in time: ${server.size} connections are cut off`);
+      if (!inTime) log.warn(`not drained in time: closing ${server.size} connections`);
       await store.close();
     });
     await Promise.race([drained, Bun.sleep(limitMs)]);

@@ -5,7 +5,7 @@ export function printAnswer(program: string, text: string): void {
   process.stdout.once("error", ({ code }: Error & { code?: string }) => {
     // The reader has stopped reading: no error.
     if (code === "EPIPE") return;
-    process.stderr.write(`${program}: standard output cannot be written (${code})\n`);
+    process.stderr.write(`${program}: cannot write to standard output (${code})\n`);
     process.exitCode = 1;
   });
   process.stdout.write(text);

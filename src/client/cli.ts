@@ -16,14 +16,14 @@ Usage:
   ChatClient [HOST [PORT]]   Connect to a chat server (default 127.0.0.1 6000)
 
 Options:
-  --tls            The server is behind TLS
-  --tls-ca FILE    Trust this certificate or authority (PEM) in place of the public ones; means --tls
-  --tls-name NAME  Whom the certificate must name, where that is not HOST; means --tls
+  --tls            Connect with TLS
+  --tls-ca FILE    Trust this certificate or authority (PEM) instead of the public ones; implies --tls
+  --tls-name NAME  Name that the certificate must have, if not HOST; implies --tls
   -v, --version    Print the version
   -h, --help       Print this
 
-On a terminal it asks for the log-in; help lists its commands. Lines from a pipe are commands or JSON requests, each
-sent when the one before it is answered; at the end of them it ends, with exit code 1 where one of them failed.
+On a terminal it asks you to log in; the command "help" lists all commands. Lines from a pipe are commands or JSON
+requests, each sent when the previous one is answered. At the end of input it exits, with code 1 if one of them failed.
 `;
 
 /** Wrong arguments, as one line that says what is allowed. */

@@ -170,7 +170,7 @@ export class ChatClient {
     this.finished = true;
     this.outbox.suspend();
     const unsent = this.outstanding;
-    this.failAll(new ClientError("closed", "given up when the client was closed: it may have been done, or not"));
+    this.failAll(new ClientError("closed", "the client was closed before the answer: it may have been done"));
     // The server still answers after our FIN.
     await this.connector.stop();
     this.inbox.disconnected();
@@ -264,7 +264,7 @@ export class ChatClient {
     const wasOwn = errno === Errno.replaced && performance.now() - this.doubtAt < DOUBT_MS;
     this.doubtAt = Number.NEGATIVE_INFINITY;
     if (wasOwn) return this.connector.lose(errmsg);
-    this.forget(new ClientError("closed", `the session is over (${errmsg}): it may have been done, or not`));
+    this.forget(new ClientError("closed", `the session is over (${errmsg}): it may have been done`));
     this.connector.lose(errmsg);
     this.events.emit("ended", { errno, errmsg });
   }

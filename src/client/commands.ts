@@ -39,7 +39,7 @@ const COMMANDS: Record<string, Command> = {
   },
   addfriend: {
     usage: "addfriend:ID[:WORD]",
-    help: "put a user on your list",
+    help: "add a user to your list",
     run: (context, args) => {
       const [friendId, msg] = idAndText(args);
       return friendId === null
@@ -49,7 +49,7 @@ const COMMANDS: Record<string, Command> = {
   },
   creategroup: {
     usage: "creategroup:NAME[:DESCRIPTION]",
-    help: "make a group",
+    help: "create a group",
     run: (context, args) => {
       const [groupname, groupdesc] = halves(args);
       return groupname === "" ? null : request(context, MsgId.createGroup, { groupname, groupdesc });
@@ -93,7 +93,7 @@ export async function runLine(context: Context, line: string): Promise<boolean> 
     await running;
     return true;
   } catch (error) {
-    if (error instanceof SyntaxError) return refuse(`Not sent, as it is no request: ${error.message}`);
+    if (error instanceof SyntaxError) return refuse(`Not sent, not a valid request: ${error.message}`);
     print(show.error(error));
     return false;
   }

@@ -27,16 +27,16 @@ export async function logInByDialogue(asking: Asking): Promise<void> {
 
 export async function registerByDialogue(asking: Asking): Promise<void> {
   const { client, show, print, ask } = asking;
-  const name = (await ask("A name, of up to 50 characters: "))?.trim();
+  const name = (await ask("Name (up to 50 characters): "))?.trim();
   if (!name) return;
-  const password = await ask("A password, of at least 6 characters: ", true);
+  const password = await ask("Password (at least 6 characters): ", true);
   if (!password) return;
-  const again = await ask("The password again: ", true);
+  const again = await ask("Repeat the password: ", true);
   if (again === null) return;
-  if (again !== password) return print(show.notice("These are two different passwords: nothing is registered."));
+  if (again !== password) return print(show.notice("The passwords differ: nothing was registered."));
   try {
     const id = await client.register(name, password);
-    print(`Registered: your id is ${id}. Others write to you and add you by it.`);
+    print(`Registered: your id is ${id}. Others use it to write to you and to add you.`);
     await logIn(asking, { id, password });
   } catch (error) {
     print(show.error(error));

@@ -153,8 +153,8 @@ const secure = (host: string, { ca, name = host }: TlsOptions) => ({
 function explain({ code, message }: NodeJS.ErrnoException): string {
   if (code === "ECONNREFUSED") return "nothing listens there";
   if (code === "ENOTFOUND" || code === "EAI_AGAIN") return "there is no such host";
-  if (code === "EHOSTUNREACH" || code === "ENETUNREACH") return "there is no way to that network";
-  if (code === "ERR_SSL_WRONG_VERSION_NUMBER") return "it does not speak TLS, connect without";
+  if (code === "EHOSTUNREACH" || code === "ENETUNREACH") return "there is no route to that network";
+  if (code === "ERR_SSL_WRONG_VERSION_NUMBER") return "it does not use TLS: connect without TLS";
   if (code === "ERR_TLS_CERT_ALTNAME_INVALID") return "its certificate names another server";
   if (code !== undefined && /CERT|ISSUER|CA_/.test(code)) return `its certificate is not trusted: ${message}`;
   return message;

@@ -52,7 +52,7 @@ async function runPipe(client: ChatClient, show: Show): Promise<void> {
   };
   // The reader of the output may stop reading.
   process.stdout.on("error", ({ code }: NodeJS.ErrnoException) =>
-    code === "EPIPE" ? process.exit(0) : fail(new StartError(`standard output cannot be written (${code})`)),
+    code === "EPIPE" ? process.exit(0) : fail(new StartError(`cannot write to standard output (${code})`)),
   );
   const context = { client, show, print };
   tellEvents(context);
@@ -141,12 +141,12 @@ function runTerminal({ host, port }: Options, client: ChatClient, show: Show): v
       process.exit(client.outstanding + ahead.length > 0 ? 1 : 0);
     }
     quitting = true;
-    if (client.outstanding + ahead.length > 0) terminal.print(show.notice("Sending what is not sent yet…"));
+    if (client.outstanding + ahead.length > 0) terminal.print(show.notice("Sending what is still unsent…"));
     const endsAt = performance.now() + SEND_WITHIN_MS;
     // A line the server does not answer holds up those typed after it, but not the end.
     if (ahead.length > 0) await Promise.race([turn, Bun.sleep(SEND_WITHIN_MS)]);
     const unsent = ahead.splice(0).length + (await client.close(Math.max(0, endsAt - performance.now())));
-    if (unsent > 0) terminal.print(show.notice(`Not known to be sent: ${unsent} line${unsent === 1 ? "" : "s"}.`));
+    if (unsent > 0) terminal.print(show.notice(`${unsent} line${unsent === 1 ? "" : "s"} may not have been sent.`));
     terminal.close();
     process.exit(unsent > 0 ? 1 : 0);
   }
@@ -172,7 +172,7 @@ function tellEvents({ client, show, print }: Context): void {
       try {
         print(...[lines(event)].flat());
       } catch (error) {
-        print(show.notice(`The server sent what is not as in the protocol: ${(error as Error).message}`));
+        print(show.notice(`The server broke the protocol: ${(error as Error).message}`));
       }
     });
   tell("message", (event) => show.message(event));
@@ -183,10 +183,11 @@ function tellEvents({ client, show, print }: Context): void {
   tell("push", (event) => show.json(event));
   tell("online", ({ login, resumed }) => {
     const lines = show.login(login);
-    return resumed ? show.notice("Connected again.") : lines;
+    return resumed ? show.notice("Reconnected.") : lines;
   });
   client.on("offline", ({ reason, retryInMs }) => {
-    if (retryInMs !== null) print(show.notice(`No connection: ${reason}. Connecting again; what you send waits.`));
+    if (retryInMs !== null)
+      print(show.notice(`No connection: ${reason}. Reconnecting; what you send is kept until then.`));
   });
   client.on("ended", ({ errno, errmsg }) =>
     print(

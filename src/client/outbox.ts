@@ -64,7 +64,7 @@ export class Outbox {
   add(message: Message & { msg: string; mid: string }): Promise<Ack> {
     if (this.all.size >= this.limit) return Promise.reject(tooMany(this.limit));
     // JSON could express it, but the server refuses text that is not well-formed.
-    if (!message.msg.isWellFormed()) return Promise.reject(invalid("msg", "a lone surrogate is no character"));
+    if (!message.msg.isWellFormed()) return Promise.reject(invalid("msg", "a lone surrogate is not a character"));
     const text = JSON.stringify(message);
     if (Buffer.byteLength(text) > MAX_FRAME_BYTES) return Promise.reject(tooLarge());
     const { promise, resolve, reject } = Promise.withResolvers<Ack>();
@@ -182,7 +182,7 @@ export function errorOf(answer: Message): ChatError {
 }
 
 export const tooMany = (limit: number): ClientError =>
-  new ClientError("full", `${limit} already wait for their answers: await some of them before sending more`);
+  new ClientError("full", `${limit} messages are already waiting for answers: await some of them before sending more`);
 
 export const tooLarge = (): ChatError =>
-  new ChatError(Errno.tooLarge, `message too large: no frame holds more than ${MAX_FRAME_BYTES} bytes`);
+  new ChatError(Errno.tooLarge, `message too large: a frame holds at most ${MAX_FRAME_BYTES} bytes`);

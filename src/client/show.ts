@@ -65,7 +65,7 @@ export class Show {
 
   friends(friends: Friend[], max = Number.POSITIVE_INFINITY): string[] {
     for (const { id, name } of friends) learn(this.users, id, name);
-    if (friends.length === 0) return ["No friends yet: addfriend:ID puts somebody on your list."];
+    if (friends.length === 0) return ["No friends yet: addfriend:ID adds somebody to your list."];
     const first = [...friends].sort((a, b) => Number(b.state === "online") - Number(a.state === "online"));
     const lines = first.slice(0, max).map(({ id, state }) => `  ${this.user(id)} ${this.state(state)}`);
     return ["Friends:", ...lines, ...more(friends.length - max, "friends")];
@@ -73,7 +73,7 @@ export class Show {
 
   groupList(groups: Group[], max = Number.POSITIVE_INFINITY): string[] {
     for (const group of groups) this.learnGroup(group);
-    if (groups.length === 0) return ["No groups yet: creategroup:NAME:DESCRIPTION makes one, addgroup:ID joins one."];
+    if (groups.length === 0) return ["No groups yet: creategroup:NAME:DESCRIPTION creates one, addgroup:ID joins one."];
     const lines = groups.slice(0, max).map(({ id, groupdesc, count }) => {
       const about = groupdesc === "" ? "" : `: ${harmless(groupdesc)}`;
       return `  ${this.group(id)}${about} ${this.dim(`(${harmless(count)} member${count === 1 ? "" : "s"})`)}`;
@@ -92,9 +92,9 @@ export class Show {
   }
 
   friendAdded({ id, name, friendId, msg, time }: FriendAdded): string {
-    if (id === this.ownId) return `${this.at(time)} you put ${this.user(friendId)} on your list`;
+    if (id === this.ownId) return `${this.at(time)} you added ${this.user(friendId)} to your list`;
     const word = msg === "" ? "" : `: ${harmless(msg)}`;
-    return `${this.at(time)} ${this.user(id, name)} put you on their list${word} ${this.dim(`(addfriend:${harmless(id)} adds them to yours)`)}`;
+    return `${this.at(time)} ${this.user(id, name)} added you to their list${word} ${this.dim(`(addfriend:${harmless(id)} adds them to yours)`)}`;
   }
 
   groupChanged({ msgId, id, name, groupid, userid, role, time }: GroupChanged): string {
@@ -132,17 +132,17 @@ export class Show {
         return [this.sent(request, answer.time)];
       case MsgId.addFriend: {
         const { id, name, state } = answer.friend as Friend;
-        return [`${this.user(id, name)} is on your list now, and ${this.state(state)}.`];
+        return [`${this.user(id, name)} is now on your list, and ${this.state(state)}.`];
       }
       case MsgId.createGroup: {
         const id = answer.groupid as number;
         learn(this.groups, id, String(request.groupname));
-        return [`${this.group(id)} is made: others join it with addgroup:${harmless(id)}.`];
+        return [`${this.group(id)} is created: others join it with addgroup:${harmless(id)}.`];
       }
       case MsgId.joinGroup: {
         const group = answer.group as unknown as Group;
         this.learnGroup(group);
-        return [`You are in ${this.group(group.id)} now, with ${harmless(group.count)} members.`];
+        return [`You are now in ${this.group(group.id)}, with ${harmless(group.count)} members.`];
       }
       case MsgId.logout:
         return ["Logged out."];

@@ -60,5 +60,5 @@ export function setLogAside(file: string): string | null {
   if (statSync(real).size > 0 || (statSync(log, { throwIfNoEntry: false })?.size ?? 0) === 0) return null;
   const aside = `${log}.${Date.now()}`;
   renameSync(log, aside);
-  return `${log} holds the last changes of a file that is not there any more: it is ${aside} now; beside that file, as its -wal, it completes it`;
+  return `${log} holds the last changes of a database file that is missing: renamed to ${aside}; to complete that file, put it beside the file as its -wal`;
 }

@@ -126,7 +126,7 @@ export class BatchLane<Row, Outcome> {
 
   private refusal({ part, index }: Item<Row, Outcome>, errno: number = Errno.unavailable): Outcome {
     const errmsg =
-      errno === Errno.tooLarge ? "msg: the database cannot store it" : "the message is not known to be stored";
+      errno === Errno.tooLarge ? "msg: the database cannot store it" : "the message may not have been stored";
     return this.plan.refuse(part.rows[index]!, errno, errmsg);
   }
 

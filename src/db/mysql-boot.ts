@@ -218,7 +218,7 @@ async function send(connection: Connection, statements: string[], deadline: numb
   }
 }
 
-const NOT_KNOWN = "the message is not known to be stored: send it again with the same mid";
+const NOT_KNOWN = "the message may not have been stored: send it again with the same mid";
 
 /** FNV-1a with its high bits folded in: the lowest bit alone is a mere parity, which would fill lanes unevenly. */
 function hash(text: string): number {

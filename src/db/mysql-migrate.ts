@@ -36,7 +36,7 @@ export async function migrate(connection: Connection, target: Target): Promise<v
     if (!tables.includes("schema_version")) {
       if (tables.includes(UNFINISHED))
         throw new StartError(
-          `${describe(target)} holds a copy that is not complete: end it first, with the same ChatServer copy again`,
+          `${describe(target)} holds an incomplete copy: finish it first by running the same ChatServer copy again`,
         );
       if (tables.length > 0)
         throw new StartError(`${describe(target)} is another program's database: give --mysql an empty one`);

@@ -27,7 +27,7 @@ export class Connector {
 
   /** Opens a connection and sets it up, trying until `deadline` (performance.now()). Rejects with StoreError. */
   async open(deadline: number, setUp: (connection: Connection) => Promise<void>): Promise<Connection> {
-    let last: Error = new ConnectionLost("the database is away");
+    let last: Error = new ConnectionLost("the database is unreachable");
     for (;;) {
       const now = performance.now();
       const start = Math.max(now, this.retryAt);
@@ -145,7 +145,7 @@ export class Pool {
 
   /** Waits for a connection to become free; null: a slot for a new one has. */
   private wait(deadline: number): Promise<Connection | null> {
-    if (this.waiting.length >= MAX_WAITING) throw new StoreError("too many requests wait for the database");
+    if (this.waiting.length >= MAX_WAITING) throw new StoreError("too many requests are waiting for the database");
     const { promise, resolve, reject } = Promise.withResolvers<Connection | null>();
     const wake = (connection: Connection | null) => {
       clearTimeout(late);

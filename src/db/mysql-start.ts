@@ -57,7 +57,7 @@ export function isMariadb(version: string): boolean {
     .split(".")
     .map(Number.parseFloat);
   if (mariadb ? major * 100 + minor < 1006 : major < 8)
-    throw new StartError(`the database is ${version}: MySQL 8.0 or MariaDB 10.6 is needed, or a newer one`);
+    throw new StartError(`the database is ${version}: MySQL 8.0, MariaDB 10.6 or a newer version is needed`);
   return mariadb;
 }
 
@@ -84,12 +84,12 @@ export function explainStart(error: unknown, target: Target, flag = "--mysql"): 
   const { user, database, tls } = target;
   if (error instanceof ConnectionLost) {
     if (error.code === "ENOTFOUND" || error.code === "EAI_AGAIN")
-      return new StartError(`the database's host ${target.host} is not known: check ${flag}`);
+      return new StartError(`the database host ${target.host} is unknown: check ${flag}`);
     if (error.code === "HANDSHAKE_NO_SSL_SUPPORT")
       return new StartError(`${where} offers no TLS: set it up there, or give ${flag} without tls=yes`);
     if (error.code === "HANDSHAKE_SSL_ERROR")
       return new StartError(
-        `TLS with ${where} fails (${error.message}): its certificate must name ${target.host}, and come from a public authority or the one of NODE_EXTRA_CA_CERTS=FILE`,
+        `TLS with ${where} fails (${error.message}): its certificate must name ${target.host}, and be issued by a public authority or the one in NODE_EXTRA_CA_CERTS=FILE`,
       );
     return new StartError(
       `the database at ${where} does not answer (${error.message}): start it, or check host, port and firewall`,
@@ -104,20 +104,18 @@ export function explainStart(error: unknown, target: Target, flag = "--mysql"): 
         `${where} refuses user ${user}: check user and password of ${flag}${tls ? "" : ", and whether TLS is required (?tls=yes)"}`,
       );
     case 3159: // ER_SECURE_TRANSPORT_REQUIRED
-      return new StartError(`${where} requires TLS: put ?tls=yes behind ${flag}`);
+      return new StartError(`${where} requires TLS: append ?tls=yes to ${flag}`);
     case 1044: // ER_DBACCESS_DENIED_ERROR
     case 1142: // ER_TABLEACCESS_DENIED_ERROR
     case 1227:
-      return new StartError(
-        `${where}: user ${user} may not do what is needed there: GRANT ALL ON \`${database}\`.* TO ${user}`,
-      );
+      return new StartError(`${where}: user ${user} lacks privileges: GRANT ALL ON \`${database}\`.* TO ${user}`);
     case 1049: // ER_BAD_DB_ERROR
       return new StartError(`${where}: there is no database ${database}: CREATE DATABASE \`${database}\``);
     case 1040: // ER_CON_COUNT_ERROR
     case 1203:
     case 1226: // ER_USER_LIMIT_REACHED
       return new StartError(
-        `${where} has no connection free: raise its max_connections, or the account's MAX_USER_CONNECTIONS`,
+        `${where} has no free connection: raise its max_connections, or the account's MAX_USER_CONNECTIONS`,
       );
     case 1665: // ER_BINLOG_STMT_MODE_AND_ROW_ENGINE
       return new StartError(`${where} writes its binary log by statements: set binlog_format = ROW`);

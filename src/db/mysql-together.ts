@@ -25,7 +25,7 @@ export class Gathering {
   ) {}
 
   add(call: Call): Promise<unknown> {
-    if (this.waiting.length >= MAX_WAITING) throw new StoreError("too many requests wait for the database");
+    if (this.waiting.length >= MAX_WAITING) throw new StoreError("too many requests are waiting for the database");
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
     this.waiting.push({ call, resolve, reject });
     if (this.working < this.atOnce) this.work();

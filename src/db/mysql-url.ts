@@ -3,7 +3,7 @@ import { parseYesNo } from "../flag-values.ts";
 import type { Target } from "./mysql-connection.ts";
 
 /** The form that `parseMysqlUrl` accepts. */
-export const MYSQL_FORM = "mysql://user:password@host:port/database[?tls=yes] (a % of its own is written %25)";
+export const MYSQL_FORM = "mysql://user:password@host:port/database[?tls=yes] (write a literal % as %25)";
 
 /** Parses an address, with its password, if any; undefined where it does not have the form of MYSQL_FORM. */
 export function parseMysqlUrl(text: string): Target | undefined {

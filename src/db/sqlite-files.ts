@@ -43,7 +43,7 @@ export class DatabaseFiles {
     if (amiss !== null && now >= this.tellAt) {
       this.tellAt = now + TELL_MS;
       this.tell(
-        `${amiss}: nothing is stored any more; put it back, or stop the server (what was removed can be copied from /proc/${process.pid}/fd before)`,
+        `${amiss}: nothing more is stored; put it back, or copy removed files from /proc/${process.pid}/fd and then stop the server`,
       );
       this.copyLog();
     }
@@ -52,7 +52,7 @@ export class DatabaseFiles {
 
   private findAmiss(): string | null {
     for (const [path, identity] of this.opened)
-      if (identify(path, identity) !== identity) return `${path} is not the file any more that was opened`;
+      if (identify(path, identity) !== identity) return `${path} is no longer the file that was opened`;
     return this.isLogCut() ? `${this.path}-wal was cut off` : null;
   }
 

@@ -13,7 +13,7 @@ export interface ReadStore {
 
 /** Locks and opens a server's file. Throws StartError where it is in use, or not a store of this program's schema. */
 export function openForReading(file: string): ReadStore {
-  if (!existsSync(file)) throw new StartError(`${file} does not exist: give the file that the server had as --data`);
+  if (!existsSync(file)) throw new StartError(`${file} does not exist: give the server's --data file`);
   const unlock = explained(file, () => lockDatabase(file, "stop that server first"));
   let db: Database | undefined;
   try {
@@ -42,11 +42,11 @@ function refuseStrange(db: Database, file: string): void {
   if (application_id !== APPLICATION_ID) throw new StartError(`${file} is not a ChatServer's store`);
   const { user_version } = db.query("PRAGMA user_version").get() as { user_version: number };
   if (user_version > SCHEMA_VERSION)
-    throw new StartError(`${file} has schema ${user_version}, newer than this program's: use the ChatServer it is of`);
-  if (user_version < SCHEMA_VERSION)
     throw new StartError(
-      `${file} has schema ${user_version}: start this ChatServer on it once, which brings it up to date`,
+      `${file} has schema ${user_version}, newer than this program's: use the ChatServer that wrote it`,
     );
+  if (user_version < SCHEMA_VERSION)
+    throw new StartError(`${file} has schema ${user_version}: start this ChatServer on it once to upgrade it`);
 }
 
 /** Runs `work`; errors of SQLite or the system become a line that says what to do. */

@@ -16,7 +16,7 @@ export async function addFriend(
 ): Promise<{ name: string; row: LogRow }> {
   const name = await nameOf(tx, friendId, "friendId");
   if ((await tx.find("friend", ["user_id"], ["user_id", "friend_id"], [[userId, friendId]])).length > 0)
-    throw new ChatError(Errno.alreadyDone, `friendId: ${friendId} is on your list already`);
+    throw new ChatError(Errno.alreadyDone, `friendId: ${friendId} is already on your list`);
   const conv = directConv(userId, friendId);
   const { id, last_seq } = (await openConversations(tx, [conv])).get(conv)!;
   await tx.insert("friend", ["user_id", "friend_id"], [[userId, friendId]]);

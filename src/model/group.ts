@@ -44,7 +44,7 @@ export async function joinGroup(
   const log = await lockGroup(tx, groupId);
   const { id, last_seq } = log;
   if ((await tx.find("member", ["role"], ["conversation", "user_id"], [[id, userId]])).length > 0)
-    throw new ChatError(Errno.alreadyDone, `groupid: you are in group ${groupId} already`);
+    throw new ChatError(Errno.alreadyDone, `groupid: you are already in group ${groupId}`);
   const seq = last_seq + 1;
   await tx.insert("member", ["conversation", "user_id", "role", "join_seq"], [[id, userId, "normal", seq - 1]]);
   await tx.log.changeMembers(log);

@@ -84,7 +84,7 @@ function place(
       if (first[7] === listOf(bodies)[0] && first[2] === kinds[i]) {
         result.repeated.push([message, first[6]]);
         give(first[1]);
-      } else refuse(Errno.invalidField, "mid: it has been used for another message", "mid");
+      } else refuse(Errno.invalidField, "mid: already used for another message", "mid");
       continue;
     }
     if (log.kind === 1 && !members.has(memberKey(log.id, sender))) {

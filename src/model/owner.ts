@@ -69,9 +69,9 @@ export async function openDevice(
 }
 
 const onlineElsewhere = (): ChatError =>
-  new ChatError(Errno.alreadyOnline, "you are online on this device already: log in with takeover to end that session");
+  new ChatError(Errno.alreadyOnline, "you are already online on this device: log in with takeover to end that session");
 
-const unwanted = (): ChatError => new ChatError(Errno.unavailable, "nobody waits for this log-in any more");
+const unwanted = (): ChatError => new ChatError(Errno.unavailable, "nobody is waiting for this login any more");
 
 function refuseUnwanted(isWanted: () => boolean): void {
   if (!isWanted()) throw unwanted();

@@ -192,7 +192,7 @@ export class Decoder {
           else if (byte === OPEN_OBJECT) this.closers.push(CLOSE_OBJECT);
           else if (byte === OPEN_LIST) this.closers.push(CLOSE_LIST);
           else if (byte === CLOSE_OBJECT || byte === CLOSE_LIST) {
-            if (this.closers.pop() !== byte) return this.malformed(i, "brackets that do not match");
+            if (this.closers.pop() !== byte) return this.malformed(i, "mismatched brackets");
             if (this.closers.length === 0) return this.completeText(i + 1);
           } else if (byte === NUL) return this.malformed(i, "a NUL inside an object");
           break;
@@ -203,7 +203,8 @@ export class Decoder {
           } else if (++this.discarded > maxFrameBytes) return this.tooLarge();
           break;
         default:
-          if (this.bomSeen % 3 > 0 && byte !== BOM[this.bomSeen]) return this.malformed(i, "half a byte-order mark");
+          if (this.bomSeen % 3 > 0 && byte !== BOM[this.bomSeen])
+            return this.malformed(i, "an incomplete byte-order mark");
           if (byte === OPEN_OBJECT) {
             this.scan = "object";
             this.closers = [CLOSE_OBJECT];

@@ -169,7 +169,7 @@ export class Connection implements AnswerSink {
   handleEnd(): void {
     this.intake.peerEndedAt ??= performance.now();
     if (this.state === "lingering") this.end();
-    else if (this.awaitsProxyHeader) this.refuseProxy("it ended before its PROXY header");
+    else if (this.awaitsProxyHeader) this.refuseProxy("ended before its PROXY header");
     else if (this.state === "open") this.intake.takeEnd();
   }
 

@@ -70,14 +70,14 @@ function textSize(seen: Buffer): number | null | ProxyFault {
   if (end >= 0) return end + CR_LF.length;
   if (seen.length >= MAX_TEXT_BYTES) return new ProxyFault(`no line end within ${MAX_TEXT_BYTES} bytes`);
   // The rest of a PROXY UNKNOWN line is to be ignored, whatever it holds.
-  if (seen.includes(LF) && !isStart(seen, UNKNOWN_START)) return new ProxyFault("a line feed alone ends no PROXY line");
+  if (seen.includes(LF) && !isStart(seen, UNKNOWN_START)) return new ProxyFault("a PROXY line must end with CR LF");
   return null;
 }
 
 function binarySize(seen: Buffer): number | null | ProxyFault {
   const command = seen[12];
   if (command !== undefined && command !== LOCAL && command !== PROXY)
-    return new ProxyFault(`version and command 0x${command.toString(16)} of a binary PROXY header are none`);
+    return new ProxyFault(`a binary PROXY header of unknown version and command 0x${command.toString(16)}`);
   if (seen.length < FIXED_BYTES) return null;
   const size = FIXED_BYTES + seen.readUInt16BE(14);
   return size <= MAX_BINARY_BYTES ? size : new ProxyFault(`a PROXY header of ${size} bytes is too long`);
@@ -93,7 +93,7 @@ function textAddress(line: string): string | null | ProxyFault {
   if (!isAddress(source) || !isAddress(destination))
     return new ProxyFault(`a PROXY line without two ${family} addresses`);
   if (!ports.every((port) => String(Number(port)) === port && Number(port) <= 65_535))
-    return new ProxyFault("a PROXY line with a wrong port");
+    return new ProxyFault("a PROXY line with an invalid port");
   return family === "TCP4" ? source : canonicalIPv6(source);
 }
 
@@ -107,10 +107,10 @@ function binaryAddress(seen: Buffer): string | null | ProxyFault {
     const groups = Array.from({ length: 8 }, (_, i) => seen.readUInt16BE(16 + 2 * i).toString(16));
     return canonicalIPv6(groups.join(":"));
   }
-  if (family === TCP4 || family === TCP6) return new ProxyFault("a binary PROXY header without room for its addresses");
+  if (family === TCP4 || family === TCP6) return new ProxyFault("a binary PROXY header too short for its addresses");
   // The specification's values with an unspecified family, protocol or both.
   if (family === 0x00 || family === 0x01 || family === 0x02 || family === 0x10 || family === 0x20) return null;
-  return new ProxyFault(`a binary PROXY header of the address family 0x${family.toString(16)}, which is not TCP`);
+  return new ProxyFault(`a binary PROXY header of address family 0x${family.toString(16)}, which is not TCP`);
 }
 
 const isPlainIPv6 = (text: string): boolean => isIPv6(text) && !text.includes("%");

@@ -58,7 +58,9 @@ export class Server {
     const { host, port, inherited, tls } = options;
     const passed = inherited === null ? null : listeningAddress(inherited);
     if (inherited !== null && passed === null)
-      throw new StartError("what was passed is no listening TCP socket: the socket unit needs Accept=no and a port");
+      throw new StartError(
+        "systemd passed something other than a listening TCP socket: the socket unit needs Accept=no and a port",
+      );
     this.address = passed ?? { host, port };
     this.listener = this.listen(inherited, tls);
     if (passed === null) this.address.port = this.listener.port;
@@ -132,7 +134,7 @@ export class Server {
     socket.data = connection;
     const { proxy } = this.options;
     if (proxy !== null && !proxy.trusted.has(socket.remoteAddress))
-      return connection.refuseProxy(`it is none of the trusted proxies (${proxy.trusted})`);
+      return connection.refuseProxy(`not one of the trusted proxies (${proxy.trusted})`);
     if (full) this.options.onFull();
     if (full && this.refused.size >= this.options.maxRefused) return connection.terminate();
     (full ? this.refused : this.connections).add(connection);
@@ -165,8 +167,9 @@ export class Server {
 }
 
 function explain({ host, port }: ServerOptions, { code, message }: Error & { code?: string }): string {
-  if (code === "EADDRINUSE") return `port ${port} is taken on ${host}: stop what listens there, or give another port`;
-  if (code === "EACCES") return `no permission to listen on port ${port}: give one above 1023`;
+  if (code === "EADDRINUSE")
+    return `port ${port} is already in use on ${host}: stop the program that listens there, or give another port`;
+  if (code === "EACCES") return `no permission to listen on port ${port}: give a port above 1023`;
   // The error for a name that cannot be resolved has no code.
   if (code === undefined || ["EADDRNOTAVAIL", "ENOTFOUND", "EINVAL"].includes(code))
     return `${host} is not an address of this machine: give --host another one`;

@@ -69,6 +69,6 @@ export function explainStart({ message }: Error, target: RedisTarget): StartErro
   if (target.kind !== "cluster" && NO_DATABASE.test(message))
     return new StartError(`${where} has no database ${target.db}: check --redis`);
   if (isRefusal(message))
-    return new StartError(`${where} refuses the log-in (${message}): check user and password of --redis`);
+    return new StartError(`${where} refuses the login (${message}): check user and password of --redis`);
   return new StartError(`${where} does not answer (${message}): start it, or check --redis`);
 }

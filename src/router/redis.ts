@@ -189,7 +189,9 @@ export class RedisRouter implements Router {
       ({ from, envelopes } = JSON.parse(text));
       if (!Array.isArray(envelopes)) throw new TypeError("no envelopes");
     } catch {
-      return this.options.log.warn("Redis brought what no instance has sent: use another --redis-prefix");
+      return this.options.log.warn(
+        "Redis delivered a message that no instance sent: another program uses its channels, give another --redis-prefix",
+      );
     }
     const own = from === this.options.boot;
     const hints: Hint[] = [];
@@ -246,7 +248,7 @@ export class RedisRouter implements Router {
     this.reached = true;
     const emptied = this.generation !== null && this.generation !== generation;
     this.generation = generation;
-    if (emptied) this.options.log.warn("Redis has been emptied: all sessions are entered again");
+    if (emptied) this.options.log.warn("Redis has been emptied: all sessions are registered there again");
     if (emptied || wasAway) this.events.onReset();
     this.registry.retry();
   }

@@ -56,7 +56,7 @@ export function confirm({ store }: Context, { message }: Request, session: Sessi
   const conv = field.conv(message);
   const seq = field.integer(message, "seq", 1, Number.MAX_SAFE_INTEGER);
   const confirmed = (pushed: number): Reply => {
-    if (seq > pushed) throw invalid("seq", `above what was pushed to this device of ${conv}`);
+    if (seq > pushed) throw invalid("seq", `higher than anything pushed to this device in ${conv}`);
     return { fields: {} };
   };
   const position = session.byConv.get(conv);

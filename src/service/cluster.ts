@@ -173,7 +173,7 @@ export class Cluster implements Elsewhere, RouterEvents {
       if (this.doubted || this.suspects.length > 0) await this.closeStray();
       this.sessions.presence.review(await this.store.readOnline());
     } catch (error) {
-      this.log.warn(`the commit log was not read: ${(error as Error).message}`);
+      this.log.warn(`the commit log could not be read, trying again: ${(error as Error).message}`);
     }
     this.polling = false;
     if (this.router?.hears) this.claims.refresh();
@@ -232,7 +232,7 @@ export class Cluster implements Elsewhere, RouterEvents {
       const closed = this.gone;
       this.gone = [];
       await this.store.closeDevices(closed).catch((error: Error) => {
-        this.log.warn(`${closed.length} sessions that have ended are not noted yet: ${error.message}`);
+        this.log.warn(`the end of ${closed.length} sessions is not recorded yet, trying again: ${error.message}`);
         this.doubt();
       });
     });
@@ -257,7 +257,7 @@ export class Cluster implements Elsewhere, RouterEvents {
           devices.splice(0, RELEASED_AT_ONCE).map((device) => this.router?.release(device, device.boot)),
         );
     } catch (error) {
-      this.log.warn(`who was online at a dead instance is not known yet: ${(error as Error).message}`);
+      this.log.warn(`users of a dead instance are not known yet, trying again: ${(error as Error).message}`);
       setTimeout(() => this.tellOf(boots), RETRY_MS);
     }
   }
@@ -266,11 +266,13 @@ export class Cluster implements Elsewhere, RouterEvents {
   private async startOver(): Promise<void> {
     if (this.startingOver) return;
     this.startingOver = true;
-    this.log.warn("others have taken this instance over: all sessions end, and it starts over");
+    this.log.warn("other instances have declared this one dead: all its sessions end, and it starts over");
     // The old boot's entries in Redis are useless; a newer log-in's entry stays.
     for (const session of this.sessions) if (session.epoch > 0) this.router?.release(ownerOf(session));
     const retry = { retryAfterMs: retryAfterMs() };
-    this.sessions.abandon(notice(Errno.shuttingDown, "the server has lost touch: connect again", retry));
+    this.sessions.abandon(
+      notice(Errno.shuttingDown, "the server has lost contact with its database: connect again", retry),
+    );
     this.doubted = false;
     [this.gone, this.suspects, this.outbox] = [[], [], []];
     this.router?.close();
@@ -283,7 +285,7 @@ export class Cluster implements Elsewhere, RouterEvents {
       } catch (error) {
         if (performance.now() - complainedAt > COMPLAIN_EVERY_MS) {
           complainedAt = performance.now();
-          this.log.warn(`not started over yet: ${(error as Error).message}`);
+          this.log.warn(`not started over yet, trying again: ${(error as Error).message}`);
         }
         await Bun.sleep(RESTART_EVERY_MS);
       }

@@ -80,7 +80,7 @@ export class Committer {
   add(request: ChatRequest): void {
     const isFull = this.queue.length - this.first >= QUEUE_ROWS || this.queueText >= QUEUE_TEXT;
     if (isFull || this.shedder.refuses(this.waitedMs(request.at), request.at))
-      throw new ChatError(Errno.rateLimited, "too many messages wait to be stored: send again later", {
+      throw new ChatError(Errno.rateLimited, "too many messages are waiting to be stored: send again later", {
         retryAfterMs: retryAfterMs(),
       });
     this.queue.push(request);
@@ -132,7 +132,9 @@ export class Committer {
       this.acknowledge(batch, appended);
     } catch (error) {
       this.inFlight = this.inFlight.filter((each) => each !== batch);
-      this.log.error(`${requests.length} messages were not stored: ${(error as Error).message}`);
+      this.log.error(
+        `${requests.length} messages were not stored, and their senders got errno 19: ${(error as Error).message}`,
+      );
       this.refuseAll(batch);
     }
     this.schedule();
@@ -188,7 +190,9 @@ export class Committer {
     const before = performance.now() - this.storeTimeoutMs + TICK_MS;
     for (const batch of this.inFlight)
       if (!batch.answered && batch.requests[0]!.at < before) {
-        this.log.error(`the store has not answered for ${this.storeTimeoutMs / 1000} s`);
+        this.log.error(
+          `the store has not answered for ${this.storeTimeoutMs / 1000} s: ${batch.requests.length} messages were answered with errno 19`,
+        );
         this.refuseAll(batch);
       }
     let end = this.first;
@@ -204,7 +208,7 @@ export class Committer {
 
   private refuse(requests: ChatRequest[]): void {
     for (const request of requests)
-      fail(request, Errno.unavailable, "the message is not known to be stored: send it again with the same mid");
+      fail(request, Errno.unavailable, "the message may not have been stored: send it again with the same mid");
   }
 }
 

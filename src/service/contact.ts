@@ -57,7 +57,9 @@ export class Contact {
   private freeze(): void {
     if (this.frozen) return;
     this.frozen = true;
-    this.log.warn("the database has not confirmed the lease in time: clients stay, and wait until it does");
+    this.log.warn(
+      "the database has not renewed this instance's lease in time: clients stay connected and wait until it does",
+    );
   }
 
   /** The lease is valid again. Freezes first, even if nobody had noticed that it was not. */
@@ -72,7 +74,7 @@ export class Contact {
       try {
         await this.events.compare();
       } catch (error) {
-        this.log.warn(`sessions not compared with the database yet: ${(error as Error).message}`);
+        this.log.warn(`sessions not compared with the database yet, trying again: ${(error as Error).message}`);
         await Bun.sleep(RETRY_MS);
         continue;
       }
@@ -81,7 +83,7 @@ export class Contact {
     }
     this.thawing = false;
     if (this.frozen) return;
-    this.log.info("the database has confirmed the lease: going on");
+    this.log.info("the database has renewed the lease: serving again");
     this.events.onThawed();
   }
 }

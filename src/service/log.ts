@@ -38,7 +38,7 @@ export class SparingLog implements Log {
       this.untold++;
       return;
     }
-    log(this.untold === 0 ? line : `${line} (and ${this.untold} more like it before)`);
+    log(this.untold === 0 ? line : `${line} (and ${this.untold} more like it since the last such line)`);
     this.toldAt = now;
     this.untold = 0;
   }

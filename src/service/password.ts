@@ -54,7 +54,7 @@ export class Passwords {
         const servedMs = (this.queue.length * this.recentMs) / this.parallel;
         // Randomised, so that they do not all come back at once.
         const retryAfterMs = Math.ceil(servedMs * (1 + Math.random()));
-        throw new ChatError(Errno.rateLimited, "too many log-ins at once: try again later", { retryAfterMs });
+        throw new ChatError(Errno.rateLimited, "too many logins at once: try again later", { retryAfterMs });
       }
       await new Promise<void>((resolve) => this.queue.push(resolve));
     } else this.running++;

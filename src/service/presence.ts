@@ -97,7 +97,7 @@ export class Presence {
         // Only after all have settled: one still under way could overwrite what the next look finds.
         for (const each of settled) if (each.status === "rejected") throw each.reason;
       } catch (error) {
-        this.log.warn(`presence of ${ids.length} users not told yet: ${(error as Error).message}`);
+        this.log.warn(`presence of ${ids.length} users not sent yet, trying again: ${(error as Error).message}`);
         for (const id of ids) this.doubted.add(id);
         this.retry ??= setTimeout(() => {
           this.retry = null;
@@ -140,7 +140,7 @@ export class Presence {
       const stateOf = await this.states(missed);
       for (const userId of missed) this.tell(session, userId, stateOf(userId));
     } catch (error) {
-      this.log.warn(`presence not told to user ${session.userId} yet: ${(error as Error).message}`);
+      this.log.warn(`presence not sent to user ${session.userId} yet, trying again: ${(error as Error).message}`);
       for (const userId of missed) session.missPresence(userId);
       setTimeout(() => this.catchUp(session), RETRY_MS);
     }

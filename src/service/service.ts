@@ -137,7 +137,7 @@ export class Service implements ConnectionEvents {
   private run(handler: Handler, request: Request): ReturnType<Handler["run"]> {
     // Without contact, other instances may have taken this boot over.
     if (this.cluster !== null && !this.cluster.alive && !handler.storeless)
-      throw new ChatError(Errno.unavailable, "the server has lost touch with its database: try again");
+      throw new ChatError(Errno.unavailable, "the server has lost contact with its database: try again");
     const session = this.context.sessions.of(request.connection);
     if (!handler.login) return handler.run(this.context, request, session);
     if (session === null || !session.ready)
@@ -147,7 +147,9 @@ export class Service implements ConnectionEvents {
 
   private async settle(request: Request, result: Promise<Reply | null>): Promise<void> {
     const timer = setTimeout(() => {
-      this.log.error(`request ${request.message.msgId} of ${request.connection.remoteAddress} took too long`);
+      this.log.error(
+        `request ${request.message.msgId} of ${request.connection.remoteAddress} took too long: its connection is closed`,
+      );
       this.refuse(request, new StoreError("timeout"));
       // Whatever the handler still does must not affect a connection that goes on.
       request.connection.retire("");
@@ -170,7 +172,7 @@ export class Service implements ConnectionEvents {
     // A log-in whose answer cannot be sent has not begun.
     const session = this.context.sessions.of(connection);
     if (session !== null && !session.ready) this.context.sessions.end(session);
-    this.refuse(request, new ChatError(Errno.tooLarge, "the answer is too large: ask for pages"));
+    this.refuse(request, new ChatError(Errno.tooLarge, "the answer is too large: request pages"));
   }
 
   /** Answers a failed request. A fault of the store or a bug is logged too, and answered with errno 19. */

@@ -193,6 +193,6 @@ export function refuseEnded(session: Session): void {
   if (session.ended) throw replacedError();
 }
 
-const REPLACED = "this session was taken over by another log-in";
+const REPLACED = "this session was taken over by another login";
 export const replacedNotice = (): string => notice(Errno.replaced, REPLACED);
 export const replacedError = (): ChatError => new ChatError(Errno.replaced, REPLACED);

@@ -87,7 +87,7 @@ export class Sessions {
     if (old !== undefined && !takeover)
       throw new ChatError(
         Errno.alreadyOnline,
-        `${name} is online on this device already: log in with takeover to end that session`,
+        `${name} is already online on this device: log in with takeover to end that session`,
       );
     // Checking passwords takes time: the log-in that was requested first may get here second.
     if (old !== undefined && old.order > order) {

@@ -26,7 +26,7 @@ export async function importUsers(
     for (const [givenId, givenName, givenPassword] of page) {
       const id = Number(givenId);
       if (!isId(id) || users.has(id)) {
-        notes.add("users with an id that is not a positive number, or not their own alone, left out", `id ${givenId}`);
+        notes.add("users left out, because their id is not a positive number or not unique", `id ${givenId}`);
         progress.advance(1);
         continue;
       }
@@ -47,7 +47,8 @@ export async function importUsers(
     );
     await draft.transact(() => draft.tx.insert("user", ["id", "name", "password"], rows));
   }
-  if (read < count) notes.add("users without an id of their own, left out", `${grouped(count - read)} rows`);
+  if (read < count)
+    notes.add("users left out, because their id is missing or not unique", `${grouped(count - read)} rows`);
   progress.end(`${grouped(users.size)} imported, passwords hashed`);
 }
 
@@ -67,7 +68,7 @@ async function nameFor(id: number, given: string, draft: Draft, page: [number, s
     );
   else if (name !== given)
     notes.add(
-      "users renamed to what the server takes (1 to 50 characters, no control characters, NFC)",
+      "users renamed to a valid name (1 to 50 characters, no control characters, NFC)",
       `user ${id}: ${JSON.stringify(given.slice(0, 100))} -> ${JSON.stringify(name)}`,
     );
   return name;
@@ -111,7 +112,7 @@ function makeFile(file: string): void {
     writeFileSync(file, "", { flag: "wx", mode: 0o600 });
   } catch (error) {
     throw new StartError(
-      `--new-passwords: ${file} cannot be made (${(error as { code?: string }).code}): give a new file`,
+      `--new-passwords: ${file} cannot be created (${(error as { code?: string }).code}): give a new file`,
     );
   }
 }

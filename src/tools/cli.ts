@@ -12,33 +12,33 @@ import { type ImportOptions, importTo, importToFile } from "./import.ts";
 import { requireEmpty } from "./target.ts";
 
 const URL_FORM = "mysql://user:password@host:port/database";
-const PASSWORD_FILE = "holds the password, so that no process list shows it";
+const PASSWORD_FILE = "file with its password, hidden from process listings";
 
 type Command = "copy" | "import";
 
 const HELP: Record<Command, string> = {
   copy: `Usage: ChatServer copy --from FILE --to ${URL_FORM}
 
-Brings an embedded database to an empty MySQL or MariaDB database: users, friends, groups, messages, what each device has
-been delivered, and the secret that makes tokens valid. Stop the server first. Then everything is compared. What was
-interrupted goes on when the same command is given again. FILE stays as it is.
+Copies an embedded database into an empty MySQL or MariaDB database: users, friends, groups, messages, each device's
+delivery positions, and the secret that tokens are signed with. Then everything is compared. Stop the server first; FILE is
+not changed. To resume an interrupted copy, run the same command again.
 
-  --from <FILE>              the embedded database, the server's --data
+  --from <FILE>              the embedded database: the server's --data file
   --to <URL>                 the empty database
   --to-password-file <FILE>  ${PASSWORD_FILE}
 `,
   import: `Usage: ChatServer import --from ${URL_FORM} [--to URL | --data FILE]
 
 Takes over a C++ chat server's database (tables user, friend, allgroup, groupuser, offlinemessage): ids stay, passwords are
-hashed, offline messages are delivered at the next log-in. Stop that server first; its database is only read.
+hashed, offline messages are delivered at the next login. Stop that server first; its database is only read.
 
-  --from <URL>                 that database
+  --from <URL>                 the C++ server's database
   --from-password-file <FILE>  ${PASSWORD_FILE}
-  --from-charset <NAME>        texts are UTF-8 that was stored as this, such as gbk (SET NAMES gbk) or latin1
+  --from-charset <NAME>        character set under which UTF-8 texts were stored, such as gbk (SET NAMES gbk) or latin1
   --to <URL>                   an empty MySQL or MariaDB database for the result
   --to-password-file <FILE>    ${PASSWORD_FILE}
   --data <FILE>                a new embedded database instead (default ${FLAGS.data.otherwise})
-  --new-passwords <FILE>       users whose passwords the server does not take (6 to 128 bytes) get new ones, written there
+  --new-passwords <FILE>       file for new passwords of users whose old ones are not 6 to 128 bytes long
   --password-memory <N>        ${FLAGS.passwordMemory.help} (default ${FLAGS.passwordMemory.otherwise})
   --password-time <N>          ${FLAGS.passwordTime.help} (default ${FLAGS.passwordTime.otherwise})
 `,
@@ -65,16 +65,16 @@ type Given = Partial<Record<string, string>>;
 
 async function runCopy(given: Given): Promise<void> {
   const file = given.from;
-  if (file === undefined) throw new UsageError("--from: give the embedded database, the server's --data");
+  if (file === undefined) throw new UsageError("--from: give the embedded database, that is the server's --data file");
   await copyStore(resolve(file), readUrl("to", given));
 }
 
 async function runImport(given: Given, env: Record<string, string | undefined>): Promise<void> {
   if (given.to !== undefined && given.data !== undefined)
-    throw new UsageError("--data: with --to there is no embedded database, give one of the two");
+    throw new UsageError("--data: cannot be combined with --to, which replaces the embedded database");
   const charset = given["from-charset"] ?? null;
   if (charset !== null && !/^\w+$/.test(charset))
-    throw new UsageError("--from-charset: what is given is not a character set, such as gbk");
+    throw new UsageError("--from-charset: the given value is not a character set, such as gbk");
   const options: ImportOptions = {
     charset,
     newPasswords: given["new-passwords"] === undefined ? null : resolve(given["new-passwords"]),
@@ -125,7 +125,7 @@ function readFlags(command: Command, argv: string[]): Given | null {
   const given: Given = {};
   for (const [name, list] of Object.entries(values) as [string, string[]][]) {
     if (list.length > 1) throw new UsageError(`--${name}: given more than once`);
-    if (list[0] === "") throw new UsageError(`--${name}: what is given is empty`);
+    if (list[0] === "") throw new UsageError(`--${name}: the given value is empty`);
     given[name] = list[0]!;
   }
   return given;
@@ -137,7 +137,7 @@ function readUrl(name: "from" | "to", given: Given): Target {
   const { allowed, parse } = FLAGS.mysql;
   // Refuses both a malformed address and "none".
   const target = parse(url) ?? null;
-  if (target === null) throw new UsageError(`--${name}: what is given is not ${allowed}`);
+  if (target === null) throw new UsageError(`--${name}: the given value is not ${allowed}`);
   return withPassword(target, given[`${name}-password-file`]);
 }
 

@@ -30,14 +30,14 @@ async function copyTo(source: Source, file: string, target: Target): Promise<voi
   try {
     if (!copy.finished) {
       for (const table of source.tables) await copyTable(copy, table);
-      say("all is copied; comparing");
+      say("everything is copied; comparing");
       for (const table of source.tables) await compareTable(copy, table, file, target);
     }
     await steadily(copy, () => copy.finish());
   } finally {
     copy.close();
   }
-  say(`${describe(target)} holds all of ${file} now: start the servers with --mysql instead of --data`);
+  say(`${describe(target)} now holds all of ${file}: start the servers with --mysql instead of --data`);
 }
 
 async function copyTable(copy: CopyTarget, table: SourceTable): Promise<void> {
@@ -58,7 +58,7 @@ async function copyTable(copy: CopyTarget, table: SourceTable): Promise<void> {
 async function compareTable(copy: CopyTarget, table: SourceTable, file: string, target: Target): Promise<void> {
   const differs = (where: string) =>
     new StartError(
-      `table ${table.name} of ${describe(target)} is not what ${file} holds (${where}): ` +
+      `table ${table.name} of ${describe(target)} differs from ${file} (${where}): ` +
         "empty the database and copy again",
     );
   const progress = new Progress(`${table.name} compared`, table.count);

@@ -37,7 +37,7 @@ export interface Import {
 export async function importToFile(from: Target, file: string, options: ImportOptions): Promise<void> {
   const fail = (error: unknown) => {
     if (error instanceof StartError) throw error;
-    throw new StartError(`${file} cannot be made (${(error as Error).message}): give --data another path`);
+    throw new StartError(`${file} cannot be created (${(error as Error).message}): give --data another path`);
   };
   let unlock = () => {};
   /** `file` with links resolved. */
@@ -70,7 +70,7 @@ export async function importToFile(from: Target, file: string, options: ImportOp
     rmSync(folder, { recursive: true, force: true });
     unlock();
   }
-  say(`${file} holds all of ${describe(from)} now: start the server with --data ${file}`);
+  say(`${file} now holds all of ${describe(from)}: start the server with --data ${file}`);
 }
 
 /** Creates the store `file`, in a folder of its own. Throws StartError. */

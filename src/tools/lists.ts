@@ -6,7 +6,7 @@ import { grouped, Progress } from "./progress.ts";
 const DESCRIPTION_LENGTH = 200;
 
 export async function importFriends({ source, draft, notes, users }: Import): Promise<void> {
-  if (!source.has("friend")) return notes.add("tables that are missing and passed over", "friend");
+  if (!source.has("friend")) return notes.add("tables skipped, because they are missing", "friend");
   const progress = new Progress("friends", await source.count("friend"));
   await draft.fill(
     source.rows("friend"),
@@ -25,23 +25,22 @@ export async function importFriends({ source, draft, notes, users }: Import): Pr
 export async function importGroups(work: Import): Promise<Map<number, number>> {
   const { source, draft, notes } = work;
   for (const table of ["allgroup", "groupuser"] as const)
-    if (!source.has(table)) notes.add("tables that are missing and passed over", table);
+    if (!source.has(table)) notes.add("tables skipped, because they are missing", table);
   const names = new Map<number, number>();
   await draft.fill(
     source.rows("allgroup"),
     ([givenId, givenName, givenText]) => {
       const id = Number(givenId);
       if (!isId(id) || names.has(id)) {
-        notes.add("groups with an id that is not a positive number, or not their own alone, left out", `id ${givenId}`);
+        notes.add("groups left out, because their id is not a positive number or not unique", `id ${givenId}`);
         return null;
       }
       names.set(id, 0);
       const name = acceptable(String(givenName ?? ""), `group${id}`);
-      if (name !== givenName)
-        notes.add("groups renamed to what the server takes", `group ${id}: ${JSON.stringify(name)}`);
+      if (name !== givenName) notes.add("groups renamed to a valid name", `group ${id}: ${JSON.stringify(name)}`);
       const text = String(givenText ?? "").toWellFormed();
       const short = [...text].slice(0, DESCRIPTION_LENGTH).join("");
-      if (short !== text) notes.add("descriptions of groups cut to 200 characters", `group ${id}`);
+      if (short !== text) notes.add("group descriptions cut to 200 characters", `group ${id}`);
       return [id, name, short];
     },
     async (rows) => {

@@ -64,7 +64,7 @@ const TWICE = `SELECT ifnull(sum((SELECT count(*) FROM scratch.placed p JOIN scr
 /** `groups`: their conversation ids. */
 export async function importOffline(work: Import, groups: Map<number, number>): Promise<void> {
   const { source, draft, notes } = work;
-  if (!source.has("offlinemessage")) return notes.add("tables that are missing and passed over", "offlinemessage");
+  if (!source.has("offlinemessage")) return notes.add("tables skipped, because they are missing", "offlinemessage");
   await stage(work, groups);
   await draft.transact(async () => {
     for (const sql of PLACE) draft.run(sql);

@@ -82,7 +82,7 @@ export class CopyTarget {
     if (old !== undefined) await this.query(`KILL ${old}`).catch(() => undefined);
     const name = `CONCAT('chatserver-copy:', MD5(${literal(this.target.database)}))`;
     const [[locked]] = (await this.query(`SELECT GET_LOCK(${name}, ${LOCK_WAIT_S})`)).rows as [[number]];
-    if (locked !== 1) throw new StartError(`another copy to ${describe(this.target)} is under way: wait for its end`);
+    if (locked !== 1) throw new StartError(`another copy to ${describe(this.target)} is running: wait until it ends`);
     await this.claim();
   }
 
@@ -110,7 +110,7 @@ export class CopyTarget {
 
   /** Connects again. Throws StartError where the database does not come back. */
   async reconnect(cause: ConnectionLost): Promise<void> {
-    say(`the database at ${describe(this.target)} is away (${cause.message}): trying again`);
+    say(`the database at ${describe(this.target)} is unreachable (${cause.message}): trying again`);
     for (const end = performance.now() + PATIENCE_MS; ; ) {
       try {
         return await this.connect();
@@ -119,7 +119,7 @@ export class CopyTarget {
         if (!(error instanceof ConnectionLost)) throw error;
         if (performance.now() > end)
           throw new StartError(
-            `the database at ${describe(this.target)} is away (${error.message}): run the same command again, it goes on where it stopped`,
+            `the database at ${describe(this.target)} is unreachable (${error.message}): run the same command again to resume`,
           );
         await Bun.sleep(RETRY_MS);
       }
@@ -203,7 +203,7 @@ export class CopyTarget {
   private async transact(statements: string[], bytes: number): Promise<void> {
     if (bytes > this.packetBytes)
       throw new StartError(
-        `${describe(this.target)} takes no packets of ${bytes} bytes, as one of the messages needs:` +
+        `${describe(this.target)} does not accept packets of ${bytes} bytes, which one of the messages needs:` +
           " raise max_allowed_packet and run the same command again",
       );
     try {

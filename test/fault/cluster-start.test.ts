@@ -57,19 +57,19 @@ const refusals: Refusal[] = [
     what: "a wrong password of Redis",
     flags: () => ["--mysql", mariadb.url, "--redis", redisAt(redis.port)],
     code: 1,
-    says: /^ChatServer: Redis at 127\.0\.0\.1:\d+ refuses the log-in \(.*\): check user and password of --redis\n$/,
+    says: /^ChatServer: Redis at 127\.0\.0\.1:\d+ refuses the login \(.*\): check user and password of --redis\n$/,
   },
   {
     what: "a Redis that wants a password",
     flags: () => ["--mysql", mariadb.url, "--redis", redisAt(redis.port, "")],
     code: 1,
-    says: /^ChatServer: Redis at 127\.0\.0\.1:\d+ refuses the log-in \(.*\): check user and password of --redis\n$/,
+    says: /^ChatServer: Redis at 127\.0\.0\.1:\d+ refuses the login \(.*\): check user and password of --redis\n$/,
   },
   {
     what: "Redis without MySQL",
     flags: () => ["--redis", redisAt(redis.port)],
     code: 2,
-    says: /^ChatServer: --redis: instances share a database too, give --mysql/,
+    says: /^ChatServer: --redis: instances must share a database, give --mysql/,
   },
 ];
 

@@ -26,9 +26,7 @@ test("a server whose store's thread is dead ends, and starts again with everythi
   writeFileSync(sign, "");
   expect(await server.exited).toBe(1);
   const last = server.log().trimEnd().split("\n").at(-1)!;
-  expect(last).toMatch(
-    /^\S+ \S+ ERROR the store's thread has ended, and the server with it: error: a bug of the store/,
-  );
+  expect(last).toMatch(/^\S+ \S+ ERROR the store's thread has ended, so the server exits: error: a bug of the store/);
   await sender.lose(true);
 
   const again = await startServer(data);

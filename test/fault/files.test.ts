@@ -28,6 +28,6 @@ test("too few files for any connection: one line that says so", () => {
   const child = Bun.spawnSync(["prlimit", "--nofile=64:64", ...command]);
   expect([child.exitCode, child.stderr.toString()]).toEqual([
     1,
-    "ChatServer: 64 open files are too few: raise the limit (ulimit -n, LimitNOFILE=) to 1024\n",
+    "ChatServer: a limit of 64 open files is too low: raise it (ulimit -n, LimitNOFILE=) to 1024\n",
   ]);
 });

@@ -36,11 +36,11 @@ async function send(chat: Chat): Promise<unknown> {
 
 async function isRefused(chat: Chat, amiss: string): Promise<void> {
   await until(async () => (await send(chat)) === Errno.unavailable, "a message is refused");
-  expect(chat.server.log()).toContain(`${amiss}: nothing is stored any more`);
+  expect(chat.server.log()).toContain(`${amiss}: nothing more is stored`);
   expect((await chat.sender.ask({ msgId: MsgId.friends })).errno).toBe(Errno.ok);
 }
 
-const notOpened = (path: string) => `${path} is not the file any more that was opened`;
+const notOpened = (path: string) => `${path} is no longer the file that was opened`;
 
 /** A server on `file` has for bob what was acknowledged. */
 async function isComplete({ bob, acknowledged }: Chat, file: string): Promise<void> {

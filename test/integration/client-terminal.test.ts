@@ -94,9 +94,9 @@ test("on a terminal: register and log in by questions, chat, log out", async () 
   const name = `ann${process.pid}`;
   await ann.sees("1 log in");
   ann.type("2");
-  await ann.answers("A name, of up to", name);
-  await ann.answers("A password, of at least", "s3cret-word");
-  await ann.answers("The password again: ", "s3cret-word");
+  await ann.answers("Name (up to", name);
+  await ann.answers("Password (at least", "s3cret-word");
+  await ann.answers("Repeat the password: ", "s3cret-word");
   const welcome = await ann.sees("Logged in as ");
   expect(ann.shown).not.toContain("s3cret");
   await ann.sees("No groups yet", welcome);
@@ -190,8 +190,8 @@ test("quit says what is not known to be sent, and its exit code too", async () =
   for (const line of ["chat:1:never sent", "loginout", "chat:1:held up"]) typist.type(line);
   const before = performance.now();
   typist.type("quit");
-  await typist.sees("Sending what is not sent yet");
-  await typist.sees("Not known to be sent: 2 lines.");
+  await typist.sees("Sending what is still unsent");
+  await typist.sees("2 lines may not have been sent.");
   expect(await typist.exited).toBe(1);
   // They have five seconds together.
   expect(performance.now() - before).toBeLessThan(8_000);
@@ -201,7 +201,7 @@ test("quit says what is not known to be sent, and its exit code too", async () =
 
 test.each([
   ["ends", [], 0, ""],
-  ["says what was typed behind it and is not sent", ["chat:1:too soon"], 1, "Not known to be sent: 1 line."],
+  ["says what was typed behind it and is not sent", ["chat:1:too soon"], 1, "1 line may not have been sent."],
 ])("quit while a log-in is not answered %s", async (_, lines, code, notice) => {
   const tunnel = await Tunnel.to(server.port);
   const ann = await register(server.port);
@@ -265,7 +265,7 @@ test("a connection that breaks is told once, and once when it is back; what is t
   await typist.sees("No connection");
   typist.type(`chat:${bob.id}:sent in between`);
   const after = await startServer(data, CHEAP_PASSWORDS, port);
-  await typist.sees("sent to", await typist.sees("Connected again."));
+  await typist.sees("sent to", await typist.sees("Reconnected."));
   expect(typist.shown.match(/No connection/g)!.length).toBe(1);
   const wire = await login(port, bob);
   expect((await wire.push(MsgId.chat)).msg).toBe("sent in between");

@@ -59,8 +59,8 @@ test("the seven lines of the starting system, typed as they are", async () => {
   expect([first.err, first.code]).toEqual(["", 0]);
   expect(first.out).toContain(`Logged in as 123 (${a}).`);
   expect(first.out).toMatch(line(`sent to user ${b}`));
-  expect(first.out).toContain(`${other.name} (${b}) is on your list now, and offline.`);
-  const groupid = Number(/^#(\d+) zhys is made/m.exec(first.out)![1]);
+  expect(first.out).toContain(`${other.name} (${b}) is now on your list, and offline.`);
+  const groupid = Number(/^#(\d+) zhys is created/m.exec(first.out)![1]);
   const second = await pipe(
     server.port,
     [
@@ -72,8 +72,10 @@ test("the seven lines of the starting system, typed as they are", async () => {
   );
   expect(second.out).toContain("2 stored messages follow:");
   expect(second.out).toMatch(line(`123 (${a}): hello`));
-  expect(second.out).toMatch(line(`123 (${a}) put you on their list: add friend (addfriend:${a} adds them to yours)`));
-  expect(second.out).toContain(`You are in #${groupid} zhys now, with 2 members.`);
+  expect(second.out).toMatch(
+    line(`123 (${a}) added you to their list: add friend (addfriend:${a} adds them to yours)`),
+  );
+  expect(second.out).toContain(`You are now in #${groupid} zhys, with 2 members.`);
   expect(second.out).toMatch(line(`sent to #${groupid} zhys`));
   const third = await pipe(server.port, `{"msgId":1002,"id":${a},"password":"123456"}\n`);
   expect(third.out).toMatch(line(`#${groupid} zhys · ${other.name} (${b}) joined`));
@@ -144,7 +146,7 @@ test("the starting client's commands", async () => {
     `${logInLine(ann)}groupchat:${groupid}:hi: all\naddgroup:${groupid}\nquit\nchat`,
   );
   expect(joined.out).toMatch(line(`sent to #${groupid} hikers`));
-  expect(joined.lines.at(-1)).toBe(`error 13 ALREADY_DONE: groupid: you are in group ${groupid} already`);
+  expect(joined.lines.at(-1)).toBe(`error 13 ALREADY_DONE: groupid: you are already in group ${groupid}`);
   wire.close();
 });
 
@@ -164,8 +166,8 @@ test("what is wrong is said in a line, and the next line is taken", async () => 
   expect(lines).toEqual([
     'Log in first: 1, or {"msgId":1002,"id":YOUR_ID,"password":"YOUR_PASSWORD"}',
     "error 10 NOT_LOGGED_IN: msgId: log in (1002) before request 1004",
-    expect.stringMatching(/^Not sent, as it is no request: /),
-    "Not sent, as it is no request: a request is a JSON object with an integer msgId",
+    expect.stringMatching(/^Not sent, not a valid request: /),
+    "Not sent, not a valid request: a request is a JSON object with an integer msgId",
     `Logged in as ${ann.name} (${ann.id}).`,
     expect.stringContaining("No friends yet"),
     expect.stringContaining("No groups yet"),
@@ -267,7 +269,7 @@ test("events are lines", () => {
     "[T] #3 hikers · bob (2) removed user 9",
     "[T] #3 hikers · bob (2) dissolved the group",
     "[T] #3 hikers · bob (2) made user 9 admin",
-    "[T] bob (2) put you on their list (addfriend:2 adds them to yours)",
+    "[T] bob (2) added you to their list (addfriend:2 adds them to yours)",
   ]);
 });
 
@@ -279,11 +281,11 @@ test("no server, and wrong arguments: one line that says what to do", async () =
   );
   const secret = await pipe(0, "", ["127.0.0.1", String(server.port), "--tls"]);
   expect(secret).toMatchObject({ out: "", code: 1 });
-  expect(secret.err).toEndWith("it does not speak TLS, connect without: see --tls in --help\n");
+  expect(secret.err).toEndWith("it does not use TLS: connect without TLS: see --tls in --help\n");
   const full = Bun.spawn(["sh", "-c", `echo help | ${CHAT_CLIENT} 127.0.0.1 ${server.port} >/dev/full`], {
     stderr: "pipe",
   });
-  expect(await full.stderr.text()).toBe("ChatClient: standard output cannot be written (ENOSPC)\n");
+  expect(await full.stderr.text()).toBe("ChatClient: cannot write to standard output (ENOSPC)\n");
   expect(await full.exited).toBe(1);
   for (const args of [["6000"], ["127.0.0.1", "0"], ["127.0.0.1", "x"], ["127.0.0.1", "6000", "7"], ["--colour"]]) {
     const { out, err, code } = await pipe(0, "", args);

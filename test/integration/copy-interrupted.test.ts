@@ -47,7 +47,7 @@ describe("interrupted", () => {
     const url = await mariadb.database();
     await interrupted(url);
     const refused = await runProgram([CHAT_SERVER, "0", "--mysql", url]);
-    expect([refused.code, refused.errors]).toEqual([1, expect.stringContaining("holds a copy that is not complete")]);
+    expect([refused.code, refused.errors]).toEqual([1, expect.stringContaining("holds an incomplete copy")]);
     await succeed(store.file, url);
     await compare(store.file, mariadb, url);
   }, 60_000);
@@ -98,7 +98,7 @@ describe("interrupted", () => {
         `USE ${databaseOf(url)}; ${damage.replace("conversation = 3", `conversation = ${row!.first}`)}`,
       );
       const told = await refusal(store.file, url);
-      expect(told).toMatch(/table \w+ of \S+ is not what \S+ holds \(.*\): empty the database and copy again/);
+      expect(told).toMatch(/table \w+ of \S+ differs from \S+ \(.*\): empty the database and copy again/);
       const refused = await runProgram([CHAT_SERVER, "0", "--mysql", url]);
       expect(refused.code).toBe(1);
     }, 60_000);

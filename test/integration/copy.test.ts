@@ -43,9 +43,9 @@ test("what an administrator is told, and that the journal is not empty", async (
 test.each([
   [["--from", "x"], "--to"],
   [["--to", "mysql://a:hunter2@h/d"], "--from"],
-  [["--from", "x", "--to", "hunter2"], "--to: what is given is not mysql://"],
-  [["--from", "x", "--to", "mysql://u:hunter2@h/x?ssl=true"], "--to: what is given is not mysql://"],
-  [["--from", "x", "--to", "none"], "--to: what is given is not mysql://"],
+  [["--from", "x", "--to", "hunter2"], "--to: the given value is not mysql://"],
+  [["--from", "x", "--to", "mysql://u:hunter2@h/x?ssl=true"], "--to: the given value is not mysql://"],
+  [["--from", "x", "--to", "none"], "--to: the given value is not mysql://"],
   [["--from", "x", "--from", "y", "--to", "mysql://a@h/d"], "--from: given more than once"],
   [["--too=hunter2"], "--too"],
   [["mysql://a:hunter2@h/d"], "every value of copy belongs to a flag"],

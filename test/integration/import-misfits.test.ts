@@ -42,7 +42,7 @@ test("ids of all sizes, none, and twice: every user is read once, and who has no
     count: 256,
   });
   db.close();
-  expect(output).toMatch(/users without an id of their own, left out.*\n.*30[02] rows/);
+  expect(output).toMatch(/users left out, because their id is missing or not unique.*\n.*30[02] rows/);
 }, 60_000);
 
 test("names that the server does not take are changed, the lower id keeps a name, and it is told", async () => {
@@ -76,7 +76,7 @@ test("names that the server does not take are changed, the lower id keeps a name
     "id -1",
     'user 10: "Ann"',
     "--new-passwords FILE",
-    "missing and passed over: 4\n  friend\n  allgroup\n  groupuser\n  offlinemessage",
+    "tables skipped, because they are missing: 4\n  friend\n  allgroup\n  groupuser\n  offlinemessage",
   ])
     expect(output).toContain(line);
 });
@@ -124,7 +124,7 @@ test("what is there is not overwritten, and what is wrong is told in one line", 
   const flags = ["--from", from, "--data", file, "--new-passwords", join(folder, "passwords")];
   expect(await refusal(flags)).toContain("--new-passwords: ");
   expect(await refusal(["--data", file], 2)).toContain("--from: give mysql://");
-  expect(await refusal(["--from", from, "--to", used, "--data", file], 2)).toContain("one of the two");
+  expect(await refusal(["--from", from, "--to", used, "--data", file], 2)).toContain("cannot be combined with --to");
   // What an import that was killed has left does not hold the next one up.
   mkdirSync(`${file}.importing`);
   writeFileSync(join(`${file}.importing`, "chat.db"), "half");
@@ -134,7 +134,7 @@ test("what is there is not overwritten, and what is wrong is told in one line", 
   rmSync(file);
   writeFileSync(`${file}-wal`, "changes");
   const { output } = await runImport(["--from", from, "--data", file]);
-  const aside = / it is (\S+) now;/.exec(output)![1]!;
+  const aside = / renamed to (\S+);/.exec(output)![1]!;
   expect(readFileSync(aside).toString()).toBe("changes");
 });
 

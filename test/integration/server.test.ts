@@ -35,7 +35,7 @@ test.each(ASKED)(
     const inShell = (script: string) => runProgram(["bash", "-c", script], { cwd: dirname(CHAT_SERVER) });
     const { code, errors } = await inShell(`./${command} >/dev/full`);
     expect(code).toBe(1);
-    expect(errors).toMatch(/^Chat(Server|Client): standard output cannot be written \(ENOSPC\)\n$/);
+    expect(errors).toMatch(/^Chat(Server|Client): cannot write to standard output \(ENOSPC\)\n$/);
     expect(await inShell(`exec 3> >(exec true); wait $!; ./${command} >&3`)).toEqual({
       code: 0,
       output: "",
@@ -45,16 +45,16 @@ test.each(ASKED)(
 );
 
 test.each([
-  [["--max-frame", "1"], {}, /^--max-frame: "1" is not bytes from 1024 to 16777215/],
+  [["--max-frame", "1"], {}, /^--max-frame: "1" is not a size from 1024 to 16777215 bytes/],
   [["--max-frame"], {}, /--max-frame/],
   [["--log-level", "loud"], {}, /^--log-level: "loud" is not one of error, warn, info, debug/],
-  [["--drain-timeout=0"], {}, /^--drain-timeout: "0" is not seconds from 1 to 3600/],
+  [["--drain-timeout=0"], {}, /^--drain-timeout: "0" is not a time from 1 to 3600 seconds/],
   [["--nonsense"], {}, /--nonsense.*--help/],
   [["-x"], {}, /-x.*--help/],
   [["70000"], {}, /^port: "70000" is not a number from 0 to 65535/],
   [["6000", "6001"], {}, /^unexpected "6001"/],
   [["--host", "a", "--host", "b"], {}, /^--host: given more than once/],
-  [[], { CHAT_MAX_FRAME: "0" }, /^CHAT_MAX_FRAME: "0" is not bytes from 1024/],
+  [[], { CHAT_MAX_FRAME: "0" }, /^CHAT_MAX_FRAME: "0" is not a size from 1024 to/],
   [[], { CHAT_PORT: "x" }, /^CHAT_PORT: "x" is not a number/],
 ] as [string[], Record<string, string>, RegExp][])("%p %p: one line and exit code 2", async (args, env, says) => {
   const { code, output, errors } = await run(args, env);
@@ -74,7 +74,7 @@ async function refusal(args: string[], prefix: string[] = []): Promise<string> {
 test("a port that is taken, a port without permission, an address of another machine: one line and exit code 1", async () => {
   const server = await startServer(newFile());
   expect(await refusal([String(server.port), "--host", "127.0.0.1"])).toContain(
-    `port ${server.port} is taken on 127.0.0.1: stop what listens there, or give another port`,
+    `port ${server.port} is already in use on 127.0.0.1: stop the program that listens there, or give another port`,
   );
   await server.stop();
   for (const host of ["192.0.2.1", "nowhere.invalid"])
@@ -143,7 +143,7 @@ test("the last changes of a file that was moved away are not lost with a new one
   const next = await startServer(data);
   await register(next.port);
   expect(await next.stop()).toBe(0);
-  const aside = / WARN +\S+-wal holds the last changes .* it is (\S+) now;/.exec(next.log())![1]!;
+  const aside = / WARN +\S+-wal holds the last changes .* renamed to (\S+);/.exec(next.log())![1]!;
   expect(readFileSync(aside).toString()).toBe("changes");
 });
 
@@ -181,9 +181,9 @@ test("the start says version, store, limits and address, one line per event, wit
   said(`ChatServer ${version} (`);
   said(`process ${server.pid}`);
   said(`store: SQLite ${data}`);
-  said("limits: 100 connections, 131072 bytes a message, 1024 requests in flight");
+  said("limits: 100 connections, 131072 bytes per message, 1024 requests in flight");
   said(`listening on 127.0.0.1:${server.port}`);
-  said("WARN  CHAT_NONSENSE is no option: see --help");
+  said("WARN  CHAT_NONSENSE is not an option: see --help");
   said("SIGTERM: draining 0 connections");
   said("stopped");
 });
@@ -199,7 +199,7 @@ test("a user without a home gives a file, or needs none", async () => {
   const prefix = ["unshare", "--user", "--map-user=23456", "env", "-u", "HOME"];
   const homeless = (...args: string[]) =>
     runProgram([CHAT_SERVER, ...args], { prefix, env: { PATH: process.env.PATH } });
-  const refusal = { code: 2, output: "", errors: "ChatServer: --data: there is no home directory here, give a file\n" };
+  const refusal = { code: 2, output: "", errors: "ChatServer: --data: there is no home directory, give a file\n" };
   const shared = "mysql://u:p@127.0.0.1:1/chat";
   expect(await homeless("0")).toEqual(refusal);
   expect(await homeless("import", "--from", shared)).toEqual(refusal);

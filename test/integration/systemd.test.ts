@@ -108,7 +108,7 @@ test("a systemd that does not read holds nobody up, and learns later what it has
 test("a socket that is not there costs a warning, not the service", async () => {
   const path = join(temporaryFolder(), "nobody");
   const server = await startServer(database(), CHEAP_PASSWORDS, 0, { env: { ...ENVIRONMENT, NOTIFY_SOCKET: path } });
-  await until(() => server.log().includes(`WARN  systemd cannot be told at ${path}`), "the warning");
+  await until(() => server.log().includes(`WARN  cannot notify systemd at ${path}`), "the warning");
   await (await Wire.connect(server.port)).settle();
   expect(await server.stop()).toBe(0);
 });
@@ -168,7 +168,7 @@ test("what is passed to another process, or is no listening socket, is not taken
   const notify = new NotifySocket(join(temporaryFolder(), "notify"));
   const datagrams = await run(passing((notify as unknown as { fd: number }).fd));
   notify.close();
-  expect(datagrams.errors).toStartWith("ChatServer: what was passed is no listening TCP socket");
+  expect(datagrams.errors).toStartWith("ChatServer: systemd passed something other than a listening TCP socket");
   expect([several.code, datagrams.code]).toEqual([1, 1]);
 });
 

@@ -192,7 +192,7 @@ const served = async () => (await Peer.connect()).socket.getPeerCertificate().su
 test("while a certificate is being written, the one before is served", async () => {
   writeFileSync(certificate, "");
   await until(
-    () => server.log().includes(`stays as it was: --tls-cert ${certificate} is empty`),
+    () => server.log().includes(`the old one stays in use: --tls-cert ${certificate} is empty`),
     "it is noticed",
     30_000,
   );
@@ -233,14 +233,14 @@ test("what the server may read only later, it reads later, and it complains once
   point("first");
   const flags = ["--tls-cert", join(folder, "live/cert.pem"), "--tls-key", join(folder, "live/key.pem")];
   const other = await startServer(join(folder, "chat.db"), flags, 0, { prefix: UNPRIVILEGED });
-  const complaints = () => other.log().split("the certificate stays as it was").length - 1;
+  const complaints = () => other.log().split("the new certificate cannot be used").length - 1;
   chmodSync(join(folder, "first"), 0);
   await until(() => complaints() === 1, "that it may not look is told", 30_000);
   chmodSync(join(folder, "renewed/key.pem"), 0);
   point("renewed");
   await until(() => complaints() === 2, "that it may not read is told", 30_000);
   chmodSync(join(folder, "renewed/key.pem"), 0o600);
-  await until(() => other.log().includes("new connections get the renewed certificate"), "it is read", 30_000);
+  await until(() => other.log().includes("certificate reloaded: new connections use it"), "it is read", 30_000);
   expect((await Peer.connect(other.port)).socket.getPeerCertificate().subject.CN).toBe("renewed.chatserver.test");
   expect([complaints(), other.log().includes("bug: ")]).toEqual([2, false]);
   await other.stop();

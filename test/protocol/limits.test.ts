@@ -91,7 +91,7 @@ describe("connections", () => {
     await until(() => flood.filter((each) => !each.ended).length <= places, "the end of the flood", 20_000);
     for (const { ended, received } of flood) if (received.length > 0) expect(received[0]!.errno).toBe(ended ? 16 : 0);
     // The administrator is told, and not a thousand times.
-    const told = server.log().match(/a connection is refused: all 5 are taken/g) ?? [];
+    const told = server.log().match(/connection refused: all 5 are in use/g) ?? [];
     expect(told.length).toBeGreaterThan(0);
     expect(told.length).toBeLessThan(30);
     await wire.settle();

@@ -34,7 +34,7 @@ const NO_MESSAGES: [string, Buffer][] = [
   ["an unknown escape", bytes('{"msgId":1012,"x":"\\q"}')],
   ["a control character in a string", bytes('{"msgId":1012,"x":"a\u0001b"}')],
   ["a tab in a string", bytes('{"msgId":1012,"x":"a\tb"}')],
-  ["brackets that do not match", bytes('{"msgId":1012,"x":[}]}')],
+  ["mismatched brackets", bytes('{"msgId":1012,"x":[}]}')],
   ["a list", bytes("[1,2]")],
   ["a number", bytes("1012")],
   ["a text", bytes('"msgId"')],

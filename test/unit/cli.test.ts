@@ -99,7 +99,7 @@ describe.each(flags)("$flag and $variable", ({ flag, variable, option }) => {
 
   test("empty: the variable is as if it were not set, the flag is refused", () => {
     expect<unknown>(options([], { [variable]: "" })[option]).toEqual(options([])[option]);
-    const shown = SECRET.includes(flag) ? "what is given" : '""';
+    const shown = SECRET.includes(flag) ? "the given value" : '""';
     expect(refusal([`${flag}=`], needs)).toMatch(new RegExp(`^${flag}: ${shown} is not \\S+`));
   });
 
@@ -261,7 +261,7 @@ test("one instance alone needs neither MySQL nor Redis, and several need MySQL",
 
 test("what is wrong with an address is the fault of its flag or variable, whatever it is", () => {
   for (const url of ["mysql://u:p@127.0.0.1:99999/x", "mysql://u:p%zz@127.0.0.1/x", "mysql://u:p@h/x?ssl=true"]) {
-    const rule = ": what is given is not mysql://user:password@host:port/database[?tls=yes]";
+    const rule = ": the given value is not mysql://user:password@host:port/database[?tls=yes]";
     expect(refusal(["--mysql", url])).toStartWith(`--mysql${rule}`);
     expect(refusal([], { CHAT_MYSQL: url })).toStartWith(`CHAT_MYSQL${rule}`);
   }
