@@ -4,13 +4,13 @@ import { readFileSync, writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 
 const root = resolve(import.meta.dir, "..");
-const HEAD = `# Options of all ChatServer instances. Those of one instance, such as the one of port 6000, belong in
-# /etc/chatserver/6000.env and win over these. The port is the instance's name (ChatServer@6000). To apply a change:
+const HEAD = `# Options for all ChatServer instances. Options for one instance, such as the one on port 6000, belong in
+# /etc/chatserver/6000.env and take precedence. The port is the instance's name (ChatServer@6000). To apply a change:
 #
 #     systemctl restart 'ChatServer@*.service'
 #
-# Root alone reads this file: it may hold the databases' passwords. Paths that the server writes to must lie in its
-# state directory, /var/lib/chatserver/PORT. Every line below shows an option as it is when it stays a comment.
+# Only root can read this file, because it may hold database passwords. Paths that the server writes to must lie in its
+# state directory, /var/lib/chatserver/PORT. Each option below shows the value that applies while it is commented out.
 `;
 
 /** The environment file for the options in `help`; `unit` may set some of them. */

@@ -35,26 +35,26 @@ export interface Arguments {
 
 const USAGE = `npm run bench -- [options] [scenario …]
 
-  --quick                short measurements and small sizes: whether all works, no figures to keep
-  --runs 3               measurements of each case; medians are printed, with the least and the greatest rate
-  --seconds 2            of one measurement
-  --warm-up 1            seconds before it
-  --pairs 50             senders, each with a receiver of its own
-  --text 64              bytes of a message's text
-  --window 1,16,64       unacknowledged messages of one sender, a row each
-  --rates 1k,5k,10k,20k,40k,50k    messages a second of the open loop
-  --group-window 16      messages of one sender in a group under way
-  --users 100,1k,10k     users online, as they grow
-  --groups 10,100,1k,5k  members of a group, as they grow
-  --history 0,100k,1m    messages stored, as they grow (up to 10m: some 2 minutes more)
-  --backlog 0,10k,100k   messages waiting for one user, as they grow (up to 1m: a minute more)
+  --quick                short measurements and small sizes: checks that everything works; its figures mean nothing
+  --runs 3               measurements of each case; prints medians, with the lowest and highest rate
+  --seconds 2            length of one measurement
+  --warm-up 1            seconds before each measurement
+  --pairs 50             senders, each with its own receiver
+  --text 64              bytes per message text
+  --window 1,16,64       unacknowledged messages per sender, one row each
+  --rates 1k,5k,10k,20k,40k,50k    messages per second in the open loop
+  --group-window 16      unacknowledged messages per sender in a group
+  --users 100,1k,10k     growing number of online users
+  --groups 10,100,1k,5k  growing number of group members
+  --history 0,100k,1m    growing number of stored messages (up to 10m: about 2 minutes more)
+  --backlog 0,10k,100k   growing number of messages waiting for one user (up to 1m: a minute more)
   --connections 5k       idle connections
-  --minutes 60           the scenario "memory", for so long
-  --cluster              the scenario "cluster" alone
-  --against REF|FILE     compares, pair by pair, with the build of a git ref, or with an executable
-                         (the scenarios one-to-one, group and offline, where none is named)
-  --binary FILE          the executable to measure, in place of build/ChatServer
-  --json FILE            all that was measured
+  --minutes 60           runs the scenario "memory" for this long
+  --cluster              runs only the scenario "cluster"
+  --against REF|FILE     compares in turns with the build of a git ref, or with an executable
+                         (by default in the scenarios one-to-one, group and offline)
+  --binary FILE          the executable to measure instead of build/ChatServer
+  --json FILE            writes all measurements
   --plot FOLDER          writes latency over load and throughput over window as SVG (by gnuplot)
   --help
 
@@ -83,7 +83,7 @@ export function readArguments(scenarios: Record<string, string>): Arguments {
       process.exit(0);
     });
   } catch (error) {
-    console.error(`${(error as Error).message}\nnpm run bench -- --help lists what it may be told`);
+    console.error(`${(error as Error).message}\nnpm run bench -- --help lists the options`);
     process.exit(2);
   }
 }

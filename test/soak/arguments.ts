@@ -6,10 +6,10 @@ import type { SoakOptions } from "./soak.ts";
 
 const USAGE = `npm run soak -- [--minutes 30] [--seed N] [--users 32] [--rate 1000] [--instances 3] [--faults NAME,…|none]
   [--together] [--rest 90] [--log FOLDER]
---rate: messages a second. --faults: all whose name contains one of these. --together: none of them alone.
---rest: seconds that are waited in the end for what is missing.
---log: what happened when, and the servers' logs.
-Others: npm run soak -- --embedded, npm run soak -- --mutations`;
+--rate: messages per second. --faults: those whose names contain one of these. --together: never one fault alone.
+--rest: seconds to wait at the end for missing messages.
+--log: folder for a timeline and the servers' logs.
+See also: npm run soak -- --embedded, npm run soak -- --mutations`;
 
 const text = (value: string) => ({ type: "string", default: value }) as const;
 

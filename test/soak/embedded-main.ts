@@ -5,8 +5,8 @@ import type { Samples } from "./recovery.ts";
 import { badLines, cells, messageLines, number, row } from "./report.ts";
 
 const USAGE = `npm run soak -- --embedded [--kills 200] [--seed N] [--rate 1500] [--settle 150] [--faults NAME,…]
---rate: messages a second. --settle: seconds under load in the end, without a kill, for the memory's sake.
---faults: those whose names contain one of these; those that end no process are not counted as kills.`;
+--rate: messages per second. --settle: seconds under load at the end, without kills, to measure memory.
+--faults: those whose names contain one of these; those that end no process do not count as kills.`;
 
 const text = (value: string) => ({ type: "string", default: value }) as const;
 
