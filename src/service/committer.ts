@@ -133,7 +133,7 @@ export class Committer {
     } catch (error) {
       this.inFlight = this.inFlight.filter((each) => each !== batch);
       this.log.error(
-        `${requests.length} messages were not stored, and their senders got errno 19: ${(error as Error).message}`,
+        `${requests.length} messages may not have been stored, their senders got errno 19: ${(error as Error).message}`,
       );
       this.refuseAll(batch);
     }
