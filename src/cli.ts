@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { type CAC, cac } from "cac";
 import type { Target } from "./db/mysql-connection.ts";
 import { MYSQL_FORM, parseMysqlUrl } from "./db/mysql-url.ts";
-import { parseYesNo } from "./flag-values.ts";
+import { bareHost, parseYesNo } from "./flag-values.ts";
 import { Networks } from "./net/networks.ts";
 import { printAnswer } from "./print.ts";
 import { DEFAULT_MAX_FRAME_BYTES, MAX_FRAME_BYTES } from "./protocol.ts";
@@ -92,7 +92,10 @@ export const NONE = "none";
 
 /** In the order of the help. `maxFrame` is set by --max-frame or the variable CHAT_MAX_FRAME. */
 export const FLAGS = {
-  host: anyText("ADDRESS", "address to listen on", "0.0.0.0"),
+  host: {
+    ...anyText("ADDRESS", "address to listen on", "0.0.0.0"),
+    parse: (text) => bareHost(text) || undefined,
+  } satisfies Flag<string>,
   data: anyText("FILE", "embedded database file", "$STATE_DIRECTORY/chat.db, else ~/.local/share/chatserver/chat.db"),
   mysql: {
     value: "URL",

@@ -4,6 +4,9 @@
 export const parseYesNo = (text: string): boolean | undefined =>
   /^(1|true|yes)$/i.test(text) ? true : /^(0|false|no)$/i.test(text) ? false : undefined;
 
+/** A host as it may stand in a URL, without the brackets around an IPv6 address. */
+export const bareHost = (host: string): string => host.replace(/^\[(.*)\]$/, "$1");
+
 /** An address as in a URL: an IPv6 host in brackets. */
 export const formatAddress = (host: string, port: number): string =>
   `${host.includes(":") ? `[${host}]` : host}:${port}`;

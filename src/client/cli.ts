@@ -1,6 +1,7 @@
 // Arguments and environment of ./ChatClient -> options. The only reader of argv and env there.
 import { readFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { bareHost } from "../flag-values.ts";
 import { printAnswer } from "../print.ts";
 import type { Address, TlsOptions } from "./link.ts";
 
@@ -42,11 +43,17 @@ export function readOptions(argv: string[], env: Record<string, string | undefin
   if (values.help || values.version) return null;
   const [host = "127.0.0.1", port = "6000", extra] = positionals;
   if (extra !== undefined) throw new UsageError(`unexpected "${extra}": give HOST PORT, see --help`);
-  if (host === "" || /^\d+$/.test(host))
+  // A port alone, or HOST:PORT as in a URL.
+  if (host === "" || /^([^:]*:|\[.*\]:)?\d+$/.test(host))
     throw new UsageError(`"${host}" is not a host: give HOST PORT, such as 127.0.0.1 6000`);
   if (!/^\d{1,5}$/.test(port) || Number(port) < 1 || Number(port) > 65_535)
     throw new UsageError(`port: "${port}" is not a number from 1 to 65535`);
-  return { host, port: Number(port), tls: tlsOf(values), colours: !env.NO_COLOR && env.TERM !== "dumb" };
+  return {
+    host: bareHost(host),
+    port: Number(port),
+    tls: tlsOf(values),
+    colours: !env.NO_COLOR && env.TERM !== "dumb",
+  };
 }
 
 function tlsOf(values: ReturnType<typeof parse>["values"]): TlsOptions | undefined {

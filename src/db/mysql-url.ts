@@ -1,5 +1,5 @@
 // The address of a database, as an administrator writes it.
-import { parseYesNo } from "../flag-values.ts";
+import { bareHost, parseYesNo } from "../flag-values.ts";
 import type { Target } from "./mysql-connection.ts";
 
 /** The form that `parseMysqlUrl` accepts. */
@@ -17,7 +17,7 @@ export function parseMysqlUrl(text: string): Target | undefined {
   const tls = parameter === "tls" ? parseYesNo(word) : undefined;
   if (port === 0 || tls === undefined || more.length > 0 || url.hash !== "") return undefined;
   return {
-    host: url.hostname.replace(/^\[|\]$/g, ""),
+    host: bareHost(url.hostname),
     port,
     user: user || "root",
     password,

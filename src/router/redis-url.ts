@@ -1,5 +1,5 @@
 // Redis addresses as an administrator writes them: redis://, rediss://, redis+sentinel://, redis+cluster://.
-import { formatAddress } from "../flag-values.ts";
+import { bareHost, formatAddress } from "../flag-values.ts";
 
 interface Address {
   host: string;
@@ -38,7 +38,7 @@ export function parseRedisUrls(text: string): RedisTarget | undefined {
     parsed.push(url);
   }
   const addresses = parsed.map(({ hostname, port }) => ({
-    host: hostname.replace(/^\[|\]$/g, ""),
+    host: bareHost(hostname),
     port: Number(port) || (scheme === "redis+sentinel" ? 26_379 : 6379),
   }));
   const [first] = parsed as [URL];

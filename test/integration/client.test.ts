@@ -287,7 +287,8 @@ test("no server, and wrong arguments: one line that says what to do", async () =
   });
   expect(await full.stderr.text()).toBe("ChatClient: cannot write to standard output (ENOSPC)\n");
   expect(await full.exited).toBe(1);
-  for (const args of [["6000"], ["127.0.0.1", "0"], ["127.0.0.1", "x"], ["127.0.0.1", "6000", "7"], ["--colour"]]) {
+  const wrong = ["6000", "127.0.0.1:6000", "[::1]:6000", "127.0.0.1 0", "127.0.0.1 x", "127.0.0.1 6000 7", "--colour"];
+  for (const args of wrong.map((each) => each.split(" "))) {
     const { out, err, code } = await pipe(0, "", args);
     expect([args, out, code]).toEqual([args, "", 2]);
     expect(err).toMatch(/^ChatClient: [^\n]+\n$/);

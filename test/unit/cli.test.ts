@@ -2,6 +2,7 @@
 import { describe, expect, spyOn, test } from "bun:test";
 import { homedir } from "node:os";
 import { type Options, readOptions, UsageError } from "../../src/cli.ts";
+import { readOptions as readClientOptions } from "../../src/client/cli.ts";
 
 const ENV = { HOME: "/home/someone" };
 
@@ -153,6 +154,13 @@ test("the port stands alone, or comes from CHAT_PORT", () => {
     ["--", "6000", "6001"],
   ])
     expect(refusal(argv)).toStartWith('unexpected "6001": ');
+});
+
+test("an IPv6 address may stand in brackets, as in a URL", () => {
+  for (const host of ["::1", "[::1]"]) {
+    expect(options(["--host", host]).host).toBe("::1");
+    expect(readClientOptions([host], {})!.host).toBe("::1");
+  }
 });
 
 test("sizes and times may be written with a unit", () => {

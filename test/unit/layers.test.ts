@@ -22,7 +22,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   model: ["protocol.ts", "db"],
   router: ["protocol.ts", "start-error.ts", "flag-values.ts", "db"],
   service: ["protocol.ts", "db", "model", "net", "router"],
-  client: ["protocol.ts", "print.ts", "net"],
+  client: ["protocol.ts", "flag-values.ts", "print.ts", "net"],
   "store-worker.ts": ["db", "model"],
   "checkpoint-worker.ts": ["db"],
   "open-store.ts": ["cli.ts", "db", "model", "service"],
