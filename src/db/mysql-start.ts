@@ -1,6 +1,6 @@
 // What can be wrong with a MySQL or MariaDB server at start, explained with what to do.
 import { readFileSync } from "node:fs";
-import { formatAddress } from "../flag-values.ts";
+import { certificateRule, formatAddress } from "../flag-values.ts";
 import { StartError } from "../start-error.ts";
 import { type Connection, ConnectionLost, DatabaseError, type Target } from "./mysql-connection.ts";
 
@@ -88,9 +88,7 @@ export function explainStart(error: unknown, target: Target, flag = "--mysql"): 
     if (error.code === "HANDSHAKE_NO_SSL_SUPPORT")
       return new StartError(`${where} offers no TLS: set it up there, or give ${flag} without tls=yes`);
     if (error.code === "HANDSHAKE_SSL_ERROR")
-      return new StartError(
-        `TLS with ${where} fails (${error.message}): its certificate must name ${target.host}, and be issued by a public authority or the one in NODE_EXTRA_CA_CERTS=FILE`,
-      );
+      return new StartError(`TLS with ${where} fails (${error.message}): ${certificateRule(target.host)}`);
     return new StartError(
       `the database at ${where} does not answer (${error.message}): start it, or check host, port and firewall`,
     );

@@ -1,5 +1,6 @@
 // Connections to Redis: a single server, the master named by Sentinels, or a cluster. The only file that knows ioredis.
 import { Cluster, Redis } from "ioredis";
+import { certificateRule } from "../flag-values.ts";
 import { StartError } from "../start-error.ts";
 import { describeTarget, type RedisTarget } from "./redis-url.ts";
 
@@ -70,5 +71,8 @@ export function explainStart({ message }: Error, target: RedisTarget): StartErro
     return new StartError(`${where} has no database ${target.db}: check --redis`);
   if (isRefusal(message))
     return new StartError(`${where} refuses the login (${message}): check user and password of --redis`);
+  // All that OpenSSL and the runtime say about a certificate contains the word.
+  if (target.kind === "single" && target.tls && message.includes("certificate"))
+    return new StartError(`TLS with ${where} fails (${message}): ${certificateRule(target.address.host)}`);
   return new StartError(`${where} does not answer (${message}): start it, or check --redis`);
 }

@@ -1,6 +1,7 @@
 // What an instance of a cluster says when it cannot start: one line that names what is wrong and what to do, without a
 // password; and ten of them that start together on an empty database.
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { resolve } from "node:path";
 import { MsgId } from "../../src/protocol.ts";
 import { CHAT_SERVER, runProgram } from "../harness.ts";
 import { databaseOf, freePort, type RunningMariadb, type RunningRedis, startMariadb, startRedis } from "../services.ts";
@@ -9,11 +10,19 @@ import { startInstance } from "./cluster-crowd.ts";
 
 const SECRET = "hush-hush";
 
+/** A certificate of its own, which names its address. */
+const KEYS = resolve(import.meta.dir, "../integration/tls/address");
+const tlsPort = await freePort();
+const TLS = ["--tls-port", `${tlsPort}`, "--tls-cert-file", `${KEYS}.pem`, "--tls-key-file", `${KEYS}.key.pem`];
+
 let mariadb: RunningMariadb;
 let redis: RunningRedis;
 
 beforeAll(async () => {
-  [mariadb, redis] = await Promise.all([startMariadb(), startRedis(["--requirepass", "open-sesame"])]);
+  [mariadb, redis] = await Promise.all([
+    startMariadb(),
+    startRedis(["--requirepass", "open-sesame", ...TLS, "--tls-auth-clients", "no"]),
+  ]);
 }, 30_000);
 afterAll(() => Promise.all([mariadb?.stop(), redis?.stop()]));
 
@@ -64,6 +73,12 @@ const refusals: Refusal[] = [
     flags: () => ["--mysql", mariadb.url, "--redis", redisAt(redis.port, "")],
     code: 1,
     says: /^ChatServer: Redis at 127\.0\.0\.1:\d+ refuses the login \(.*\): check user and password of --redis\n$/,
+  },
+  {
+    what: "a Redis whose certificate is not trusted",
+    flags: () => ["--mysql", mariadb.url, "--redis", `rediss://:${SECRET}@127.0.0.1:${tlsPort}`],
+    code: 1,
+    says: /^ChatServer: TLS with Redis at 127\.0\.0\.1:\d+ fails \(self.signed certificate\): its certificate must .*FILE\n$/,
   },
   {
     what: "Redis without MySQL",
