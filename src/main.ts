@@ -136,16 +136,17 @@ async function main(): Promise<void> {
     let told = "";
     const renew = () => {
       const version = tlsVersion(files);
-      if (version === null || version === served || stopping !== null) return;
+      if (version === served || stopping !== null) return;
       try {
         server.replaceTls(readTls(files));
         served = version;
+        told = "";
         log.info("certificate reloaded: new connections use it");
       } catch (error) {
         // Tried again even if the files do not change: the obstacle may be elsewhere, such as a missing permission.
         const failure = `${version}: ${(error as Error).message}`;
         if (failure !== told)
-          log.error(`the new certificate cannot be used, so the old one stays in use: ${(error as Error).message}`);
+          log.warn(`the new certificate cannot be used, so the old one stays in use: ${(error as Error).message}`);
         told = failure;
       }
     };

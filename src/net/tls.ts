@@ -29,16 +29,13 @@ export function readTls({ certificate, key }: TlsFiles): TlsKeys {
   return keys;
 }
 
-/** Differs when either file has changed (newer or older) or cannot be inspected; null while one is missing. */
-export function tlsVersion({ certificate, key }: TlsFiles): string | null {
-  const versions = [certificate, key].map(versionOf);
-  return versions.includes(null) ? null : versions.join(", ");
-}
+/** Differs when either file has changed (newer or older), is missing or cannot be inspected. */
+export const tlsVersion = ({ certificate, key }: TlsFiles): string => [certificate, key].map(versionOf).join(", ");
 
-function versionOf(file: string): string | null {
+function versionOf(file: string): string {
   try {
-    const stat = statSync(file, { throwIfNoEntry: false });
-    return stat === undefined ? null : `${stat.mtimeMs} ${stat.size} ${stat.ino}`;
+    const { mtimeMs, size, ino } = statSync(file);
+    return `${mtimeMs} ${size} ${ino}`;
   } catch (error) {
     return (error as Error).message;
   }

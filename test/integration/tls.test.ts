@@ -7,6 +7,7 @@ import {
   mkdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   statSync,
   symlinkSync,
   utimesSync,
@@ -206,6 +207,21 @@ test("a renewed certificate is served to new connections, and old ones live on",
   await until(async () => (await served()) === "renewed.chatserver.test", "the renewed certificate", 30_000);
   expect((await old.ask({ msgId: MsgId.heartbeat })).errno).toBe(0);
 });
+
+test("a certificate that is missing is told, each time, and the one before is served", async () => {
+  const told = () => server.log().match(/WARN +the new certificate .* --tls-cert \S+ cannot be read/g)?.length;
+  for (const [times, before, after] of [
+    [1, "renewed", "first"],
+    [2, "first", "renewed"],
+  ] as const) {
+    rmSync(certificate);
+    await until(() => told() === times, "it is told", 30_000);
+    expect(await served()).toBe(`${before}.chatserver.test`);
+    install(after);
+    await until(async () => (await served()) === `${after}.chatserver.test`, "the next one", 30_000);
+  }
+  expect(told()).toBe(2);
+}, 60_000);
 
 test("a certificate older than its key is a change too", async () => {
   const { mtime } = statSync(key);
