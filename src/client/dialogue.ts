@@ -3,13 +3,14 @@ import { ChatError, Errno } from "../protocol.ts";
 import type { ChatClient } from "./client.ts";
 import type { Login } from "./events.ts";
 import type { Show } from "./show.ts";
+import type { Manner } from "./terminal.ts";
 
 export interface Asking {
   client: ChatClient;
   show: Show;
   print(...lines: string[]): void;
   /** Asks on the terminal; null where the user gives up. */
-  ask(question: string, hidden?: boolean): Promise<string | null>;
+  ask(question: string, manner?: Manner): Promise<string | null>;
 }
 
 export const MENU = "1 log in   2 register   3 quit   (or a command, or a request as JSON: see help)";
@@ -17,7 +18,7 @@ export const MENU = "1 log in   2 register   3 quit   (or a command, or a reques
 export async function logInByDialogue(asking: Asking): Promise<void> {
   const who = (await asking.ask("Your id or name: "))?.trim();
   if (!who) return;
-  const password = await asking.ask("Password: ", true);
+  const password = await asking.ask("Password: ", "hidden");
   if (!password) return;
   const byName = { name: who, password };
   if (!/^[1-9]\d{0,14}$/.test(who)) return logIn(asking, byName);
@@ -29,9 +30,9 @@ export async function registerByDialogue(asking: Asking): Promise<void> {
   const { client, show, print, ask } = asking;
   const name = (await ask("Name (up to 50 characters): "))?.trim();
   if (!name) return;
-  const password = await ask("Password (at least 6 characters): ", true);
+  const password = await ask("Password (at least 6 characters): ", "hidden");
   if (!password) return;
-  const again = await ask("Repeat the password: ", true);
+  const again = await ask("Repeat the password: ", "hidden");
   if (again === null) return;
   if (again !== password) return print(show.notice("The passwords differ: nothing was registered."));
   try {
@@ -53,7 +54,7 @@ async function logIn(asking: Asking, fields: Login, otherwise?: Login): Promise<
     const errno = error instanceof ChatError ? error.errno : Errno.ok;
     if (errno === Errno.badCredentials && otherwise !== undefined) return logIn(asking, otherwise);
     if (errno !== Errno.alreadyOnline || fields.takeover) return print(show.error(error));
-    const answer = await ask("You are logged in elsewhere. End that session? (y/n) ");
+    const answer = await ask("You are logged in elsewhere. End that session? (y/n) ", "unforeseen");
     if (answer?.trim().toLowerCase().startsWith("y")) await logIn(asking, { ...fields, takeover: true });
   }
 }

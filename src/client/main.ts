@@ -7,7 +7,7 @@ import { type Context, changesUser, runLine } from "./commands.ts";
 import { logInByDialogue, MENU, registerByDialogue } from "./dialogue.ts";
 import type { Events } from "./events.ts";
 import { Show } from "./show.ts";
-import { Terminal } from "./terminal.ts";
+import { type Manner, Terminal } from "./terminal.ts";
 
 /** How long lines from a pipe wait for a lost connection. */
 const RECONNECT_WITHIN_MS = 60_000;
@@ -106,9 +106,9 @@ function runTerminal({ host, port }: Options, client: ChatClient, show: Show): v
     client,
     show,
     print: terminal.print.bind(terminal),
-    ask: async (prompt: string, hidden?: boolean) => {
-      const line = ahead.shift();
-      if (line === undefined) return terminal.ask(prompt, hidden);
+    ask: async (prompt: string, manner?: Manner) => {
+      const line = manner === "unforeseen" ? undefined : ahead.shift();
+      if (line === undefined) return terminal.ask(prompt, manner);
       terminal.forget(line);
       return line;
     },

@@ -14,6 +14,9 @@ export interface TerminalEvents {
 /** The terminal knows no control sequences, not even one to erase a line. */
 const IS_DUMB = process.env.TERM === "dumb";
 
+/** hidden: the answer is neither shown nor kept. unforeseen: text typed before the question appears does not answer it. */
+export type Manner = "hidden" | "unforeseen";
+
 /** A question being asked on the line, with the callback for its answer. */
 interface Question {
   prompt: string;
@@ -77,16 +80,20 @@ export class Terminal {
     if (at >= 0) history!.splice(at, 1);
   }
 
-  /** Asks a question; null where it was interrupted. A hidden answer is neither shown nor kept. */
-  async ask(prompt: string, hidden = false): Promise<string | null> {
+  /** Asks on the line; null if interrupted. */
+  async ask(prompt: string, manner?: Manner): Promise<string | null> {
     this.flush();
     const { promise, resolve } = Promise.withResolvers<string | null>();
     if (this.closed) return null;
-    this.question = { prompt, hidden, answer: resolve };
+    const typed = manner === "unforeseen" ? this.line.line : "";
+    if (typed !== "") this.clearLine();
+    this.question = { prompt, hidden: manner === "hidden", answer: resolve };
     this.show();
     const answer = await promise;
     this.question = null;
     this.show();
+    // The line typed so far is continued.
+    if (typed !== "" && !this.closed) this.line.write(typed);
     return answer;
   }
 

@@ -167,6 +167,25 @@ test("answers that are pasted with the line that asks for them answer, and are n
   expect(typist.shown).not.toContain(password);
 });
 
+test("what was typed before it is asked does not end a session elsewhere", async () => {
+  const { id, name, password } = await register(server.port);
+  const wire = await login(server.port, { id, name, password });
+  const typist = new Typist(server.port);
+  await typist.sees("1 log in");
+  process.kill(server.pid, "SIGSTOP");
+  typist.type(`1\r${name}\r${password}\ryes\rhalf a li`, "");
+  await typist.sees("half a li");
+  process.kill(server.pid, "SIGCONT");
+  await typist.answers("End that session? (y/n) ", "n");
+  await typist.sees("half a li", await typist.sees('There is no command "yes"'));
+  typist.type("ne");
+  await typist.sees('There is no command "half a line"');
+  expect((await wire.ask({ msgId: MsgId.heartbeat })).errno).toBe(0);
+  typist.type("quit");
+  expect(await typist.exited).toBe(0);
+  wire.close();
+});
+
 test.each([
   ["at a command", ["nonsense", "y"], "> ", "nonsense", 'There is no command "nonsense"'],
   ["at a hidden question", ["1", "nobody at all"], "Password: ", "some-password", "error 3"],
