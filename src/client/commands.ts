@@ -87,7 +87,7 @@ export async function runLine(context: Context, line: string): Promise<boolean> 
     const command = Object.hasOwn(COMMANDS, name) ? COMMANDS[name]! : null;
     if (command === null) return refuse(`There is no command "${shorten(word)}": help lists them.`);
     if (client.userId === null && name !== "help")
-      return refuse('Log in first: 1, or {"msgId":1002,"id":YOUR_ID,"password":"YOUR_PASSWORD"}');
+      return refuse('Log in first: 1 on a terminal, or {"msgId":1002,"id":YOUR_ID,"password":"YOUR_PASSWORD"}');
     const running = command.run(context, args);
     if (running === null) return refuse(`Usage: ${command.usage}`);
     await running;

@@ -164,7 +164,7 @@ test("what is wrong is said in a line, and the next line is taken", async () => 
     ].join("\n")}`,
   );
   expect(lines).toEqual([
-    'Log in first: 1, or {"msgId":1002,"id":YOUR_ID,"password":"YOUR_PASSWORD"}',
+    'Log in first: 1 on a terminal, or {"msgId":1002,"id":YOUR_ID,"password":"YOUR_PASSWORD"}',
     "error 10 NOT_LOGGED_IN: msgId: log in (1002) before request 1004",
     expect.stringMatching(/^Not sent, not a valid request: /),
     "Not sent, not a valid request: a request is a JSON object with an integer msgId",
