@@ -132,6 +132,22 @@ async function serverOf(program: ReturnType<typeof spawn>): Promise<RunningServe
   }
 }
 
+/**
+ * A port that is free, for a program that must be told one: of those that the system gives nobody by itself (below
+ * 32768), so that none of the others that start meanwhile gets it.
+ */
+export function freePort(): number {
+  for (;;) {
+    const port = 10_000 + Math.floor(Math.random() * 22_000);
+    try {
+      Bun.listen({ hostname: "0.0.0.0", port, socket: { data: () => undefined } }).stop(true);
+      return port;
+    } catch {
+      // taken: another one
+    }
+  }
+}
+
 /** Waits until `condition` holds; rejects with `what` after `ms`. */
 export async function until(condition: () => unknown, what: string, ms = 10_000): Promise<void> {
   const end = performance.now() + ms;

@@ -1,12 +1,10 @@
 // Starts the real nginx for tests, with the configuration that ships: only the ports are others.
 import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { temporaryFolder, until } from "./harness.ts";
+import { freePort, temporaryFolder, until } from "./harness.ts";
 
 export const SHIPPED = resolve(import.meta.dir, "../systemd/nginx-stream.conf");
 const READY_MS = 10_000;
-/** Attempts to get a port that nobody takes meanwhile. */
-const ATTEMPTS = 5;
 
 export interface RunningNginx {
   port: number;
@@ -19,14 +17,7 @@ export interface RunningNginx {
 
 /** Starts nginx in front of two instances on 127.0.0.1. Rejects where it is not installed, and with its log where it fails. */
 export async function startNginx(first: number, second: number): Promise<RunningNginx> {
-  const program = installed();
-  for (let attempt = 1; ; attempt++) {
-    try {
-      return await start(program, freePort(), [first, second]);
-    } catch (error) {
-      if (attempt === ATTEMPTS || !String(error).includes("Address already in use")) throw error;
-    }
-  }
+  return start(installed(), freePort(), [first, second]);
 }
 
 interface Program {
@@ -44,12 +35,6 @@ function installed(): Program {
   if (!existsSync(streamModule))
     throw new Error(`nginx has no stream module (${streamModule}): apt install libnginx-mod-stream`);
   return { nginx, streamModule };
-}
-
-function freePort(): number {
-  const listener = Bun.listen({ hostname: "0.0.0.0", port: 0, socket: { data: () => undefined } });
-  listener.stop(true);
-  return listener.port;
 }
 
 async function start({ nginx, streamModule }: Program, port: number, instances: number[]): Promise<RunningNginx> {

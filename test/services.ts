@@ -1,9 +1,8 @@
 // Throw-away MariaDB and Redis for tests: Debian's programs on free ports of 127.0.0.1, in temporary folders.
 import { writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { join } from "node:path";
 import { createConnection } from "mysql2";
-import { started, temporaryFolder } from "./harness.ts";
+import { freePort, started, temporaryFolder } from "./harness.ts";
 import type { SmallDisk } from "./small-disk.ts";
 
 export interface RunningService {
@@ -64,16 +63,6 @@ function program(name: string, debianPackage: string): string {
   const path = Bun.which(name, { PATH: `${process.env.PATH}:/usr/sbin:/usr/local/sbin` });
   if (path === null) throw new Error(`${name} is missing: apt-get install ${debianPackage}`);
   return path;
-}
-
-export function freePort(): Promise<number> {
-  const { promise, resolve, reject } = Promise.withResolvers<number>();
-  const probe = createServer().on("error", reject);
-  probe.listen(0, "127.0.0.1", () => {
-    const { port } = probe.address() as { port: number };
-    probe.close(() => resolve(port));
-  });
-  return promise;
 }
 
 /** Runs `command` until it answers `ready`, and again after each restart. */
@@ -149,7 +138,7 @@ GRANT ALL ON \`chat%\`.* TO '${USER}'@'%';
 CREATE USER IF NOT EXISTS 'stranger'@'%' IDENTIFIED BY 'stranger';
 `,
   );
-  const [port, adminPort] = await Promise.all([freePort(), freePort()]);
+  const [port, adminPort] = [freePort(), freePort()];
   const admin = (sql: string) => query(adminPort, sql);
   const service = await startService(
     port,
@@ -219,7 +208,7 @@ function query(port: number, sql: string): Promise<Record<string, unknown>[]> {
 /** An empty Redis that keeps nothing on disk; `flags` as for redis-server, `first` before all others. */
 export async function startRedis(flags: string[] = [], first: string[] = []): Promise<RunningRedis> {
   const server = program("redis-server", "redis-server");
-  const port = await freePort();
+  const port = freePort();
   const nothingKept = ["--save", "", "--appendonly", "no", "--dir", temporaryFolder()];
   const service = await startService(
     port,

@@ -4,8 +4,8 @@ import { afterEach, expect, test } from "bun:test";
 import { mkdtempSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { MsgId } from "../../src/protocol.ts";
-import { type RunningServer, runProgram, temporaryFolder, until } from "../harness.ts";
-import { freePort, type RunningRedis, startMariadb, startRedis } from "../services.ts";
+import { freePort, type RunningServer, runProgram, temporaryFolder, until } from "../harness.ts";
+import { type RunningRedis, startMariadb, startRedis } from "../services.ts";
 import { login, register, type User, type Wire } from "../wire.ts";
 import { startInstance } from "./cluster-crowd.ts";
 
@@ -87,7 +87,7 @@ const noComplaints = (...instances: RunningServer[]): void => {
 test("a Redis Cluster of three nodes", async () => {
   const nodes = await Promise.all(
     Array.from({ length: 3 }, async () =>
-      startRedis(["--cluster-enabled", "yes", "--cluster-port", String(await freePort()), ...NODE_TIMEOUT]),
+      startRedis(["--cluster-enabled", "yes", "--cluster-port", String(freePort()), ...NODE_TIMEOUT]),
     ),
   );
   for (const node of nodes) cleanUps.push(() => node.stop());

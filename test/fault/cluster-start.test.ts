@@ -3,8 +3,8 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { resolve } from "node:path";
 import { MsgId } from "../../src/protocol.ts";
-import { CHAT_SERVER, runProgram } from "../harness.ts";
-import { databaseOf, freePort, type RunningMariadb, type RunningRedis, startMariadb, startRedis } from "../services.ts";
+import { CHAT_SERVER, freePort, runProgram } from "../harness.ts";
+import { databaseOf, type RunningMariadb, type RunningRedis, startMariadb, startRedis } from "../services.ts";
 import { login, register } from "../wire.ts";
 import { startInstance } from "./cluster-crowd.ts";
 
@@ -12,7 +12,7 @@ const SECRET = "hush-hush";
 
 /** A certificate of its own, which names its address. */
 const KEYS = resolve(import.meta.dir, "../integration/tls/address");
-const tlsPort = await freePort();
+const tlsPort = freePort();
 const TLS = ["--tls-port", `${tlsPort}`, "--tls-cert-file", `${KEYS}.pem`, "--tls-key-file", `${KEYS}.key.pem`];
 
 let mariadb: RunningMariadb;
@@ -40,7 +40,7 @@ interface Refusal {
 const refusals: Refusal[] = [
   {
     what: "no MySQL",
-    flags: async () => ["--mysql", mysqlAt(await freePort())],
+    flags: () => ["--mysql", mysqlAt(freePort())],
     code: 1,
     says: /^ChatServer: the database at 127\.0\.0\.1:\d+\/chat does not answer \(.*\): start it, or check host, port/,
   },
@@ -58,7 +58,7 @@ const refusals: Refusal[] = [
   },
   {
     what: "no Redis",
-    flags: async () => ["--mysql", mariadb.url, "--redis", redisAt(await freePort())],
+    flags: () => ["--mysql", mariadb.url, "--redis", redisAt(freePort())],
     code: 1,
     says: /^ChatServer: Redis at 127\.0\.0\.1:\d+ does not answer \(.*\): start it, or check --redis\n$/,
   },

@@ -8,6 +8,7 @@ import { MsgId } from "../../src/protocol.ts";
 import {
   CHAT_SERVER,
   CHEAP_PASSWORDS,
+  freePort,
   type RunningServer,
   runProgram,
   type Surroundings,
@@ -17,7 +18,6 @@ import {
   until,
 } from "../harness.ts";
 import { holdPort, NotifySocket } from "../native-sockets.ts";
-import { freePort } from "../services.ts";
 import { Wire } from "../wire.ts";
 
 const UNITS = resolve(import.meta.dir, "../../systemd");
@@ -65,7 +65,7 @@ for (const kind of ["a path", "an abstract name"])
   test(`READY when clients can connect, then pings and the number of connections, then STOPPING: ${kind}`, async () => {
     const name = join(temporaryFolder(), "notify");
     const socket = keep(new NotifySocket(kind === "a path" ? name : `@${name}`));
-    const port = await freePort();
+    const port = freePort();
     const starting = startNotifying(socket, port, { WATCHDOG_USEC: "100000" });
     const ready = await told(socket, "READY=1");
     const first = await Wire.connect(port);
@@ -175,7 +175,7 @@ test("what is passed to another process, or is no listening socket, is not taken
 test("the first client starts the server under systemd-socket-activate", async () => {
   const program = systemdProgram("systemd-socket-activate");
   if (program === null) return;
-  const port = await freePort();
+  const port = freePort();
   const command = [CHAT_SERVER, "0", "--data", database(), ...CHEAP_PASSWORDS];
   const starting = startAs([program, "-l", `127.0.0.1:${port}`, ...command], { env: ENVIRONMENT });
   let wire!: Wire;

@@ -7,8 +7,8 @@ import { explainStart, isMariadb, withPassword } from "../../src/db/mysql-start.
 import { parseMysqlUrl } from "../../src/db/mysql-url.ts";
 import { StartError } from "../../src/start-error.ts";
 import { startForwarder } from "../forwarder.ts";
-import { CHAT_SERVER, runProgram, startAs, temporaryFolder } from "../harness.ts";
-import { databaseOf, freePort, type RunningMariadb, startMariadb } from "../services.ts";
+import { CHAT_SERVER, freePort, runProgram, startAs, temporaryFolder } from "../harness.ts";
+import { databaseOf, type RunningMariadb, startMariadb } from "../services.ts";
 import { lines, openShared, through } from "./mysql-shared.ts";
 
 let mariadb: RunningMariadb;
@@ -70,7 +70,7 @@ test("another program's database is refused", async () => {
 });
 
 test("what is wrong with the address, the account or the server is one line that says what to do", async () => {
-  const port = await freePort();
+  const port = freePort();
   expect(await failure(through(mariadb.url, port))).toMatch(
     /127\.0\.0\.1:\d+\/chat does not answer .*check host, port/,
   );
