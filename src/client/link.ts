@@ -156,6 +156,6 @@ function explain({ code, message }: NodeJS.ErrnoException): string {
   if (code === "EHOSTUNREACH" || code === "ENETUNREACH") return "there is no route to that network";
   if (code === "ERR_SSL_WRONG_VERSION_NUMBER") return "it does not use TLS: connect without TLS";
   if (code === "ERR_TLS_CERT_ALTNAME_INVALID") return "its certificate names another server";
-  if (code !== undefined && /CERT|ISSUER|CA_/.test(code)) return `its certificate is not trusted: ${message}`;
+  if (code !== undefined && /CERT|ISSUER|CA_|VERIFY/.test(code)) return `its certificate is not trusted: ${message}`;
   return message;
 }

@@ -6,7 +6,7 @@ import { ChatClient } from "./client.ts";
 import { type Context, changesUser, runLine } from "./commands.ts";
 import { logInByDialogue, MENU, registerByDialogue } from "./dialogue.ts";
 import type { Events } from "./events.ts";
-import { Show } from "./show.ts";
+import { harmless, Show } from "./show.ts";
 import { type Manner, Terminal } from "./terminal.ts";
 
 /** How long lines from a pipe wait for a lost connection. */
@@ -26,8 +26,11 @@ async function main(): Promise<void> {
 
 /** Connects, and checks that a chat server answers, before a password is sent to whatever listens there. */
 async function greet({ host, port, tls }: Options, client: ChatClient): Promise<void> {
-  let reason = "";
-  const forget = client.on("offline", (event) => {
+  let [said, reason] = ["", ""];
+  const forgetNotice = client.on("notice", ({ errmsg }) => {
+    said = errmsg;
+  });
+  const forgetOffline = client.on("offline", (event) => {
     reason = event.reason;
   });
   try {
@@ -36,13 +39,17 @@ async function greet({ host, port, tls }: Options, client: ChatClient): Promise<
   } catch (error) {
     const { message } = error as Error;
     const where = `${host} port ${port}`;
-    if (error instanceof ChatError) throw new StartError(`${where}: ${message}`);
+    if (error instanceof ChatError) said = message;
+    // The server itself gave the reason: nothing to guess.
+    if (said !== "") throw new StartError(`${where}: ${harmless(said)}`);
     if (reason === "" && tls === undefined)
       throw new StartError(`${message}: start the server, or give another HOST PORT`);
     const problem = reason === "" ? message : `${where}: ${reason}`;
-    throw new StartError(`${problem}: ${tls === undefined ? "is it behind TLS? " : ""}see --tls in --help`);
+    const guess = tls === undefined ? "does it expect TLS, or a proxy in between? " : "";
+    throw new StartError(`${problem}: ${guess}see --tls in --help`);
   }
-  forget();
+  forgetNotice();
+  forgetOffline();
 }
 
 /** Runs each line when the one before it is answered; then ends. */

@@ -165,7 +165,7 @@ export class Show {
   error(error: unknown): string {
     if (error instanceof ChatError) {
       const name = ERRNO_NAMES.get(error.errno as 0);
-      return this.style("red", `error ${error.errno}${name ? ` ${name}` : ""}: ${harmless(error.errmsg)}`);
+      return this.style("red", `error ${harmless(error.errno)}${name ? ` ${name}` : ""}: ${harmless(error.errmsg)}`);
     }
     return this.style("red", harmless((error as Error).message));
   }

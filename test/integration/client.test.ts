@@ -211,6 +211,7 @@ test("nothing that arrives can do anything to a terminal", async () => {
 test("a server that is none can do nothing to the terminal either, nor end the client", async () => {
   const evil = "\u001b]0;title\u0007";
   const fake = new FakeServer(({ msgId, reqId }, reply) => {
+    if (msgId === MsgId.friends) return reply({ msgId: 1010, ack: msgId, reqId, errno: evil, errmsg: evil });
     if (msgId !== MsgId.login) return reply({ msgId: 1010, ack: msgId, reqId, errno: 0, id: evil, groupid: evil });
     const group = { id: evil, groupname: 5, groupdesc: null, count: evil, users: [{ id: evil, name: [evil] }] };
     reply({ ...LOGIN, reqId, offline: evil, name: { evil }, friends: [{ id: evil, name: 7 }], groups: [group] });
@@ -237,6 +238,9 @@ test("a server that is none can do nothing to the terminal either, nor end the c
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what must not come out
   expect(out).not.toMatch(/[\u0000-\u0009\u000b-\u001f]/);
   fake.stop();
+  const leaving = new FakeServer((_, reply) => reply({ msgId: MsgId.notice, errno: 20, errmsg: `bye${evil}` }));
+  expect((await pipe(leaving.port, "")).err).toBe(`ChatClient: 127.0.0.1 port ${leaving.port}: bye␛]0;title␇\n`);
+  leaving.stop();
 });
 
 test("events are lines", () => {
@@ -274,11 +278,8 @@ test("events are lines", () => {
 });
 
 test("no server, and wrong arguments: one line that says what to do", async () => {
-  const nobody = await pipe(1, "");
-  expect(nobody).toMatchObject({ out: "", code: 1 });
-  expect(nobody.err).toBe(
-    "ChatClient: 127.0.0.1 port 1 cannot be reached: nothing listens there: start the server, or give another HOST PORT\n",
-  );
+  const hint = "127.0.0.1 port 1 cannot be reached: nothing listens there: start the server, or give another HOST PORT";
+  expect(await pipe(1, "")).toMatchObject({ out: "", err: `ChatClient: ${hint}\n`, code: 1 });
   const secret = await pipe(0, "", ["127.0.0.1", String(server.port), "--tls"]);
   expect(secret).toMatchObject({ out: "", code: 1 });
   expect(secret.err).toEndWith("it does not use TLS: connect without TLS: see --tls in --help\n");

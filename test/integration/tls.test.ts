@@ -129,7 +129,7 @@ test("ChatClient checks who answers", async () => {
   ];
   expect(await runClient([port, ...ca, ...name])).toMatchObject({ out: expect.stringContaining('"errno":0'), code: 0 });
   for (const [args, code, reason] of [
-    [[port], 1, "is it behind TLS? see --tls in --help"],
+    [[port], 1, "does it expect TLS, or a proxy in between? see --tls in --help"],
     [[port, "--tls"], 1, "its certificate is not trusted"],
     [[port, ...ca], 1, "its certificate names another server"],
     [[port, "--tls-ca", join(KEYS, "renewed.pem"), ...name], 1, "its certificate is not trusted"],
