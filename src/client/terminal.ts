@@ -34,7 +34,7 @@ export class Terminal {
 
   constructor(private readonly events: TerminalEvents) {
     this.line = createInterface({
-      input: process.stdin.pipe(makeInput()),
+      input: process.stdin.pipe(makeInput(() => this.countRows())),
       output: this.makeOutput(),
       terminal: true,
       historySize: 500,
@@ -42,12 +42,15 @@ export class Terminal {
     this.line.on("line", (text) => this.take(text));
     this.line.on("SIGINT", () => this.interrupt());
     // After Ctrl-Z readline stays paused until it is resumed, and takes the terminal back in the next turn.
-    this.line.on("SIGCONT", () =>
+    this.line.on("SIGCONT", () => {
+      // The line was above what the shell has shown since.
+      this.line.prevRows = 0;
       setImmediate(() => {
         this.line.resume();
+        this.erase();
         this.show();
-      }),
-    );
+      });
+    });
     this.line.on("close", () => {
       if (this.closed) return;
       process.stdout.write("\n");
@@ -134,6 +137,11 @@ export class Terminal {
     } else this.line.close();
   }
 
+  /** readline does not count the rows of pasted text: its next redraw would leave the first ones on the screen. */
+  private countRows(): void {
+    this.line.prevRows = this.line.getCursorPos().rows;
+  }
+
   private clearLine(): void {
     // Ctrl-E and Ctrl-U.
     this.line.write(null, { ctrl: true, name: "e" });
@@ -198,14 +206,16 @@ export class Terminal {
 
 /**
  * Standard input, one line per turn of the loop: a pasted line may answer a hidden question raised by the line before
- * it, and readline echoes at once what it is given.
+ * it, and readline echoes at once what it is given. The last byte of pasted text gets a turn of its own, too, because
+ * readline may redraw the line for it. `onTaken` is called after each turn.
  */
-function makeInput(): Transform {
+function makeInput(onTaken: () => void): Transform {
   const input = new Transform({
     transform: async (chunk: Buffer, _encoding, done) => {
-      for (const line of chunk.toString("latin1").split(/(?<=\n|\r(?!\n))/)) {
+      for (const line of chunk.toString("latin1").split(/(?<=\n|\r(?!\n))|(?=[^\n]$)(?<=^[\s\x20-\xff]+)/)) {
         input.push(line, "latin1");
         await nextTurn();
+        onTaken();
       }
       done();
     },

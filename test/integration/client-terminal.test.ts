@@ -2,9 +2,9 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { join } from "node:path";
 import { MsgId } from "../../src/protocol.ts";
-import { CHAT_CLIENT, CHEAP_PASSWORDS, type RunningServer, startServer, temporaryFolder, until } from "../harness.ts";
+import { CHEAP_PASSWORDS, type RunningServer, startServer, temporaryFolder, until } from "../harness.ts";
 import { login, register, type User } from "../wire.ts";
-import { endClients, environment, logInLine, running } from "./client-process.ts";
+import { endClients, logInLine, Typist } from "./client-process.ts";
 import { Tunnel } from "./stand-ins.ts";
 
 let server: RunningServer;
@@ -17,63 +17,6 @@ afterAll(async () => {
   endClients();
   await server.stop();
 });
-
-/** The client on a terminal of 60 columns. */
-class Typist {
-  /** All that has come to the terminal. */
-  shown = "";
-  private readonly client;
-
-  /** `shell`: what starts the client, its command being "$@". */
-  constructor(port: number, extra: Record<string, string> = {}, shell = 'exec "$@"') {
-    this.client = Bun.spawn(["sh", "-mc", shell, "sh", CHAT_CLIENT, "127.0.0.1", String(port)], {
-      env: environment(extra),
-      terminal: {
-        cols: 60,
-        rows: 24,
-        data: (_, chunk) => {
-          this.shown += Buffer.from(chunk).toString("latin1");
-        },
-      },
-    });
-    running.add(this.client);
-    this.client.exited.then(() => running.delete(this.client));
-  }
-
-  get exited(): Promise<number> {
-    return this.client.exited;
-  }
-
-  /** Types as keys do, Enter at the end unless said otherwise. */
-  type(text: string, enter = "\r"): void {
-    this.client.terminal!.write(text + enter);
-  }
-
-  /** The terminal goes away, as when its window is closed. */
-  hangUp(): void {
-    this.client.terminal!.close();
-  }
-
-  /** Waits for `text` behind everything that was shown up to now, or behind `from`. */
-  async sees(text: string | RegExp, from = 0): Promise<number> {
-    let at = -1;
-    await until(
-      () => {
-        const shown = this.shown.slice(from);
-        at = typeof text === "string" ? shown.indexOf(text) : shown.search(text);
-        return at >= 0;
-      },
-      `${text} on the terminal, which shows ${JSON.stringify(this.shown.slice(from))}`,
-    );
-    return from + at;
-  }
-
-  /** Answers a question when it stands there. */
-  async answers(question: string, text: string): Promise<void> {
-    await this.sees(question);
-    this.type(text);
-  }
-}
 
 /** Somebody who is logged in, and whose connection is gone and does not come back while the tunnel refuses. */
 async function cutOff(): Promise<{ tunnel: Tunnel; typist: Typist; bob: User }> {
@@ -292,4 +235,25 @@ test("a connection that breaks is told once, and once when it is back; what is t
   expect(await typist.exited).toBe(0);
   wire.close();
   await after.stop();
+});
+
+test("a line that wraps is drawn again where it stands: when it was pasted, and after Ctrl-Z and fg", async () => {
+  const up = "\u001b[1A";
+  const typist = new Typist(server.port, {}, '"$@"; fg');
+  await typist.sees("1 log in");
+  typist.type("x".repeat(80), "");
+  const pasted = await typist.sees("x".repeat(80));
+  // Ctrl-U: its first row does not stay.
+  typist.type("\u0015", "");
+  const cleared = await typist.sees(`${up}\u001b[1G\u001b[0J> `, pasted);
+  typist.type("y".repeat(80), "");
+  await typist.sees("y".repeat(80), cleared);
+  typist.type("\x1a", "");
+  const back = await typist.sees(/"\$\{?@\}?"/, cleared);
+  const again = await typist.sees("y".repeat(80), back);
+  // What the shell has shown stays.
+  expect(typist.shown.slice(back, again)).not.toContain(up);
+  typist.type("\u0003", "");
+  typist.type("quit");
+  expect(await typist.exited).toBe(0);
 });
