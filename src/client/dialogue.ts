@@ -55,6 +55,6 @@ async function logIn(asking: Asking, fields: Login, otherwise?: Login): Promise<
     if (errno === Errno.badCredentials && otherwise !== undefined) return logIn(asking, otherwise);
     if (errno !== Errno.alreadyOnline || fields.takeover) return print(show.error(error));
     const answer = await ask("You are logged in elsewhere. End that session? (y/n) ", "unforeseen");
-    if (answer?.trim().toLowerCase().startsWith("y")) await logIn(asking, { ...fields, takeover: true });
+    if (/^\s*y(es)?\s*$/i.test(answer ?? "")) await logIn(asking, { ...fields, takeover: true });
   }
 }

@@ -119,7 +119,8 @@ test("what was typed before it is asked does not end a session elsewhere", async
   typist.type(`1\r${name}\r${password}\ryes\rhalf a li`, "");
   await typist.sees("half a li");
   process.kill(server.pid, "SIGCONT");
-  await typist.answers("End that session? (y/n) ", "n");
+  // Nor does a line that only begins with y.
+  await typist.answers("End that session? (y/n) ", "yet another line");
   await typist.sees("half a li", await typist.sees('There is no command "yes"'));
   typist.type("ne");
   await typist.sees('There is no command "half a line"');
