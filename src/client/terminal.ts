@@ -41,16 +41,7 @@ export class Terminal {
     });
     this.line.on("line", (text) => this.take(text));
     this.line.on("SIGINT", () => this.interrupt());
-    // After Ctrl-Z readline stays paused until it is resumed, and takes the terminal back in the next turn.
-    this.line.on("SIGCONT", () => {
-      // The line was above what the shell has shown since.
-      this.line.prevRows = 0;
-      setImmediate(() => {
-        this.line.resume();
-        this.erase();
-        this.show();
-      });
-    });
+    this.line.on("SIGTSTP", () => this.suspend());
     this.line.on("close", () => {
       if (this.closed) return;
       process.stdout.write("\n");
@@ -135,6 +126,18 @@ export class Terminal {
       this.clearLine();
       this.show();
     } else this.line.close();
+  }
+
+  /** Ctrl-Z. Resumes when the shell continues the process; at once where no shell could: the signal has no effect there. */
+  private suspend(): void {
+    this.erase();
+    process.stdin.setRawMode(false);
+    process.kill(process.pid, "SIGTSTP");
+    setImmediate(() => {
+      if (this.closed) return;
+      process.stdin.setRawMode(true);
+      this.show();
+    });
   }
 
   /** readline does not count the rows of pasted text: its next redraw would leave the first ones on the screen. */

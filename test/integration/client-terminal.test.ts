@@ -147,6 +147,20 @@ test.each([
   expect(await typist.exited).toBe(0);
 });
 
+test("Ctrl-Z where no shell could bring the client back: it goes on, and shows no password", async () => {
+  const typist = new Typist(server.port);
+  await typist.sees("1 log in");
+  for (const line of ["1", "nobody at all"]) typist.type(line);
+  const asked = await typist.sees("Password: ");
+  typist.type("\x1a", "");
+  await typist.sees("Password: ", asked + 1);
+  typist.type("s3cret-word");
+  await typist.sees("error 3");
+  typist.type("quit");
+  expect(await typist.exited).toBe(0);
+  expect(typist.shown).not.toContain("s3cret");
+});
+
 test("quit says what is not known to be sent, and its exit code too", async () => {
   const { tunnel, typist } = await cutOff();
   // The second one is held up by the log-out, which waits for the first one.
