@@ -16,7 +16,7 @@ export interface Draft {
 
 /**
  * Series, column by column, because that crosses threads cheapest. With them go Pieces, made by `innerOf`: each series'
- * mids ("": none), then its texts. Where every series has one message and `counts` is empty: each one's text, or all
+ * mids ("": none), then its texts. Where every series has one message and `counts` is null: each one's text, or all
  * texts as one divisible piece.
  */
 export interface Drafts {
@@ -27,9 +27,9 @@ export interface Drafts {
   times: number[];
   /** The first mid of each series. */
   lows: (string | null)[];
-  /** The last mid and the number of messages of each; or both lists are empty. */
-  tops: (string | null)[];
-  counts: number[];
+  /** The last mid and the number of messages of each; or both are null, where each has one. */
+  tops: (string | null)[] | null;
+  counts: number[] | null;
 }
 
 /** Characters of a series, about: a run of the embedded database (RUN_SIZE) holds it whole; runs should be alike. */
@@ -99,7 +99,8 @@ export class DraftsBuilder {
     const { convs, kinds, senders, devices, times, counts, mids, texts } = this;
     const common = { convs, kinds, senders, devices, times };
     const all = counts.length === texts.length ? innerOf(texts) : null;
-    if (all !== null && isDivisible(all)) return [{ ...common, lows: mids, tops: [], counts: [] }, new Pieces([all])];
+    if (all !== null && isDivisible(all))
+      return [{ ...common, lows: mids, tops: null, counts: null }, new Pieces([all])];
     const pieces: string[] = [];
     const lows: (string | null)[] = [];
     const tops: (string | null)[] = [];
@@ -126,8 +127,8 @@ export function singlesOf(messages: Draft[]): [Drafts, Pieces] {
       devices: messages.map(({ device }) => device),
       times: messages.map(({ time }) => time),
       lows: messages.map(({ mid }) => mid),
-      tops: [],
-      counts: [],
+      tops: null,
+      counts: null,
     },
     new Pieces(messages.map(({ text }) => escaped(text))),
   ];
@@ -135,7 +136,7 @@ export function singlesOf(messages: Draft[]): [Drafts, Pieces] {
 
 /** For each series its mids and its texts, in the form that Series has them. */
 export function contentsOf({ lows, counts }: Drafts, { list }: Pieces): { mids: (string | null)[]; bodies: string[] } {
-  if (counts.length === 0) {
+  if (counts === null) {
     const bodies = list.length === lows.length ? list : list[0]!.split(BETWEEN);
     return { mids: lows.map((mid) => (mid === null ? null : escaped(mid))), bodies };
   }

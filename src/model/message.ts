@@ -11,8 +11,8 @@ export interface Appended {
   seqs: number[];
   /** For each series: its conversation's id in the store; 0 where there is none. */
   conversations: number[];
-  /** For each series: how many messages it has; empty where each has one. */
-  counts: number[];
+  /** For each series: how many messages it has; null where each has one. */
+  counts: number[] | null;
   refused: [index: number, errno: number, errmsg: string, field: string][];
   /** Messages whose `mid` was stored before, and the stored message's time: acknowledged, not delivered again. */
   repeated: [index: number, ts: number][];
@@ -55,10 +55,10 @@ function place(
   const result: Appended = { seqs: [], conversations: [], counts, refused: [], repeated: [], memberVersions: [] };
   const heads = new Map<number, number>();
   let doubtful = false;
-  for (let i = 0, message = 0; i < convs.length; message += counts[i++] ?? 1) {
+  for (let i = 0, message = 0; i < convs.length; message += counts?.[i] ?? 1, i++) {
     const log = logs.get(convs[i]!);
     const sender = senders[i]!;
-    const count = counts[i] ?? 1;
+    const count = counts?.[i] ?? 1;
     const low = lows[i]!;
     const mids = contents.mids[i]!;
     const bodies = contents.bodies[i]!;
@@ -103,7 +103,7 @@ function place(
       device: devices[i]!,
       ts: times[i]!,
       low,
-      top: tops[i] ?? low,
+      top: tops?.[i] ?? low,
       mids,
       bodies,
     };
@@ -116,7 +116,7 @@ function place(
 
 /** `seqs` and `conversations` for each message. */
 export function placesOf({ seqs, conversations, counts }: Appended): Pick<Appended, "seqs" | "conversations"> {
-  if (counts.length === 0) return { seqs, conversations };
+  if (counts === null) return { seqs, conversations };
   const places: Pick<Appended, "seqs" | "conversations"> = { seqs: [], conversations: [] };
   for (let i = 0; i < counts.length; i++)
     for (let k = 0; k < counts[i]!; k++) {

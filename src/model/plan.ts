@@ -44,7 +44,14 @@ const appends: BatchPlan<[Drafts, Pieces], Appended, Draft, Outcome> = {
   },
 
   resultOf: (outcomes) => {
-    const result: Appended = { seqs: [], conversations: [], counts: [], refused: [], repeated: [], memberVersions: [] };
+    const result: Appended = {
+      seqs: [],
+      conversations: [],
+      counts: null,
+      refused: [],
+      repeated: [],
+      memberVersions: [],
+    };
     const versions = new Map<number, number>();
     for (const [i, { seq, conversation, refused, repeated, memberVersion }] of outcomes.entries()) {
       result.seqs.push(seq);

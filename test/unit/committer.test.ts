@@ -48,7 +48,7 @@ test("of a batch only what is new in the log is delivered: neither what is refus
   const appended = {
     seqs: [4, 0, 2, 5],
     conversations: [7, 7, 7, 7],
-    counts: [],
+    counts: null,
     refused: [[1, Errno.forbidden, "groupid: no", ""]],
     repeated: [[2, 1_000]],
     memberVersions: [[7, 3]],

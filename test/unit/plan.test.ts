@@ -35,18 +35,18 @@ test("what becomes of messages, divided and put together anew, is what became of
     {
       seqs: [3, 0, 4],
       conversations: [group, 8, 7],
-      counts: [],
+      counts: null,
       refused: [[1, Errno.forbidden, "groupid: no", "groupid"]],
       repeated: [[2, old]],
       memberVersions: [[group, 5]],
     },
-    { seqs: [5], conversations: [group], counts: [], refused: [], repeated: [], memberVersions: [[group, 6]] },
+    { seqs: [5], conversations: [group], counts: null, refused: [], repeated: [], memberVersions: [[group, 6]] },
   ] as [Appended, Appended];
   const outcomes = [...outcomesOf(others), ...outcomesOf(mine), refuse(first[0]!, Errno.unavailable, "away")];
   expect(resultOf(outcomes)).toEqual({
     seqs: [5, 3, 0, 4, 0],
     conversations: [group, group, 8, 7, 0],
-    counts: [],
+    counts: null,
     refused: [
       [2, Errno.forbidden, "groupid: no", "groupid"],
       [4, Errno.unavailable, "away", ""],
