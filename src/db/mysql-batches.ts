@@ -108,7 +108,7 @@ export class BatchLane<Row, Outcome> {
           wanted = items.filter(({ part }) => !part.settled);
           return this.run(next, this.plan.batchOf(wanted.map(({ part, index }) => part.rows[index]!)));
         },
-        () => Math.max(0, ...items.map(({ part }) => (part.settled ? 0 : part.deadline))),
+        Math.max(...items.map(({ part }) => part.deadline)),
       );
       if (wanted.some(({ part }) => part.settled)) this.onLate(tx!.log.heads());
       const outcomes: Outcome[] = this.plan.outcomesOf(result);

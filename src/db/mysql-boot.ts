@@ -135,7 +135,7 @@ export class Boot {
     if (!writers.events.includes(name)) return this.transact(work, deadline);
     const done = this.events.then(() => {
       if (performance.now() >= deadline) throw new StoreError(`not done within ${storeTimeoutMs} ms`);
-      return this.lanes[0]!.transact(work, () => deadline);
+      return this.lanes[0]!.transact(work, deadline);
     });
     this.events = done.catch(() => undefined);
     return done;

@@ -1,6 +1,5 @@
 // A lane: transactions that append to logs, one after the other, each with the next batch number. By that number it is
 // settled whether a transaction whose answer was lost has been committed.
-import { ChatError } from "../protocol.ts";
 import { type Head, StoreError } from "./db.ts";
 import type { LogIds } from "./log-ids.ts";
 import { type Connection, ConnectionLost, DatabaseError, literal, type Result } from "./mysql-connection.ts";
@@ -50,20 +49,20 @@ export class Lane {
   }
 
   /**
-   * Commits what `work` does as the next batch; repeats it after transient failures. `deadline` says until when
-   * somebody waits for it. Rejects with what `work` throws, or StoreError. To be called by one caller at a time.
+   * Commits what `work` does as the next batch; repeats it after transient failures, until `deadline`. Rejects with
+   * what `work` throws, or StoreError. To be called by one caller at a time.
    */
-  async transact<T>(work: (tx: MysqlTx) => Promise<T>, deadline: () => number): Promise<T> {
+  async transact<T>(work: (tx: MysqlTx) => Promise<T>, deadline: number): Promise<T> {
     let careful = false;
     for (let attempt = 1; ; attempt++) {
       let tx: MysqlTx | null = null;
       let sent: Head[] | null = null;
       let value: T | undefined;
       try {
-        const connection = await this.ready(deadline());
+        const connection = await this.ready(deadline);
         const { connector, ids } = this.options;
         const { maxPacketBytes } = connector;
-        tx = new MysqlTx({ connection, frame: this.frame(), ids, maxPacketBytes, deadline: deadline(), careful });
+        tx = new MysqlTx({ connection, frame: this.frame(), ids, maxPacketBytes, deadline, careful });
         value = await work(tx);
         await tx.commit((heads) => {
           sent = heads;
@@ -75,13 +74,12 @@ export class Lane {
       } catch (error) {
         if (sent !== null && !isUndone(error)) {
           this.unsure = sent;
-          if (await this.settle(deadline())) return value as T;
+          if (await this.settle(deadline)) return value as T;
         } else if (tx !== null) await undo(tx);
         if (error instanceof Fenced) this.options.onFenced();
-        if (error instanceof ChatError || !isPassing(error)) throw error;
-        if (attempt >= MAX_ATTEMPTS || performance.now() >= deadline()) throw error;
+        if (!isPassing(error) || attempt >= MAX_ATTEMPTS || performance.now() >= deadline) throw error;
         careful = true;
-        if (error instanceof DatabaseError && error.errno === LOCK_WAIT_TIMEOUT) await this.killLost(deadline());
+        if (error instanceof DatabaseError && error.errno === LOCK_WAIT_TIMEOUT) await this.killLost(deadline);
         const pause = pauseMs(error);
         if (pause > 0) await Bun.sleep(pause);
       }

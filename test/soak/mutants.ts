@@ -57,7 +57,7 @@ export const MUTANTS: Mutant[] = [
       {
         file: "src/db/mysql-lane.ts",
         find: `          this.unsure = sent;
-          if (await this.settle(deadline())) return value as T;`,
+          if (await this.settle(deadline)) return value as T;`,
         replace: `          this.batch++;
           return value as T;`,
       },
