@@ -124,6 +124,7 @@ export class Lane {
     this.lostId = this.connection?.id ?? this.lostId;
     this.connection = null;
     this.connection = await this.options.connector.open(deadline, this.options.register);
+    if (this.closed) this.connection.destroy();
     return this.connection;
   }
 
