@@ -80,7 +80,6 @@ export class Lease {
     let pauseMs = RETRY_MS;
     try {
       const changes = await this.update(startedAt + RENEW_TIMEOUT_MS);
-      if (this.stopped) return;
       if (changes === 0) {
         this.stop();
         return this.events.onLost();
