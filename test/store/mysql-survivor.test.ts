@@ -1,0 +1,103 @@
+// Who is found dead, and how one is taken over: wholly or not at all, with no lock or transaction left behind.
+import { afterAll, beforeAll, expect, test } from "bun:test";
+import { LogIds } from "../../src/db/log-ids.ts";
+import { Boot } from "../../src/db/mysql-boot.ts";
+import { Connector } from "../../src/db/mysql-pool.ts";
+import { bury, isGone } from "../../src/db/mysql-survivor.ts";
+import { parseMysqlUrl } from "../../src/db/mysql-url.ts";
+import { writers } from "../../src/model/plan.ts";
+import { operations } from "../../src/model/store.ts";
+import { until } from "../harness.ts";
+import { type RunningMariadb, startMariadb, transactions } from "../services.ts";
+import { lines, openShared } from "./mysql-shared.ts";
+
+const SETTLED_S = 8;
+const log = { warn: (line: string) => lines.push(line), info: () => undefined };
+const later = () => performance.now() + 20_000;
+
+let mariadb: RunningMariadb;
+/** The boot that takes others over. */
+let own: Boot;
+beforeAll(async () => {
+  mariadb = await startMariadb();
+  // For the tables: its own watch would take part.
+  await (await openShared(mariadb.url)).close();
+  own = new Boot({
+    ...{ address: "", lanes: 1, connections: 1, storeTimeoutMs: 5_000 },
+    connector: new Connector(parseMysqlUrl(mariadb.url)!, log),
+    ids: new LogIds(),
+    ...{ operations, writers },
+    ...{ onFenced: () => undefined, onLate: () => undefined },
+  });
+  await own.begin(later());
+}, 30_000);
+afterAll(async () => {
+  own.discard();
+  await mariadb.stop();
+});
+
+let boots = 0;
+/** A boot with one lane and one link, of a process that has ended; its lease ends in so many seconds. */
+async function ended(leaseS: number): Promise<string> {
+  const boot = `boot-${++boots}`;
+  await mariadb.admin(`USE chat; INSERT INTO instance VALUES ('${boot}', '', UTC_TIMESTAMP(6) + INTERVAL ${leaseS} SECOND);
+    INSERT INTO lane (boot, lane) VALUES ('${boot}', 1);
+    INSERT INTO link (conn_id, boot, started, seen_by) SELECT 1000000 + ${boots}, '${boot}', MAX(started), MAX(seen_by) FROM link`);
+  return boot;
+}
+
+async function stateOf(boot: string): Promise<unknown> {
+  const count = (table: string, condition = "") =>
+    `(SELECT COUNT(*) FROM chat.${table} WHERE boot = '${boot}'${condition}) AS ${table}`;
+  const [state] = await mariadb.admin(
+    `SELECT ${count("instance")}, ${count("lane", " AND fenced = 0")}, ${count("link")}`,
+  );
+  return state;
+}
+const ALIVE = { instance: 1, lane: 1, link: 1 };
+const TAKEN_OVER = { instance: 0, lane: 0, link: 0 };
+
+/** Throws where somebody holds the boot's row. */
+const isFree = (boot: string) =>
+  mariadb.admin(`SELECT boot FROM chat.instance WHERE boot = '${boot}' FOR UPDATE NOWAIT`);
+
+test("soon after the database's start nobody is found dead: those who live may not be back yet", async () => {
+  const boot = await ended(6);
+  const found = await isGone(own, boot, later());
+  const uptime = async () => Number((await mariadb.admin("SHOW STATUS LIKE 'Uptime'"))[0]!.Value);
+  expect(found && (await uptime()) < SETTLED_S).toBe(false);
+  await until(() => isGone(own, boot, later()), "it is found dead", 20_000);
+  expect(await uptime()).toBeGreaterThanOrEqual(SETTLED_S);
+}, 30_000);
+
+test("a boot whose lease has not expired is taken over only by who knows that it is dead", async () => {
+  const boot = await ended(60);
+  expect(await bury(own, boot, false, later())).toBe(false);
+  expect(await stateOf(boot)).toEqual(ALIVE);
+  expect(await transactions(mariadb, "1")).toEqual([]);
+  expect(await bury(own, boot, true, later())).toBe(true);
+  expect(await stateOf(boot)).toEqual(TAKEN_OVER);
+  // By one alone.
+  expect(await bury(own, boot, true, later())).toBe(false);
+});
+
+test("one whose lease has expired is taken over wholly, or not at all and its row let go", async () => {
+  const boot = await ended(-1);
+  const holder = await mariadb.session("chat");
+  await holder.run("START TRANSACTION");
+  await holder.run(`SELECT batch FROM lane WHERE boot = '${boot}' FOR UPDATE`);
+  await expect(bury(own, boot, false, later())).rejects.toThrow("LOCK_WAIT_TIMEOUT");
+  await isFree(boot);
+  expect(await stateOf(boot)).toEqual(ALIVE);
+  holder.close();
+  await until(() => bury(own, boot, false, later()), "it is taken over");
+  expect(await stateOf(boot)).toEqual(TAKEN_OVER);
+}, 20_000);
+
+test("a packet of statements that fails half-way leaves no transaction open", async () => {
+  const boot = await ended(60);
+  const packet = ["START TRANSACTION", `DELETE FROM instance WHERE boot = '${boot}'`, "SELECT nothing"];
+  await expect(own.query(packet, later())).rejects.toThrow("ER_BAD_FIELD");
+  await isFree(boot);
+  expect(await stateOf(boot)).toEqual(ALIVE);
+});
