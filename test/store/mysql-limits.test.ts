@@ -58,6 +58,15 @@ test("a batch larger than a packet is stored whole, and read back in pages", asy
   expect(read).toEqual(list.map(({ text }) => text));
 });
 
+test("a batch moves each of its conversations on, however many they are", async () => {
+  const ids = await Promise.all(Array.from({ length: 26 }, () => store.createUser(crypto.randomUUID(), "hash")));
+  const pairs = ids.flatMap((a) => ids.filter((b) => b > a).map((b) => ({ conv: directConv(a, b), sender: a })));
+  for (const seq of [1, 2, 3]) {
+    const { seqs, refused } = await store.append(...messages(pairs.map((each) => ({ ...each, text: `${seq}` }))));
+    expect([seqs, refused]).toEqual([pairs.map(() => seq), []]);
+  }
+});
+
 test("texts that look like statements, and every kind of character, are only texts", async () => {
   const { conv, sender, receiver } = await pair();
   const texts = [

@@ -1,5 +1,6 @@
 // Who is found dead, and how one is taken over: wholly or not at all, with no lock or transaction left behind.
 import { afterAll, beforeAll, expect, test } from "bun:test";
+import { StoreError } from "../../src/db/db.ts";
 import { LogIds } from "../../src/db/log-ids.ts";
 import { Boot } from "../../src/db/mysql-boot.ts";
 import { Connector } from "../../src/db/mysql-pool.ts";
@@ -101,3 +102,28 @@ test("a packet of statements that fails half-way leaves no transaction open", as
   await isFree(boot);
   expect(await stateOf(boot)).toEqual(ALIVE);
 });
+
+test("starting over takes the old boot over, and leaves no connection behind where it fails or is too late", async () => {
+  await own.query(["DO 0"], later());
+  const connections = async () =>
+    (await mariadb.admin("SELECT id FROM information_schema.processlist WHERE user = 'chat'")).map(({ id }) => id);
+  const before = await connections();
+  const othersAreGone = () =>
+    until(async () => (await connections()).every((id) => before.includes(id)), "no connection is left");
+  const store = await openShared(mariadb.url);
+  const { boot } = store;
+  const holder = await mariadb.session("chat");
+  await holder.run("START TRANSACTION");
+  await holder.run(`SELECT batch FROM lane WHERE boot = '${boot}' FOR UPDATE`);
+  await expect(store.restart()).rejects.toBeInstanceOf(StoreError);
+  await othersAreGone();
+  holder.close();
+  await store.restart();
+  expect(store.boot).not.toBe(boot);
+  expect(await stateOf(boot)).toEqual(TAKEN_OVER);
+  const restarting = Promise.allSettled([store.restart()]);
+  await store.close();
+  expect(await restarting).toMatchObject([{ status: "rejected" }]);
+  await expect(store.restart()).rejects.toBeInstanceOf(StoreError);
+  await othersAreGone();
+}, 20_000);
