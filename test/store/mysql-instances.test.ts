@@ -3,7 +3,8 @@ import { expect, test } from "bun:test";
 import { StoreError } from "../../src/db/db.ts";
 import { ChatError, directConv, Errno, groupConv } from "../../src/protocol.ts";
 import { until } from "../harness.ts";
-import { a, b, dead, forwarder, locksHeld, mariadb, pairForEachTest, rowsOf, user } from "./mysql-pair.ts";
+import { transactions } from "../services.ts";
+import { a, b, dead, forwarder, locksHeld, lost, mariadb, pairForEachTest, rowsOf, user } from "./mysql-pair.ts";
 import { messages } from "./mysql-shared.ts";
 
 pairForEachTest();
@@ -123,3 +124,22 @@ test("a commit whose caller was told that it is unknown is stored once, and read
   expect(await rowsOf("unknown")).toEqual([2]);
   expect((await a.readCommits()).heads.map(([, name, seq]) => [name, seq])).toEqual([[conv, 2]]);
 }, 20_000);
+
+test("a COMMIT that is still under way when its connection is lost is waited for", async () => {
+  const [x, y] = [await user(), await user()];
+  const conv = directConv(x, y);
+  await a.append(...messages([{ conv, sender: x, text: "first" }]));
+  // It holds up what leaves in one packet with the COMMIT.
+  const holder = await mariadb.session("chat");
+  await holder.run("LOCK TABLES commit_log READ");
+  forwarder.watch((data) => (data.includes("INSERT INTO message") ? "cut" : "pass"));
+  const sent = a.append(...messages([{ conv, sender: x, text: "under way" }]));
+  await until(
+    async () => (await transactions(mariadb, "trx_state = 'LOCK WAIT'")).length > 0,
+    "it is asked how it ended",
+  );
+  holder.close();
+  expect(await sent).toMatchObject({ seqs: [2], refused: [] });
+  expect(await rowsOf("under way")).toEqual([2]);
+  expect(lost).toBe(0);
+});
