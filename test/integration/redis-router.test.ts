@@ -85,8 +85,20 @@ test("the higher epoch owns a device, in whatever order the claims arrive", asyn
   expect(await b.router.locate([2])).toEqual(new Map());
   await a.router.release(owner(1));
   expect(await a.router.locate([2])).toEqual(new Map([[2, ["b"]]]));
+  // Entered again, as it is from time to time, it stays there for long.
+  const key = `test${prefixes}:{s2}:user:2`;
+  await admin.expire(key, 10);
+  await b.router.claim(owner(3));
+  expect(await admin.ttl(key)).toBeGreaterThan(86_400);
   await b.router.release(owner(3));
   expect(await a.router.locate([2])).toEqual(new Map());
+});
+
+test("very many log-ins of one turn are all entered and found", async () => {
+  const [a, b] = await pair();
+  const ids = Array.from({ length: 2_500 }, (_, i) => i + 1);
+  await Promise.all(ids.map((userId) => a.router.claim({ userId, device: "", epoch: 1 })));
+  expect([...(await b.router.locate(ids))!.keys()]).toEqual(ids);
 });
 
 test("log-ins and ends of a turn leave together, what ends after what is entered", async () => {
@@ -147,7 +159,15 @@ test("everybody else hears who came or went", async () => {
 
 test("a Redis that was emptied is noticed by every instance", async () => {
   const [a, b] = await pair();
+  const [c] = await pair();
+  await c.router.close();
   await until(() => a.router.generationKnown && b.router.generationKnown, "both know the generation");
+  const looks = async () => Number(/cmdstat_set:calls=(\d+)/.exec(await admin.info("commandstats"))![1]);
+  const before = await looks();
+  await until(async () => (await looks()) >= before + 4 * routers.length, "they have looked several times");
+  expect([a.resets, b.resets]).toEqual([0, 0]);
+  // One that is closed misses nothing.
+  expect(c.warnings).toEqual([]);
   await admin.flushall();
   await until(() => a.resets === 1 && b.resets === 1, "both resets");
 });
@@ -168,6 +188,22 @@ test("what another program publishes there is told of, whatever it is, and passe
   a.router.announce(9);
   await until(() => b.seen.includes(9), "b hears what follows");
   expect(b.warnings.filter((line) => line.includes("--redis-prefix"))).toHaveLength(foreign.length);
+});
+
+test("what could not be taken out while Redis was away is taken out later, and all that is here is entered again", async () => {
+  const [a, b] = await pair();
+  const [own, others] = [5, 6].map((userId) => ({ userId, device: "", epoch: 1 })) as [Owner, Owner];
+  await a.router.claim(own);
+  await b.router.claim(others);
+  await admin.call("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes");
+  // Also for a boot that is found dead.
+  await Promise.all([a.router.release(own), a.router.release(others, "b")]);
+  await until(
+    async () => (await a.router.locate([6]))?.size === 0 && (await b.router.locate([5]))?.size === 0,
+    "both go",
+  );
+  await until(() => a.resets > 0, "it is told that it may have missed something", 20_000);
+  expect(a.warnings.filter((line) => line.includes("emptied"))).toEqual([]);
 });
 
 test("while Redis hangs or is away everything answers in time, and afterwards it goes on", async () => {
