@@ -143,3 +143,11 @@ test("a COMMIT that is still under way when its connection is lost is waited for
   expect(await rowsOf("under way")).toEqual([2]);
   expect(lost).toBe(0);
 });
+
+test("where the answer to a registration's COMMIT is lost it is told as unknown, not as somebody else's name", async () => {
+  // And not READ COMMITTED.
+  forwarder.watch((data) => (/COMMIT$/.test(data.toString("latin1")) ? "cut" : "pass"));
+  const outcome = await a.createUser("lost-answer", "hash").catch((error) => error);
+  expect(outcome).toBeInstanceOf(StoreError);
+  await until(async () => (await b.credentials("name", "lost-answer")) !== undefined, "it was done");
+});

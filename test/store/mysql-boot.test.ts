@@ -1,18 +1,25 @@
-// Who is found dead, and how one is taken over: wholly or not at all, with no lock or transaction left behind.
+// Who is found dead, and how one is taken over: wholly or not at all; and no lock, transaction or connection is left behind.
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { StoreError } from "../../src/db/db.ts";
+import { StoreError, type Tx } from "../../src/db/db.ts";
 import { LogIds } from "../../src/db/log-ids.ts";
 import { Boot } from "../../src/db/mysql-boot.ts";
 import { Connector } from "../../src/db/mysql-pool.ts";
 import { bury, isGone } from "../../src/db/mysql-survivor.ts";
 import { parseMysqlUrl } from "../../src/db/mysql-url.ts";
+import type { Appended } from "../../src/model/message.ts";
 import { writers } from "../../src/model/plan.ts";
 import { operations } from "../../src/model/store.ts";
+import { ChatError, directConv, Errno } from "../../src/protocol.ts";
 import { until } from "../harness.ts";
 import { type RunningMariadb, startMariadb, transactions } from "../services.ts";
-import { lines, openShared } from "./mysql-shared.ts";
+import { lines, messages, openShared } from "./mysql-shared.ts";
 
 const SETTLED_S = 8;
+const REFUSAL = new ChatError(Errno.forbidden, "no");
+const refused = async (tx: Tx) => {
+  await tx.run("UPDATE user SET token_epoch = 1");
+  throw REFUSAL;
+};
 const log = { warn: (line: string) => lines.push(line), info: () => undefined };
 const later = () => performance.now() + 20_000;
 
@@ -24,10 +31,10 @@ beforeAll(async () => {
   // For the tables: its own watch would take part.
   await (await openShared(mariadb.url)).close();
   own = new Boot({
-    ...{ address: "", lanes: 1, connections: 1, storeTimeoutMs: 5_000 },
+    ...{ address: "", lanes: 2, connections: 1, storeTimeoutMs: 1_000 },
     connector: new Connector(parseMysqlUrl(mariadb.url)!, log),
     ids: new LogIds(),
-    ...{ operations, writers },
+    ...{ operations: { ...operations, refused }, writers },
     ...{ onFenced: () => undefined, onLate: () => undefined },
   });
   await own.begin(later());
@@ -101,6 +108,28 @@ test("a packet of statements that fails half-way leaves no transaction open", as
   await expect(own.query(packet, later())).rejects.toThrow("ER_BAD_FIELD");
   await isFree(boot);
   expect(await stateOf(boot)).toEqual(ALIVE);
+});
+
+test("an operation that is refused half-way leaves no transaction open", async () => {
+  await expect(own.run("refused", [])).rejects.toEqual(REFUSAL);
+  expect(await transactions(mariadb, "1")).toEqual([]);
+});
+
+test("where one lane's messages are not stored in time, those of the others are acknowledged", async () => {
+  const ids: number[] = [];
+  for (let i = 0; i < 6; i++) ids.push((await own.run("createUser", [`user-${i}`, "hash"])) as number);
+  const pairs = ids.flatMap((a) => ids.filter((b) => b > a).map((b) => [a, b] as const));
+  const batch = messages(pairs.map(([a, b]) => ({ conv: directConv(a, b), sender: a, text: "hi" })));
+  await own.run("append", batch);
+  const holder = await mariadb.session("chat");
+  await holder.run("START TRANSACTION");
+  await holder.run(`SELECT id FROM conversation WHERE kind = 0 AND lo = ${ids[0]} AND hi = ${ids[1]} FOR UPDATE`);
+  const { seqs, refused } = (await own.run("append", batch)) as Appended;
+  holder.close();
+  expect(new Set(refused.map(([, errno]) => errno))).toEqual(new Set([Errno.unavailable]));
+  const unknown = new Set(refused.map(([index]) => index));
+  expect([unknown.has(0), unknown.size < pairs.length]).toEqual([true, true]);
+  expect(seqs).toEqual(pairs.map((_, i) => (unknown.has(i) ? 0 : 2)));
 });
 
 test("starting over takes the old boot over, and leaves no connection behind where it fails or is too late", async () => {
