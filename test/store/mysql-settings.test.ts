@@ -15,7 +15,9 @@ beforeAll(async () => {
     "--character-set-server=gbk",
     "--innodb-default-row-format=compact",
   ]);
-  await mariadb.admin("SET GLOBAL completion_type = CHAIN, sql_safe_updates = 1, sql_select_limit = 20");
+  await mariadb.admin(
+    "SET GLOBAL completion_type = CHAIN, sql_safe_updates = 1, sql_select_limit = 20, sql_mode = NO_BACKSLASH_ESCAPES",
+  );
   store = await openShared(mariadb.url);
 }, 30_000);
 afterAll(async () => {
