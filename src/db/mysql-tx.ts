@@ -134,7 +134,6 @@ export class MysqlTx implements Tx {
 
   /** Commits. `sending` is called right before COMMIT is sent: from then on only the database knows the outcome. */
   async commit(sending: (heads: Head[]) => void): Promise<void> {
-    if (!this.begun) return;
     const heads = this.log.heads();
     if (!this.wrote && heads.length === 0) return this.rollback();
     const { connection, frame } = this.options;

@@ -41,7 +41,7 @@ export class ProxyHeader {
   /** Takes the next bytes of the stream; null while the header is incomplete. Not to be called after another result. */
   push(chunk: Buffer): ProxyResult | ProxyFault | null {
     const { start, taken } = this;
-    chunk.copy(start, Math.min(taken, start.length));
+    chunk.copy(start, taken);
     const seen = start.subarray(0, taken + chunk.length);
     const size = sizeOf(seen);
     if (size instanceof ProxyFault) return size;
