@@ -66,3 +66,17 @@ test("one that the database ends while nothing is asked is known to be lost", as
   await mariadb.admin(`KILL ${connection.id}`);
   await until(() => connection.lost !== null, "it is lost");
 });
+
+test("where one has fallen silent, those not heard since are given up: each of them could cost somebody the whole time limit", async () => {
+  const log = { warn: () => undefined, info: () => undefined };
+  const connector = new Connector(parseMysqlUrl(mariadb.url)!, log);
+  const make = () => connector.open(performance.now() + 5_000, async () => undefined);
+  const [silent, idle, heard] = [await make(), await make(), await make()];
+  const under = silent.query(["SELECT SLEEP(1)"], 600).catch((error: unknown) => error);
+  await heard.query(["SELECT 1"], 5_000);
+  expect([connector.isGood(idle), connector.isGood(heard)]).toEqual([true, true]);
+  expect(await under).toBeInstanceOf(ConnectionLost);
+  expect([connector.isGood(silent), connector.isGood(idle), connector.isGood(heard)]).toEqual([false, false, true]);
+  expect(idle.lost).not.toBeNull();
+  heard.destroy();
+});
