@@ -144,18 +144,18 @@ export class Committer {
     const { seqs, conversations } = placesOf(appended);
     const repeated = new Map(appended.repeated);
     const versions = new Map(appended.memberVersions);
-    if (!answered)
+    if (!answered) {
       for (const [index, errno, errmsg, field] of appended.refused)
         fail(requests[index]!, errno, errmsg, field === "" ? {} : { field });
+      // All acks leave before the pushes: senders then go on together, so that fewer, larger batches follow.
+      for (let i = 0; i < requests.length; i++)
+        if (seqs[i] !== 0) acknowledge(requests[i]!, conversations[i]!, seqs[i]!, repeated.get(i) ?? ts);
+    }
     for (let i = 0; i < requests.length; i++) {
-      const seq = seqs[i]!;
-      if (seq === 0) continue;
+      if (seqs[i] === 0 || repeated.has(i)) continue;
       const { session, device, msgId, conv, key, mid, text } = requests[i]!;
       const conversation = conversations[i]!;
-      const first = repeated.get(i);
-      if (!answered) acknowledge(requests[i]!, conversation, seq, first ?? ts);
-      if (first !== undefined) continue;
-      const row: LogRow = [conversation, seq, msgId, session.userId, device, mid, ts, text];
+      const row: LogRow = [conversation, seqs[i]!, msgId, session.userId, device, mid, ts, text];
       this.delivery.deliver(hintOf(row, conv, session.name, versions.get(conversation) ?? 0, key));
     }
   }
