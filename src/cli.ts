@@ -2,7 +2,7 @@
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { type CAC, cac } from "cac";
-import type { Target } from "./db/mysql-connection.ts";
+import type { MysqlTarget } from "./db/mysql-connection.ts";
 import { MYSQL_FORM, parseMysqlUrl } from "./db/mysql-url.ts";
 import { bareHost, parseYesNo } from "./flag-values.ts";
 import { Networks } from "./net/networks.ts";
@@ -104,7 +104,7 @@ export const FLAGS = {
     allowed: MYSQL_FORM,
     secret: true,
     parse: (text) => (text === NONE ? null : parseMysqlUrl(text)),
-  } satisfies Flag<Target | null>,
+  } satisfies Flag<MysqlTarget | null>,
   mysqlPasswordFile: anyText("FILE", "file with the password for --mysql, hidden from process listings", NONE),
   redis: {
     value: "URL",

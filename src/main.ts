@@ -8,10 +8,10 @@ import { Server } from "./net/server.ts";
 import { readTls, tlsVersion } from "./net/tls.ts";
 import { openStore } from "./open-store.ts";
 import { RedisRouter } from "./router/redis.ts";
-import { explainStart } from "./router/redis-client.ts";
+import { startErrorOf } from "./router/redis-client.ts";
 import { describeTarget } from "./router/redis-url.ts";
 import type { RouterEvents } from "./router/router.ts";
-import { SparingLog } from "./service/log.ts";
+import { RateLimitedLog } from "./service/log.ts";
 import { Service } from "./service/service.ts";
 import { StartError } from "./start-error.ts";
 import { Notifier, passedSocket } from "./systemd.ts";
@@ -19,7 +19,7 @@ import { Notifier, passedSocket } from "./systemd.ts";
 /** File descriptors that the server needs beside its connections. */
 const RESERVED_FILES = 64;
 /** Connections above the limit that are answered with a refusal, if the limit of open files allows. */
-const MAX_REFUSED = 256;
+const MAX_OVER_LIMIT = 256;
 /** A second signal this soon is an echo (a terminal's Ctrl-C may arrive twice); a later one means: exit now. */
 const ECHO_MS = 500;
 /** The share of the drain time for connections; the rest is the store's. */
@@ -70,33 +70,33 @@ async function main(): Promise<void> {
       tokenTtlMs: options.tokenTtl * 1000,
       storeTimeoutMs: options.storeTimeout * 1000,
       memoryKiB: options.passwordMemory * 1024,
-      time: options.passwordTime,
+      passes: options.passwordTime,
       queueLimit: options.passwordQueue,
     },
     openRouter,
     log,
   );
   await service.connected().catch((error: Error) => {
-    throw explainStart(error, target!);
+    throw startErrorOf(error, target!);
   });
   const fileLimit = maxFiles();
-  const maxRefused = Math.min(MAX_REFUSED, Math.floor(fileLimit / 10));
-  const maxConnections = Math.min(options.maxConnections, fileLimit - RESERVED_FILES - maxRefused);
+  const maxOverLimit = Math.min(MAX_OVER_LIMIT, Math.floor(fileLimit / 10));
+  const maxConnections = Math.min(options.maxConnections, fileLimit - RESERVED_FILES - maxOverLimit);
   if (maxConnections < 1)
     throw new StartError(`a limit of ${fileLimit} open files is too low: raise it (ulimit -n, LimitNOFILE=) to 1024`);
   // Taken before the files are read, so that no change is missed.
   let served = options.tls === null ? null : tlsVersion(options.tls);
   const onRefused = (address: string, reason: string) => log.debug(`connection from ${address} closed: ${reason}`);
-  const sparing = new SparingLog(log);
+  const rateLimitedLog = new RateLimitedLog(log);
   const onFull = () =>
-    sparing.warn(`connection refused: all ${maxConnections} are in use (see --max-connections and ulimit -n)`);
+    rateLimitedLog.warn(`connection refused: all ${maxConnections} are in use (see --max-connections and ulimit -n)`);
   const server = new Server(
     {
       host: options.host,
       port: options.port,
       inherited: passedSocket(process.env),
       maxConnections,
-      maxRefused,
+      maxOverLimit,
       onFull,
       maxFrameBytes: options.maxFrame,
       maxInFlight: options.maxInFlight,

@@ -12,7 +12,7 @@ import { Connector, type ConnectorOptions } from "./connector.ts";
 import { ClientError, Emitter, type Events, eventOf, type LoggedIn, type Login } from "./events.ts";
 import { Inbox } from "./inbox.ts";
 import type { Address } from "./link.ts";
-import { type Ack, Outbox, PASSING } from "./outbox.ts";
+import { type Ack, Outbox, TRANSIENT } from "./outbox.ts";
 import { Requests } from "./requests.ts";
 
 interface Options extends ConnectorOptions {
@@ -117,7 +117,7 @@ export class ChatClient {
 
   /** Logs out once everything sent is acknowledged. `revoke` voids all tokens of the user. */
   async logout(revoke = false): Promise<void> {
-    await within(this.options.requestTimeoutMs, this.outbox.whenEmpty());
+    await waitAtMost(this.options.requestTimeoutMs, this.outbox.whenEmpty());
     await this.request(MsgId.logout, revoke ? { revoke } : {});
   }
 
@@ -165,7 +165,7 @@ export class ChatClient {
   }
 
   private async finish(timeoutMs: number): Promise<number> {
-    await within(timeoutMs, this.outbox.whenEmpty());
+    await waitAtMost(timeoutMs, this.outbox.whenEmpty());
     this.inbox.confirmNow();
     this.finished = true;
     this.outbox.suspend();
@@ -221,7 +221,7 @@ export class ChatClient {
       const errno = answer.errno as number;
       if (errno === Errno.ok) this.begin(answer as LoggedIn, { password, device, confirm }, true);
       else if (errno === Errno.badCredentials && byToken && password !== undefined) this.resume(this.account, false);
-      else if (PASSING.includes(errno)) this.connector.lose(String(answer.errmsg), retryAfterMs(answer.retryAfterMs));
+      else if (TRANSIENT.includes(errno)) this.connector.drop(String(answer.errmsg), retryAfterMs(answer.retryAfterMs));
       else this.end(errno, String(answer.errmsg));
     });
   }
@@ -242,7 +242,7 @@ export class ChatClient {
     this.events.emit(eventOf(push), push as never);
     if (push.msgId !== MsgId.notice || this.finished) return;
     if (push.errno === Errno.replaced) this.end(Errno.replaced, String(push.errmsg));
-    else this.connector.lose(String(push.errmsg), retryAfterMs(push.retryAfterMs));
+    else this.connector.drop(String(push.errmsg), retryAfterMs(push.retryAfterMs));
   }
 
   private handleLost(reason: string, retryInMs: number | null): void {
@@ -263,9 +263,9 @@ export class ChatClient {
   private end(errno: number, errmsg: string): void {
     const wasOwn = errno === Errno.replaced && performance.now() - this.doubtAt < DOUBT_MS;
     this.doubtAt = Number.NEGATIVE_INFINITY;
-    if (wasOwn) return this.connector.lose(errmsg);
+    if (wasOwn) return this.connector.drop(errmsg);
     this.forget(new ClientError("closed", `the session is over (${errmsg}): it may have been done`));
-    this.connector.lose(errmsg);
+    this.connector.drop(errmsg);
     this.events.emit("ended", { errno, errmsg });
   }
 
@@ -290,7 +290,7 @@ const textOf = (value: unknown): string | undefined => (typeof value === "string
 const closedError = (): ClientError => new ClientError("closed", "the client is closed");
 
 /** Waits for `work`, but no longer than `ms`. */
-async function within(ms: number, work: Promise<void>): Promise<void> {
+async function waitAtMost(ms: number, work: Promise<void>): Promise<void> {
   let timer: Timer | undefined;
   const late = new Promise<void>((resolve) => {
     timer = setTimeout(resolve, ms);

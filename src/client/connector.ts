@@ -86,7 +86,7 @@ export class Connector {
   }
 
   /** Gives up the connection. If it is to be kept, it is reopened, after `retryAfterMs` at least. */
-  lose(reason: string, retryAfterMs = 0): void {
+  drop(reason: string, retryAfterMs = 0): void {
     if (this.link === null) return;
     if (performance.now() - this.linkedAt >= STABLE_MS) this.backoff.reset();
     this.forgetLink();
@@ -115,7 +115,7 @@ export class Connector {
           if (this.link === link) this.take(message);
         },
         onLost: (link, reason) => {
-          if (this.link === link) this.lose(reason);
+          if (this.link === link) this.drop(reason);
         },
       });
     } catch (error) {
@@ -143,7 +143,7 @@ export class Connector {
     const { silenceMs, requestTimeoutMs, heartbeatMs } = this.options;
     if (this.inFlight.isOverdue(this.link!.progressAt, silenceMs, requestTimeoutMs)) {
       this.link!.terminate();
-      return this.lose("the server does not answer");
+      return this.drop("the server does not answer");
     }
     if (performance.now() - this.heartbeatAt < heartbeatMs) return;
     this.heartbeatAt = performance.now();

@@ -32,7 +32,7 @@ type Request = Queued & { order: number };
 const WINDOW_SENDS = 512;
 const WINDOW_TEXT = 1024 * 1024;
 /** Transient failures: the same request is worth another try. */
-export const PASSING: unknown[] = [Errno.unavailable, Errno.rateLimited, Errno.shuttingDown];
+export const TRANSIENT: unknown[] = [Errno.unavailable, Errno.rateLimited, Errno.shuttingDown];
 
 export class Outbox {
   /** Logged in: messages may be written. Otherwise they wait. */
@@ -41,8 +41,8 @@ export class Outbox {
   /** What is to be written (again), in its order while `sorted` is true. */
   private unwritten: (Send | Request)[] = [];
   private sorted = true;
-  private written = 0;
-  private writtenText = 0;
+  private inFlight = 0;
+  private inFlightText = 0;
   private sent = 0;
   /** While it runs nothing is written: the server asked to wait. */
   private pause: Timer | null = null;
@@ -121,9 +121,9 @@ export class Outbox {
     let count = 0;
     for (const each of this.unwritten) {
       if (isSend(each)) {
-        if (this.written >= WINDOW_SENDS || this.writtenText >= WINDOW_TEXT) break;
-        this.written++;
-        this.writtenText += each.text.length;
+        if (this.inFlight >= WINDOW_SENDS || this.inFlightText >= WINDOW_TEXT) break;
+        this.inFlight++;
+        this.inFlightText += each.text.length;
       }
       count++;
     }
@@ -131,8 +131,8 @@ export class Outbox {
   }
 
   private settle(send: Send, answer: Message | null): void {
-    this.written--;
-    this.writtenText -= send.text.length;
+    this.inFlight--;
+    this.inFlightText -= send.text.length;
     // It has been given up meanwhile.
     if (!this.all.has(send)) return;
     if (answer === null) this.putBack(send);
@@ -142,7 +142,7 @@ export class Outbox {
       const { conv, seq, time, ts } = answer as unknown as Ack;
       send.resolve({ mid: send.asked.message.mid as string, conv, seq, time, ts });
       this.onAck();
-    } else if (PASSING.includes(answer.errno)) {
+    } else if (TRANSIENT.includes(answer.errno)) {
       this.putBack(send);
       // Later messages wait too: they must not be stored before it.
       this.pause ??= setTimeout(() => this.endPause(), this.backoff.next(retryAfterMs(answer.retryAfterMs)));

@@ -48,7 +48,7 @@ export interface Tx {
    * expired lease does not prove death: after an outage of the database all leases have expired.
    */
   alive(boots: string[]): Promise<Set<string>>;
-  readonly log: Log;
+  readonly log: ConversationLog;
 }
 
 /** A row of a conversation's log; `ts` in milliseconds since 1970 UTC. */
@@ -76,7 +76,7 @@ export interface Conversation {
 }
 
 /** The conversations' rows. Separate from the tables, because their layout decides what a commit costs. */
-export interface Log {
+export interface ConversationLog {
   /** The conversations that exist, by name ("u:1-2", "g:3"). `last_seq` and `member_ver` may be stale: see `lock`. */
   named(convs: string[]): Promise<Map<string, Conversation>>;
   /** Creates conversations, unless they exist. May commit that at once: to be called before the transaction writes. */
@@ -139,16 +139,16 @@ export interface Shared {
    * more. If so it is fenced, and `onDead` is called. A paused process is not found before its lease ends. False
    * shortly after an outage of the database, when living instances may not be back yet.
    */
-  checkDead(boot: string): Promise<boolean>;
+  fenceIfDead(boot: string): Promise<boolean>;
   /** The other boots alive at the last look; for those that are gone since, `onDead` is called with the next one. */
-  others(): string[];
+  otherBoots(): string[];
   /**
    * The newest heads of conversations to which other boots have committed since the last call, or this one in calls
    * that had already been rejected. `all`: not everything could be reported, so compare the heads of all sessions.
    */
   readCommits(): Promise<{ heads: Head[]; all: boolean }>;
   /** Users who have recently come or gone on any instance; reaches back to well before the last call. */
-  readOnline(): Promise<number[]>;
+  readPresenceChanges(): Promise<number[]>;
 }
 
 /**

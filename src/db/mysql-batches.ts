@@ -1,7 +1,7 @@
 // Group commit in a lane: parts of batches that have gathered while the lane was busy become one transaction.
 import { Errno } from "../protocol.ts";
 import { type BatchPlan, type Head, StoreError } from "./db.ts";
-import { isOfData } from "./mysql-fate.ts";
+import { isDataError } from "./mysql-errors.ts";
 import type { Lane } from "./mysql-lane.ts";
 import type { MysqlTx } from "./mysql-tx.ts";
 
@@ -114,7 +114,7 @@ export class BatchLane<Row, Outcome> {
       const outcomes: Outcome[] = this.plan.outcomesOf(result);
       for (const [i, item] of wanted.entries()) this.give(item, outcomes[i]!, null);
     } catch (error) {
-      if (!isOfData(error)) for (const item of items) this.give(item, this.refusal(item), error as Error);
+      if (!isDataError(error)) for (const item of items) this.give(item, this.refusal(item), error as Error);
       else if (wanted.length === 1) this.give(wanted[0]!, this.refusal(wanted[0]!, Errno.tooLarge), null);
       else {
         const half = wanted.length >> 1;

@@ -3,13 +3,13 @@ import { Errno } from "../protocol.ts";
 import { type BatchPlan, type Head, type Operations, StoreError, type Writers } from "./db.ts";
 import type { LogIds } from "./log-ids.ts";
 import { type AnyPlan, BatchLane } from "./mysql-batches.ts";
-import { type Connection, literal, type Result } from "./mysql-connection.ts";
-import { isPassing, isUndone, pauseMs, undo } from "./mysql-fate.ts";
+import { literal, type MysqlConnection, type Result } from "./mysql-connection.ts";
+import { isTransient, isUndone, pauseMs, undo } from "./mysql-errors.ts";
 import { Fenced, Lane } from "./mysql-lane.ts";
 import { registerLink } from "./mysql-links.ts";
 import { type Connector, Pool } from "./mysql-pool.ts";
 import { Gathering } from "./mysql-together.ts";
-import { type Frame, MysqlTx } from "./mysql-tx.ts";
+import { MysqlTx, type TxGuard } from "./mysql-tx.ts";
 
 /** How long a renewed lease lets the others count a boot as alive. */
 export const LEASE_S = 6;
@@ -38,13 +38,13 @@ export class Boot {
   /** Keyed by operation. */
   private readonly gatherings = new Map<string, Gathering>();
   private events: Promise<unknown> = Promise.resolve();
-  private readonly gate: Frame;
+  private readonly gate: TxGuard;
   /** Connections registered in the database as this boot's, whether still open or not. */
-  readonly linked = new Set<Connection>();
+  readonly linked = new Set<MysqlConnection>();
 
   constructor(private readonly options: BootOptions) {
     const { connector, ids, lanes, connections, operations, writers, onFenced, onLate } = options;
-    const register = (connection: Connection) => this.register(connection);
+    const register = (connection: MysqlConnection) => this.register(connection);
     this.pool = new Pool(connector, connections, register);
     for (let lane = 0; lane <= lanes; lane++)
       this.lanes.push(new Lane({ boot: this.name, connector, ids, register, onFenced, onLate }, lane));
@@ -112,7 +112,7 @@ export class Boot {
       try {
         return await this.pool.use(deadline, (connection) => send(connection, statements, deadline));
       } catch (error) {
-        if (!isPassing(error) || performance.now() >= deadline) throw error;
+        if (!isTransient(error) || performance.now() >= deadline) throw error;
         await Bun.sleep(pauseMs(error));
       }
     }
@@ -175,7 +175,7 @@ export class Boot {
       try {
         return await this.pool.use(deadline, async (connection) => {
           const { maxPacketBytes } = connector;
-          const tx = new MysqlTx({ connection, frame: this.gate, ids, maxPacketBytes, deadline, careful });
+          const tx = new MysqlTx({ connection, guard: this.gate, ids, maxPacketBytes, deadline, careful });
           try {
             const value = await work(tx);
             await tx.commit(() => {
@@ -190,7 +190,7 @@ export class Boot {
       } catch (error) {
         if (error instanceof Fenced) this.options.onFenced();
         if (sent && !isUndone(error)) throw error;
-        if (!isPassing(error) || attempt >= MAX_ATTEMPTS || performance.now() >= deadline) throw error;
+        if (!isTransient(error) || attempt >= MAX_ATTEMPTS || performance.now() >= deadline) throw error;
         careful = true;
         await Bun.sleep(pauseMs(error));
       }
@@ -202,14 +202,14 @@ export class Boot {
   }
 
   /** Registers a connection, so that whoever finds this boot dead can end it. */
-  register(connection: Connection): Promise<void> {
+  register(connection: MysqlConnection): Promise<void> {
     this.linked.add(connection);
     return registerLink(connection, this.name);
   }
 }
 
 /** Ends the connection if a statement fails: its transaction must not stay open. */
-async function send(connection: Connection, statements: string[], deadline: number): Promise<Result[]> {
+async function send(connection: MysqlConnection, statements: string[], deadline: number): Promise<Result[]> {
   try {
     return await connection.query(statements, deadline - performance.now());
   } catch (error) {

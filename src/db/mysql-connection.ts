@@ -2,7 +2,7 @@
 import { createConnection, escape as escapeValue, type FieldPacket, type Connection as Raw } from "mysql2";
 import { StoreError, type Value } from "./db.ts";
 
-export interface Target {
+export interface MysqlTarget {
   host: string;
   port: number;
   user: string;
@@ -61,7 +61,7 @@ const BYTES = new Set([252, 253, 254]);
 /** A value as an SQL literal, whatever it holds; relies on a sql_mode without NO_BACKSLASH_ESCAPES. */
 export const literal = (value: Value): string => (typeof value === "number" ? String(value) : escapeValue(value));
 
-export class Connection {
+export class MysqlConnection {
   /** The server's id of the connection, as KILL takes it. */
   readonly id: number;
   /** Why it can no longer be used; null while it can. */
@@ -83,9 +83,9 @@ export class Connection {
   }
 
   /** Rejects with DatabaseError where the server refuses it, otherwise with ConnectionLost. */
-  static open(target: Target, timeoutMs: number): Promise<Connection> {
+  static open(target: MysqlTarget, timeoutMs: number): Promise<MysqlConnection> {
     const { tls, ...login } = target;
-    const { promise, resolve, reject } = Promise.withResolvers<Connection>();
+    const { promise, resolve, reject } = Promise.withResolvers<MysqlConnection>();
     const raw = createConnection({
       ...login,
       ...(tls ? { ssl: { verifyIdentity: true } } : {}),
@@ -108,7 +108,7 @@ export class Connection {
       if (error !== null) return fail(error);
       clearTimeout(late);
       raw.off("error", fail);
-      resolve(new Connection(raw));
+      resolve(new MysqlConnection(raw));
     });
     return promise;
   }

@@ -2,10 +2,10 @@
 // settled whether a transaction whose answer was lost has been committed.
 import { type Head, StoreError } from "./db.ts";
 import type { LogIds } from "./log-ids.ts";
-import { type Connection, ConnectionLost, DatabaseError, literal, type Result } from "./mysql-connection.ts";
-import { isPassing, isUndone, pauseMs, undo } from "./mysql-fate.ts";
+import { ConnectionLost, DatabaseError, literal, type MysqlConnection, type Result } from "./mysql-connection.ts";
+import { isTransient, isUndone, pauseMs, undo } from "./mysql-errors.ts";
 import type { Connector } from "./mysql-pool.ts";
-import { type Frame, MysqlTx } from "./mysql-tx.ts";
+import { MysqlTx, type TxGuard } from "./mysql-tx.ts";
 
 /** The boot has lost its lease: others have taken it over, and nothing it still does takes effect. */
 export class Fenced extends StoreError {}
@@ -16,7 +16,7 @@ export interface LaneOptions {
   connector: Connector;
   ids: LogIds;
   /** Registers a new connection as this boot's. */
-  register(connection: Connection): Promise<void>;
+  register(connection: MysqlConnection): Promise<void>;
   /** Called when the boot is found fenced. */
   onFenced(): void;
   /** Called with the heads of a committed batch whose caller had been told that it is not known to be stored. */
@@ -33,7 +33,7 @@ const LOCK_WAIT_TIMEOUT = 1205;
 export class Lane {
   /** The last batch known to be committed. */
   batch = 0;
-  private connection: Connection | null = null;
+  private connection: MysqlConnection | null = null;
   /** Id of the previous connection, which may still hold this lane's row lock; 0: none. */
   private lostId = 0;
   /** Heads of the next batch, which may have been committed; null: there is no such doubt. */
@@ -62,7 +62,7 @@ export class Lane {
         const connection = await this.ready(deadline);
         const { connector, ids } = this.options;
         const { maxPacketBytes } = connector;
-        tx = new MysqlTx({ connection, frame: this.frame(), ids, maxPacketBytes, deadline, careful });
+        tx = new MysqlTx({ connection, guard: this.guard(), ids, maxPacketBytes, deadline, careful });
         value = await work(tx);
         await tx.commit((heads) => {
           sent = heads;
@@ -77,7 +77,7 @@ export class Lane {
           if (await this.settle(deadline)) return value as T;
         } else if (tx !== null) await undo(tx);
         if (error instanceof Fenced) this.options.onFenced();
-        if (!isPassing(error) || attempt >= MAX_ATTEMPTS || performance.now() >= deadline) throw error;
+        if (!isTransient(error) || attempt >= MAX_ATTEMPTS || performance.now() >= deadline) throw error;
         careful = true;
         if (error instanceof DatabaseError && error.errno === LOCK_WAIT_TIMEOUT) await this.killLost(deadline);
         const pause = pauseMs(error);
@@ -97,7 +97,7 @@ export class Lane {
     if (this.connection?.lost === null) this.connection.destroy();
   }
 
-  private frame(): Frame {
+  private guard(): TxGuard {
     const next = this.batch + 1;
     const values = `${literal(this.options.boot)}, ${this.lane}, ${next}, UTC_TIMESTAMP()`;
     return {
@@ -111,14 +111,14 @@ export class Lane {
   }
 
   /** Returns a connection, after settling an unsure batch. */
-  private async ready(deadline: number): Promise<Connection> {
+  private async ready(deadline: number): Promise<MysqlConnection> {
     const late = this.unsure;
     if (late !== null && (await this.settle(deadline))) this.options.onLate(late);
     return this.connect(deadline);
   }
 
   /** Returns the lane's connection, opening a new one if necessary. */
-  async connect(deadline: number): Promise<Connection> {
+  async connect(deadline: number): Promise<MysqlConnection> {
     if (this.closed) throw new Fenced("this instance has lost its lease");
     if (this.connection !== null && this.options.connector.isGood(this.connection)) return this.connection;
     this.lostId = this.connection?.id ?? this.lostId;

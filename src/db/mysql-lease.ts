@@ -2,7 +2,7 @@
 // as soon as it is lost: a boot without any counts as ended. Even an expired lease may still be confirmed, as long as
 // nobody has taken the boot over, which deletes its row and fences its lanes in one transaction.
 import { type Boot, LEASE_S } from "./mysql-boot.ts";
-import { type Connection, literal } from "./mysql-connection.ts";
+import { literal, type MysqlConnection } from "./mysql-connection.ts";
 import type { Connector } from "./mysql-pool.ts";
 
 const RENEW_EVERY_MS = 2_000;
@@ -21,7 +21,7 @@ export interface LeaseEvents {
 }
 
 export class Lease {
-  private connection: Connection | null = null;
+  private connection: MysqlConnection | null = null;
   private timer: Timer | undefined;
   private stopped = false;
   private renewing = false;

@@ -1,6 +1,6 @@
 // Which database connections belong to which boot, so that whoever finds a boot dead can end them, and with them the
 // row locks they hold. Connection ids start over when the database restarts: a link counts for the run it was made in.
-import { type Connection, literal, type Result } from "./mysql-connection.ts";
+import { literal, type MysqlConnection, type Result } from "./mysql-connection.ts";
 
 const REGISTER_TIMEOUT_MS = 4_000;
 /** Time and uptime come from two statements, in whole seconds. */
@@ -25,7 +25,7 @@ function startOf([time, uptime]: Result[]): number {
 }
 
 /** Registers a connection as the boot's. A proxy that numbers connections itself shows it under another id: no view. */
-export async function registerLink(connection: Connection, boot: string): Promise<void> {
+export async function registerLink(connection: MysqlConnection, boot: string): Promise<void> {
   const [view, ...run] = await connection.query([VIEW, ...RUN], REGISTER_TIMEOUT_MS);
   const [id, seenBy] = view!.rows[0] as [number, string];
   const values = [connection.id, boot, startOf(run), id === connection.id ? seenBy : ""].map(literal);

@@ -1,8 +1,8 @@
 // The conversations' log in MySQL: one table row per log row. What a transaction appends is held back until its COMMIT,
 // and sent with it in one packet.
-import type { Conversation, Head, Log, LogRow, Value } from "./db.ts";
+import type { Conversation, ConversationLog, Head, LogRow, Value } from "./db.ts";
 import { convName, LOG_KEY, logKeyOf } from "./log-ids.ts";
-import { Stale } from "./mysql-fate.ts";
+import { Stale } from "./mysql-errors.ts";
 import { literals, selects, statement, toObjects } from "./mysql-sql.ts";
 import type { MysqlTx } from "./mysql-tx.ts";
 import { rowsOf, type Series } from "./series.ts";
@@ -16,7 +16,7 @@ const INSERT = "INSERT INTO message (conversation, seq, kind, sender, device, mi
 /** Conversations advanced per UPDATE: each row is compared with all of them. */
 const MOVED_AT_ONCE = 64;
 
-export class MysqlLog implements Log {
+export class MysqlLog implements ConversationLog {
   private readonly locked = new Map<number, Conversation>();
   /** The locked conversations that this transaction changes. */
   private readonly moved = new Set<Conversation>();

@@ -4,7 +4,7 @@ import linkStarted from "../../sql/mysql/0002-link-started.sql" with { type: "te
 import linkSeenBy from "../../sql/mysql/0003-link-seen-by.sql" with { type: "text" };
 import deviceTimes from "../../sql/mysql/0004-device-times.sql" with { type: "text" };
 import { StartError } from "../start-error.ts";
-import { type Connection, DatabaseError, literal, type Result, type Target } from "./mysql-connection.ts";
+import { DatabaseError, literal, type MysqlConnection, type MysqlTarget, type Result } from "./mysql-connection.ts";
 import { describe } from "./mysql-start.ts";
 
 /** In order, numbered from 1; `schema_version` holds the numbers of those applied to a database. */
@@ -19,13 +19,13 @@ const DUPLICATE_COLUMN = 1060;
 export const UNFINISHED = "unfinished_copy";
 
 /** Creates the tables of the newest schema, except `schema_version`; existing ones stay. Returns its version. */
-export async function createTables(connection: Connection): Promise<number> {
+export async function createTables(connection: MysqlConnection): Promise<number> {
   for (const text of MIGRATIONS) for (const sql of statementsOf(text)) await apply(connection, sql);
   return MIGRATIONS.length;
 }
 
 /** Throws StartError where the database is not ours to use, and DatabaseError. */
-export async function migrate(connection: Connection, target: Target): Promise<void> {
+export async function migrate(connection: MysqlConnection, target: MysqlTarget): Promise<void> {
   const query = (sql: string) => queryOne(connection, sql);
   // Lock names are shared by the whole server, and of limited length.
   const name = `CONCAT('chatserver:', MD5(${literal(target.database)}))`;
@@ -55,12 +55,12 @@ export async function migrate(connection: Connection, target: Target): Promise<v
   }
 }
 
-async function queryOne(connection: Connection, sql: string): Promise<Result> {
+async function queryOne(connection: MysqlConnection, sql: string): Promise<Result> {
   return (await connection.query([sql], STATEMENT_TIMEOUT_MS))[0]!;
 }
 
 /** Runs a migration's statement, which may have been run before: MySQL has no ADD COLUMN IF NOT EXISTS. */
-async function apply(connection: Connection, sql: string): Promise<void> {
+async function apply(connection: MysqlConnection, sql: string): Promise<void> {
   await queryOne(connection, sql).catch((error) => {
     if (!(error instanceof DatabaseError && error.errno === DUPLICATE_COLUMN)) throw error;
   });

@@ -1,6 +1,6 @@
 // Connections to MySQL: remade with growing pauses while the database is away, and bounded in number.
 import { StoreError } from "./db.ts";
-import { Connection, ConnectionLost, DatabaseError, type Target } from "./mysql-connection.ts";
+import { ConnectionLost, DatabaseError, MysqlConnection, type MysqlTarget } from "./mysql-connection.ts";
 import { describe, prepare } from "./mysql-start.ts";
 
 const CONNECT_TIMEOUT_MS = 2_000;
@@ -15,18 +15,18 @@ const MAX_WAITING = 10_000;
 export class Connector {
   private pauseMs = 0;
   private retryAt = 0;
-  private complained = false;
+  private outageLogged = false;
   private silentSince = Number.NEGATIVE_INFINITY;
   /** The most bytes one packet may have. */
   maxPacketBytes = 1024 * 1024;
 
   constructor(
-    private readonly target: Target,
+    private readonly target: MysqlTarget,
     private readonly log: { warn(line: string): void; info(line: string): void },
   ) {}
 
   /** Opens a connection and sets it up, trying until `deadline` (performance.now()). Rejects with StoreError. */
-  async open(deadline: number, setUp: (connection: Connection) => Promise<void>): Promise<Connection> {
+  async open(deadline: number, setUp: (connection: MysqlConnection) => Promise<void>): Promise<MysqlConnection> {
     let last: Error = new ConnectionLost("the database is unreachable");
     for (;;) {
       const now = performance.now();
@@ -50,14 +50,17 @@ export class Connector {
    * Whether a connection may still be used. If one has fallen silent others may be dead too: those not heard since then
    * are given up, so that not each of them costs some caller the whole time limit.
    */
-  isGood(connection: Connection): boolean {
+  isGood(connection: MysqlConnection): boolean {
     if (connection.lost === null && connection.heardAt < this.silentSince)
       connection.destroy("the database has fallen silent");
     return connection.lost === null;
   }
 
-  private async tryOpen(timeoutMs: number, setUp: (connection: Connection) => Promise<void>): Promise<Connection> {
-    const connection = await Connection.open(this.target, timeoutMs);
+  private async tryOpen(
+    timeoutMs: number,
+    setUp: (connection: MysqlConnection) => Promise<void>,
+  ): Promise<MysqlConnection> {
+    const connection = await MysqlConnection.open(this.target, timeoutMs);
     connection.onSilent = (since) => {
       this.silentSince = Math.max(this.silentSince, since);
     };
@@ -69,8 +72,8 @@ export class Connector {
       throw error;
     }
     this.pauseMs = 0;
-    if (this.complained) this.log.info(`the database at ${describe(this.target)} answers again`);
-    this.complained = false;
+    if (this.outageLogged) this.log.info(`the database at ${describe(this.target)} answers again`);
+    this.outageLogged = false;
     return connection;
   }
 
@@ -78,27 +81,27 @@ export class Connector {
   private fail(cause: string): void {
     this.pauseMs = Math.min(MAX_PAUSE_MS, Math.max(FIRST_PAUSE_MS, this.pauseMs * 2));
     this.retryAt = performance.now() + this.pauseMs * (0.5 + Math.random() / 2);
-    if (!this.complained) this.log.warn(`the database at ${describe(this.target)} does not answer: ${cause}`);
-    this.complained = true;
+    if (!this.outageLogged) this.log.warn(`the database at ${describe(this.target)} does not answer: ${cause}`);
+    this.outageLogged = true;
   }
 }
 
 /** At most `size` connections, each used by one caller at a time. */
 export class Pool {
-  private readonly idle: Connection[] = [];
-  private readonly waiting: ((slot: Connection | null) => void)[] = [];
-  private readonly used = new Set<Connection>();
+  private readonly idle: MysqlConnection[] = [];
+  private readonly waiting: ((slot: MysqlConnection | null) => void)[] = [];
+  private readonly used = new Set<MysqlConnection>();
   private count = 0;
   private closed: StoreError | null = null;
 
   constructor(
     private readonly connector: Connector,
     private readonly size: number,
-    private readonly setUp: (connection: Connection) => Promise<void>,
+    private readonly setUp: (connection: MysqlConnection) => Promise<void>,
   ) {}
 
   /** Runs `work` with a connection. Rejects with StoreError where none is free or can be made before `deadline`. */
-  async use<T>(deadline: number, work: (connection: Connection) => Promise<T>): Promise<T> {
+  async use<T>(deadline: number, work: (connection: MysqlConnection) => Promise<T>): Promise<T> {
     const connection = await this.take(deadline);
     this.used.add(connection);
     try {
@@ -117,7 +120,7 @@ export class Pool {
     for (const wake of this.waiting.splice(0)) wake(null);
   }
 
-  private async take(deadline: number): Promise<Connection> {
+  private async take(deadline: number): Promise<MysqlConnection> {
     for (;;) {
       if (this.closed !== null) throw this.closed;
       const connection = this.idle.pop();
@@ -144,10 +147,10 @@ export class Pool {
   }
 
   /** Waits for a connection to become free; null: a slot for a new one has. */
-  private wait(deadline: number): Promise<Connection | null> {
+  private wait(deadline: number): Promise<MysqlConnection | null> {
     if (this.waiting.length >= MAX_WAITING) throw new StoreError("too many requests are waiting for the database");
-    const { promise, resolve, reject } = Promise.withResolvers<Connection | null>();
-    const wake = (connection: Connection | null) => {
+    const { promise, resolve, reject } = Promise.withResolvers<MysqlConnection | null>();
+    const wake = (connection: MysqlConnection | null) => {
       clearTimeout(late);
       resolve(connection);
     };
@@ -160,7 +163,7 @@ export class Pool {
     return promise;
   }
 
-  private give(connection: Connection): void {
+  private give(connection: MysqlConnection): void {
     if (this.closed !== null) return connection.close();
     const next = this.waiting.shift();
     if (connection.lost === null) {

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { certificateRule, formatAddress } from "../flag-values.ts";
 import { StartError } from "../start-error.ts";
-import { type Connection, ConnectionLost, DatabaseError, type Target } from "./mysql-connection.ts";
+import { ConnectionLost, DatabaseError, type MysqlConnection, type MysqlTarget } from "./mysql-connection.ts";
 
 export const SET_CHARSET = "SET NAMES utf8mb4";
 /** The settings of every connection; the statements of batches rely on them. */
@@ -18,7 +18,7 @@ const SESSION = [
 const MARIADB = "SET SESSION idle_transaction_timeout = 2, in_predicate_conversion_threshold = 0";
 
 /** `target`, with the password read from `file` if one is given. Throws StartError. */
-export const withPassword = (target: Target, file?: string): Target =>
+export const withPassword = (target: MysqlTarget, file?: string): MysqlTarget =>
   file === undefined ? target : { ...target, password: readPassword(file) };
 
 function readPassword(file: string): string {
@@ -30,7 +30,7 @@ function readPassword(file: string): string {
 }
 
 /** For logs and messages: without user and password. */
-export const describe = ({ host, port, database }: Target): string => `${formatAddress(host, port)}/${database}`;
+export const describe = ({ host, port, database }: MysqlTarget): string => `${formatAddress(host, port)}/${database}`;
 
 /** Facts about the server. */
 export interface Server {
@@ -40,7 +40,7 @@ export interface Server {
 }
 
 /** Sets up the session. Throws StartError where the server is too old. */
-export async function prepare(connection: Connection, timeoutMs: number): Promise<Server> {
+export async function prepare(connection: MysqlConnection, timeoutMs: number): Promise<Server> {
   const [found] = await connection.query(["SELECT VERSION(), @@max_allowed_packet"], timeoutMs);
   const [version, maxPacketBytes] = found!.rows[0] as [string, number];
   const mariadb = isMariadb(version);
@@ -62,7 +62,7 @@ export function isMariadb(version: string): boolean {
 }
 
 /** Why a commit may not survive a crash; null where it does. */
-export async function findUndurable(connection: Connection, timeoutMs: number): Promise<string | null> {
+export async function findUndurable(connection: MysqlConnection, timeoutMs: number): Promise<string | null> {
   const [found] = await connection.query(
     ["SELECT @@innodb_flush_log_at_trx_commit, @@log_bin, @@sync_binlog"],
     timeoutMs,
@@ -75,11 +75,11 @@ export async function findUndurable(connection: Connection, timeoutMs: number): 
 }
 
 /** A start-up error as one line that says what to do; `flag` is the flag that names the database. */
-export function explainStart(error: unknown, target: Target, flag = "--mysql"): StartError {
+export function startErrorOf(error: unknown, target: MysqlTarget, flag = "--mysql"): StartError {
   if (error instanceof StartError) return error;
   // The server's answer to the last of several attempts.
   if (error instanceof ConnectionLost && error.cause instanceof DatabaseError)
-    return explainStart(error.cause, target, flag);
+    return startErrorOf(error.cause, target, flag);
   const where = describe(target);
   const { user, database, tls } = target;
   if (error instanceof ConnectionLost) {

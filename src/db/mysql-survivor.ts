@@ -2,7 +2,7 @@
 // locks.
 import type { Boot } from "./mysql-boot.ts";
 import { LEASE_S } from "./mysql-boot.ts";
-import { type Connection, DatabaseError, literal, type Result } from "./mysql-connection.ts";
+import { DatabaseError, literal, type MysqlConnection, type Result } from "./mysql-connection.ts";
 import { readLinks } from "./mysql-links.ts";
 
 export interface Instance {
@@ -37,7 +37,7 @@ export async function readInstances(own: Boot, deadline: number): Promise<Instan
  * Fences a boot, removes it and ends its connections: if its lease has expired, or with `force` in any case. False if
  * another instance was faster, or the lease has been renewed.
  */
-export function bury({ pool }: Boot, boot: string, force: boolean, deadline: number): Promise<boolean> {
+export function fence({ pool }: Boot, boot: string, force: boolean, deadline: number): Promise<boolean> {
   const name = literal(boot);
   const expired = force ? "" : " AND expires <= UTC_TIMESTAMP(6)";
   return pool.use(deadline, async (connection) => {
@@ -70,7 +70,7 @@ export function bury({ pool }: Boot, boot: string, force: boolean, deadline: num
 }
 
 /** Users who have logged in or out anywhere since `since`: the `at` of the previous call, or "". */
-export async function readChanged(
+export async function readPresenceChanges(
   own: Boot,
   since: string,
   deadline: number,
@@ -129,7 +129,7 @@ export async function cleanLinks(own: Boot, deadline: number): Promise<void> {
   for (const connection of gone) own.linked.delete(connection);
 }
 
-async function kill(connection: Connection, id: number, deadline: number): Promise<void> {
+async function kill(connection: MysqlConnection, id: number, deadline: number): Promise<void> {
   try {
     await connection.query([`KILL ${id}`], deadline - performance.now());
   } catch (error) {

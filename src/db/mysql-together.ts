@@ -3,7 +3,7 @@ import { ChatError } from "../protocol.ts";
 import { ALONE, type Call, StoreError } from "./db.ts";
 
 /** Calls per transaction: bounds what it reads. */
-const MOST = 200;
+const MAX_CALLS = 200;
 const MAX_WAITING = 100_000;
 
 interface Waiting {
@@ -36,7 +36,7 @@ export class Gathering {
     this.working++;
     // What arrives in this turn of the loop belongs together.
     await Promise.resolve();
-    while (this.waiting.length > 0) await this.run(this.waiting.splice(0, MOST));
+    while (this.waiting.length > 0) await this.run(this.waiting.splice(0, MAX_CALLS));
     this.working--;
   }
 

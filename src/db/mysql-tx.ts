@@ -2,12 +2,12 @@
 // that writes or locks, so that pure reads need none.
 import type { Head, Tx, Value } from "./db.ts";
 import type { LogIds } from "./log-ids.ts";
-import { type Connection, DatabaseError, type Result } from "./mysql-connection.ts";
+import { DatabaseError, type MysqlConnection, type Result } from "./mysql-connection.ts";
 import { MysqlLog } from "./mysql-log.ts";
 import { columnList, compareKeys, literals, quoted, selects, statement, toObjects } from "./mysql-sql.ts";
 
 /** How the transactions of a boot begin and end, so that those of a fenced boot have no effect. */
-export interface Frame {
+export interface TxGuard {
   /** The first statement; the transaction holds its row lock to the end. */
   opening: string;
   /** Throws where its result says that the boot is fenced. */
@@ -17,8 +17,8 @@ export interface Frame {
 }
 
 export interface TxOptions {
-  connection: Connection;
-  frame: Frame;
+  connection: MysqlConnection;
+  guard: TxGuard;
   ids: LogIds;
   maxPacketBytes: number;
   /** performance.now(): a statement not answered by then ends the connection. */
@@ -103,7 +103,7 @@ export class MysqlTx implements Tx {
     if (!this.begun) {
       this.begun = true;
       this.enqueue("START TRANSACTION").catch(() => undefined);
-      this.opened = this.enqueue(this.options.frame.opening).then((result) => this.options.frame.check(result));
+      this.opened = this.enqueue(this.options.guard.opening).then((result) => this.options.guard.check(result));
     }
     const [result] = await Promise.all([this.enqueue(sql), this.opened]);
     return result;
@@ -136,9 +136,9 @@ export class MysqlTx implements Tx {
   async commit(sending: (heads: Head[]) => void): Promise<void> {
     const heads = this.log.heads();
     if (!this.wrote && heads.length === 0) return this.rollback();
-    const { connection, frame } = this.options;
+    const { connection, guard } = this.options;
     const last = this.log.flush();
-    if (frame.closing !== null) last.push(frame.closing(heads));
+    if (guard.closing !== null) last.push(guard.closing(heads));
     else if (heads.length > 0) throw new Error("only transactions of a lane may append to logs");
     const packets = this.packets([...last, "COMMIT"], (sql) => sql);
     for (const packet of packets.slice(0, -1)) await connection.query(packet, this.leftMs());

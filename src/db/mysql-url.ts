@@ -1,12 +1,12 @@
 // The address of a database, as an administrator writes it.
 import { bareHost, parseYesNo } from "../flag-values.ts";
-import type { Target } from "./mysql-connection.ts";
+import type { MysqlTarget } from "./mysql-connection.ts";
 
 /** The form that `parseMysqlUrl` accepts. */
 export const MYSQL_FORM = "mysql://user:password@host:port/database[?tls=yes] (write a literal % as %25)";
 
 /** Parses an address, with its password, if any; undefined where it does not have the form of MYSQL_FORM. */
-export function parseMysqlUrl(text: string): Target | undefined {
+export function parseMysqlUrl(text: string): MysqlTarget | undefined {
   const url = URL.parse(text);
   if (url === null || !["mysql:", "mariadb:"].includes(url.protocol) || url.hostname === "") return undefined;
   const [user, password, database] = [url.username, url.password, url.pathname.slice(1)].map(decode);

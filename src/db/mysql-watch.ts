@@ -3,7 +3,7 @@
 import type { Boot } from "./mysql-boot.ts";
 import { cleanCommits } from "./mysql-commits.ts";
 import type { Lease } from "./mysql-lease.ts";
-import { bury, cleanLinks, type Instance, isGone, isSettled, readInstances } from "./mysql-survivor.ts";
+import { cleanLinks, fence, type Instance, isGone, isSettled, readInstances } from "./mysql-survivor.ts";
 
 /** With the lease and the grace period added, users of a dead instance are offline for everyone within 10 s. */
 const LOOK_EVERY_MS = 1_000;
@@ -16,7 +16,7 @@ export class Watch {
   /** Each boot's lease, and since when it has had this value, performance.now(). */
   private leases = new Map<string, { expires: string; since: number }>();
   /** The other living boots at the last look. */
-  others = new Set<string>();
+  otherBoots = new Set<string>();
   private timer: Timer | undefined;
   private watching: Boot | null = null;
   private lease: Lease | null = null;
@@ -41,18 +41,18 @@ export class Watch {
     clearTimeout(this.timer);
   }
 
-  /** Whether another boot has ended; if so, it is taken over. */
-  async check(own: Boot, boot: string): Promise<boolean> {
+  /** Whether another boot has ended; if so, it is fenced. */
+  async fenceIfDead(own: Boot, boot: string): Promise<boolean> {
     const found = (await readInstances(own, this.deadline())).find((each) => each.boot === boot);
     if (found === undefined) return true;
     let won: boolean;
-    if (this.isExpired(found) && (await this.mayBury(own))) won = await bury(own, boot, false, this.deadline());
+    if (this.isExpired(found) && (await this.mayFence(own))) won = await fence(own, boot, false, this.deadline());
     else if (this.lease?.isRecovering === false && (await isGone(own, boot, this.deadline())))
-      won = await bury(own, boot, true, this.deadline());
+      won = await fence(own, boot, true, this.deadline());
     else return false;
     // If it has renewed its lease at the last moment, it is still there.
     if (!won && (await readInstances(own, this.deadline())).some((each) => each.boot === boot)) return false;
-    this.tell([boot]);
+    this.reportGone([boot]);
     return true;
   }
 
@@ -70,20 +70,20 @@ export class Watch {
 
   private async look(own: Boot): Promise<void> {
     const found = await readInstances(own, this.deadline());
-    this.note(found);
+    this.noteLeases(found);
     const expired = found.filter((each) => each.boot !== own.name && this.isExpired(each));
-    const buried = expired.length > 0 && (await this.mayBury(own)) ? expired : [];
-    for (const { boot } of buried) {
-      this.others.add(boot);
+    const toFence = expired.length > 0 && (await this.mayFence(own)) ? expired : [];
+    for (const { boot } of toFence) {
+      this.otherBoots.add(boot);
       // One whose rows are still locked is tried again at the next look.
-      await bury(own, boot, false, this.deadline()).catch(() => false);
+      await fence(own, boot, false, this.deadline()).catch(() => false);
     }
-    const left = buried.length > 0 ? await readInstances(own, this.deadline()) : found;
+    const left = toFence.length > 0 ? await readInstances(own, this.deadline()) : found;
     const names = new Set(left.map(({ boot }) => boot));
-    this.tell([...this.others].filter((boot) => !names.has(boot)));
+    this.reportGone([...this.otherBoots].filter((boot) => !names.has(boot)));
     const first = [...names].every((boot) => boot >= own.name);
     names.delete(own.name);
-    this.others = names;
+    this.otherBoots = names;
     if (performance.now() - this.cleanedAt < CLEAN_EVERY_MS) return;
     this.cleanedAt = performance.now();
     await cleanLinks(own, this.deadline());
@@ -91,11 +91,11 @@ export class Watch {
   }
 
   /** After an outage of the database all leases have expired; living instances return within a lease's time. */
-  private async mayBury(own: Boot): Promise<boolean> {
+  private async mayFence(own: Boot): Promise<boolean> {
     return this.lease?.provesOthersDead === true && (await isSettled(own, this.deadline()));
   }
 
-  private note(found: Instance[]): void {
+  private noteLeases(found: Instance[]): void {
     const now = performance.now();
     const known = this.leases;
     this.leases = new Map(
@@ -111,8 +111,8 @@ export class Watch {
     return expired && noted?.expires === expires && performance.now() - noted.since >= RENEWED_MS;
   }
 
-  private tell(boots: string[]): void {
-    for (const boot of boots) this.others.delete(boot);
+  private reportGone(boots: string[]): void {
+    for (const boot of boots) this.otherBoots.delete(boot);
     if (boots.length > 0) this.onGone(boots);
   }
 

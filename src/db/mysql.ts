@@ -5,16 +5,16 @@ import { LogIds } from "./log-ids.ts";
 import type { AnyPlan } from "./mysql-batches.ts";
 import { Boot, type BootOptions } from "./mysql-boot.ts";
 import { CommitReader } from "./mysql-commits.ts";
-import { Connection, type Target } from "./mysql-connection.ts";
+import { MysqlConnection, type MysqlTarget } from "./mysql-connection.ts";
 import { Lease } from "./mysql-lease.ts";
 import { migrate } from "./mysql-migrate.ts";
 import { Connector } from "./mysql-pool.ts";
-import { describe, explainStart, findUndurable, prepare } from "./mysql-start.ts";
-import { bury, readChanged } from "./mysql-survivor.ts";
+import { describe, findUndurable, prepare, startErrorOf } from "./mysql-start.ts";
+import { fence, readPresenceChanges } from "./mysql-survivor.ts";
 import { Watch } from "./mysql-watch.ts";
 
 export interface MysqlOptions {
-  target: Target;
+  target: MysqlTarget;
   /** Where clients reach this instance: only for people who look at the table of instances. */
   address: string;
   /** Concurrent transactions that append messages. */
@@ -42,12 +42,12 @@ export async function openMysqlStore<O extends Operations>(
     const calls = Object.keys(operations).map((name) => [name, (...args: unknown[]) => store.call(name, args)]);
     return Object.assign(store as Shared & { close(): Promise<void> }, Object.fromEntries(calls)) as Store<O> & Shared;
   } catch (error) {
-    throw explainStart(error, target);
+    throw startErrorOf(error, target);
   }
 }
 
-async function openDatabase(target: Target, log: MysqlOptions["log"]): Promise<void> {
-  const connection = await Connection.open(target, START_TIMEOUT_MS);
+async function openDatabase(target: MysqlTarget, log: MysqlOptions["log"]): Promise<void> {
+  const connection = await MysqlConnection.open(target, START_TIMEOUT_MS);
   try {
     const { version } = await prepare(connection, START_TIMEOUT_MS);
     await migrate(connection, target);
@@ -69,7 +69,7 @@ class MysqlStore implements Shared {
   private lease: Lease | null = null;
   private lastBoot = "";
   /** By the database's clock. */
-  private onlineReadAt = "";
+  private presenceReadAt = "";
   private closed = false;
   private readonly pending = new Set<Promise<unknown>>();
   private readonly lostCallbacks: (() => void)[] = [];
@@ -94,7 +94,7 @@ class MysqlStore implements Shared {
     try {
       await this.restart();
       // If too few connections are allowed, that shows now, and not with every message.
-      await this.living().connect(this.deadline());
+      await this.requireBoot().connect(this.deadline());
       await this.readCommits();
     } catch (error) {
       await this.close();
@@ -123,7 +123,7 @@ class MysqlStore implements Shared {
   }
 
   call(name: string, args: unknown[]): Promise<unknown> {
-    return this.track(() => this.living().run(name, args));
+    return this.track(() => this.requireBoot().run(name, args));
   }
 
   async restart(): Promise<void> {
@@ -135,7 +135,7 @@ class MysqlStore implements Shared {
     const beganAt = performance.now();
     try {
       await boot.begin(deadline);
-      if (old !== "") await bury(boot, old, true, deadline);
+      if (old !== "") await fence(boot, old, true, deadline);
       if (this.closed) throw new StoreError("the store is closed");
     } catch (error) {
       boot.discard();
@@ -152,22 +152,22 @@ class MysqlStore implements Shared {
     this.watch.start(boot, this.lease);
   }
 
-  checkDead(boot: string): Promise<boolean> {
-    return this.track(() => this.watch.check(this.living(), boot));
+  fenceIfDead(boot: string): Promise<boolean> {
+    return this.track(() => this.watch.fenceIfDead(this.requireBoot(), boot));
   }
 
-  others(): string[] {
-    return [...this.watch.others];
+  otherBoots(): string[] {
+    return [...this.watch.otherBoots];
   }
 
   readCommits(): Promise<{ heads: Head[]; all: boolean }> {
-    return this.track(() => this.commits.read(this.living(), this.deadline()));
+    return this.track(() => this.commits.read(this.requireBoot(), this.deadline()));
   }
 
-  readOnline(): Promise<number[]> {
+  readPresenceChanges(): Promise<number[]> {
     return this.track(async () => {
-      const { users, at } = await readChanged(this.living(), this.onlineReadAt, this.deadline());
-      this.onlineReadAt = at;
+      const { users, at } = await readPresenceChanges(this.requireBoot(), this.presenceReadAt, this.deadline());
+      this.presenceReadAt = at;
       return users;
     });
   }
@@ -180,7 +180,7 @@ class MysqlStore implements Shared {
     this.end();
   }
 
-  private living(): Boot {
+  private requireBoot(): Boot {
     if (this.current === null) throw new StoreError("this instance has lost its lease");
     return this.current;
   }

@@ -1,7 +1,7 @@
 // The conversations' log in the embedded database, laid out for what a commit costs: the pages it touches. A commit
 // appends its rows to the journal as one record and touches nothing else; they are kept in memory too, until they are
 // folded, in large sorted portions, into the tables that are read (`run`, `mid`; see sqlite-fold.ts).
-import type { Conversation, Log, LogRow } from "./db.ts";
+import type { Conversation, ConversationLog, LogRow } from "./db.ts";
 import { convName, LOG_KEY, LogIds, logKeyOf } from "./log-ids.ts";
 import { lastSeq, rowsOf, type Series, single } from "./series.ts";
 import { type MidKey, SqliteMids } from "./sqlite-mids.ts";
@@ -22,7 +22,7 @@ const REFUSED_JOURNAL_ROWS = 8 * MAX_JOURNAL_ROWS;
 const weightOf = (rows: number, text: number): number => rows + (text >> 9);
 export const weight = ({ count, bodies }: Series): number => weightOf(count, bodies.length);
 
-export class SqliteLog implements Log {
+export class SqliteLog implements ConversationLog {
   /** By conversation, what is in the journal but not folded: each list is ascending, without gaps, and not empty. */
   readonly tails = new Map<number, Series[]>();
   /** The weight of `tails`. */

@@ -54,12 +54,12 @@ function explained<T>(file: string, work: () => T): T {
   try {
     return work();
   } catch (error) {
-    throw explainFile(file, error);
+    throw fileErrorOf(file, error);
   }
 }
 
 /** An error met in working with `file`, explained if it concerns the file; otherwise returned as it is. */
-export function explainFile(file: string, error: unknown): unknown {
+export function fileErrorOf(file: string, error: unknown): unknown {
   // It comes from another database.
   if (error instanceof StoreError) return error;
   const { code = "", message } = error as Error & { code?: string };

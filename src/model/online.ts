@@ -8,19 +8,19 @@ export interface OnlineDevice {
   boot: string;
 }
 
-/** These users' devices that are online: at `boot` (the caller's own), another living boot, or one of `mourned`. */
+/** These users' devices online at `boot` (the caller's own), at another living boot, or at one of `stillCounted`. */
 export async function devicesOf(
   tx: Tx,
   userIds: number[],
   boot: string,
-  mourned: string[] = [],
+  stillCounted: string[] = [],
 ): Promise<OnlineDevice[]> {
-  return (await devicesOfEach(tx, [[userIds, boot, mourned]]))[0]!;
+  return (await devicesOfEach(tx, [[userIds, boot, stillCounted]]))[0]!;
 }
 
 export async function devicesOfEach(
   tx: Tx,
-  calls: [userIds: number[], boot: string, mourned?: string[]][],
+  calls: [userIds: number[], boot: string, stillCounted?: string[]][],
 ): Promise<OnlineDevice[][]> {
   const columns = ["user_id AS userId", "name AS device", "epoch", "boot"];
   const ids = [...new Set(calls.flatMap(([userIds]) => userIds))].map((id) => [id]);
@@ -30,8 +30,8 @@ export async function devicesOfEach(
   for (const [, boot] of calls) others.delete(boot);
   const alive = others.size > 0 ? await tx.alive([...others]) : others;
   const byUser = Map.groupBy(devices, ({ userId }) => userId);
-  return calls.map(([userIds, boot, mourned = []]) => {
-    const counted = new Set([...alive, ...mourned, boot]);
+  return calls.map(([userIds, boot, stillCounted = []]) => {
+    const counted = new Set([...alive, ...stillCounted, boot]);
     return [...new Set(userIds)].flatMap((id) => (byUser.get(id) ?? []).filter((each) => counted.has(each.boot)));
   });
 }

@@ -52,7 +52,7 @@ export class Decoder {
   /** Length framing: messages parsed but not yet returned. */
   private ahead: Ahead | null = null;
   /** Length framing: how many of the next frames to parse one by one, because together they could not be parsed. */
-  private singles = 0;
+  private parseSingly = 0;
   private scan: Scan = "between";
   /** The closing brackets that the object being scanned still lacks, innermost last. */
   private closers = NO_CLOSERS;
@@ -119,7 +119,7 @@ export class Decoder {
   }
 
   private nextLength(): Message | Fault | null {
-    if (this.singles > 0) this.singles--;
+    if (this.parseSingly > 0) this.parseSingly--;
     else if (this.headerSeen === 0) this.parseAhead();
     if (this.ahead !== null) return this.takeAhead(this.ahead);
     while (this.headerSeen < HEADER_BYTES) {
@@ -143,7 +143,7 @@ export class Decoder {
     const ends = this.wholeFrames();
     if (ends.length < 2) return;
     const messages = parseTogether(chunk, at, ends);
-    if (messages === null) this.singles = ends.length - 1;
+    if (messages === null) this.parseSingly = ends.length - 1;
     else {
       this.at = ends.at(-1)!;
       this.ahead = { messages, ends, next: 0, bytes: this.at - at };

@@ -32,9 +32,9 @@ export class Connection implements AnswerSink {
   /** Since when nobody is logged in here, performance.now(); null while somebody is. Maintained by the service. */
   anonymousSince: number | null = this.inputAt;
   /** Set by the service: silence longer than the idle timeout ends the connection. */
-  heartbeats = false;
+  idleTimeoutApplies = false;
   /** The TLS handshake is not complete: nothing can be written, so a last message must not delay the close. */
-  mute = false;
+  handshakePending = false;
 
   private readonly answers = new Answers();
   private readonly intake: Intake;
@@ -112,7 +112,7 @@ export class Connection implements AnswerSink {
    */
   finish(lastText = ""): void {
     if (this.state !== "open") return;
-    if (lastText !== "" && !this.mute) this.write(lastText, null, 0);
+    if (lastText !== "" && !this.handshakePending) this.write(lastText, null, 0);
     this.state = "ending";
     this.intake.stop();
     this.intake.resume();

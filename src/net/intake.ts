@@ -28,8 +28,8 @@ export class Intake {
   private paused = false;
   private pumping = false;
   private halfCloseTold = false;
-  /** No more requests are taken: a fault ends the connection, or it is retiring. */
-  private lastTaken = false;
+  /** No more requests are taken; once those taken are answered, the connection finishes. */
+  private retiring = false;
   /** Sent after the last answer. */
   private lastText = "";
   private protocolErrors = 0;
@@ -80,7 +80,7 @@ export class Intake {
     }
     this.pumping = false;
     if (this.connection.state !== "open") return;
-    if (this.lastTaken && this.answers.size === 0) return this.connection.finish(this.lastText);
+    if (this.retiring && this.answers.size === 0) return this.connection.finish(this.lastText);
     // During a barrier the socket is read until something arrives, so that a peer that hangs up meanwhile is noticed.
     if (this.canTake || (this.blocked && this.connection.writable && this.decoder.bufferedBytes === 0)) this.resume();
     else this.pause();
@@ -104,7 +104,7 @@ export class Intake {
   /** `stop`; once the requests already taken are answered, the connection finishes with `lastText`. */
   retire(lastText: string): void {
     this.stop();
-    this.lastTaken = true;
+    this.retiring = true;
     this.lastText = lastText;
     this.pump();
   }
@@ -124,7 +124,7 @@ export class Intake {
   private get canTake(): boolean {
     return (
       this.connection.writable &&
-      !this.lastTaken &&
+      !this.retiring &&
       !this.blocked &&
       this.waiting === null &&
       this.answers.size < this.limits.maxInFlight
@@ -164,7 +164,7 @@ export class Intake {
     // Earlier requests are still answered first.
     if (last) {
       this.decoder.end();
-      this.lastTaken = true;
+      this.retiring = true;
     }
   }
 

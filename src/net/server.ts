@@ -14,7 +14,7 @@ export interface ServerOptions extends ConnectionLimits {
   inherited: number | null;
   maxConnections: number;
   /** Connections above `maxConnections` that get an answer saying so; any beyond these are reset. */
-  maxRefused: number;
+  maxOverLimit: number;
   /** Called for each connection above `maxConnections`. */
   onFull: () => void;
   loginTimeoutMs: number;
@@ -31,7 +31,7 @@ const KEEPALIVE_MS = 60_000;
 /** How long keepalive probes to an idle peer may go unanswered: one lost packet must not end its connection. */
 const PROBES_MS = 10_000;
 /** How long a connection above the limit has to send its first byte, which tells the framing of the refusal. */
-const REFUSED_WAIT_MS = 1_000;
+const OVER_LIMIT_WAIT_MS = 1_000;
 /** How long a PROXY header may take to arrive; leaves room for one retransmission. */
 const PROXY_HEADER_WAIT_MS = 5_000;
 const SCAN_MS = 1_000;
@@ -41,7 +41,7 @@ const descriptorOf = (listener: TCPSocketListener<Connection>): number => (liste
 
 export class Server {
   private readonly connections = new Set<Connection>();
-  private readonly refused = new Set<Connection>();
+  private readonly overLimit = new Set<Connection>();
   private listener: TCPSocketListener<Connection>;
   /** Another descriptor of the listening socket: connections keep queueing on it while the listener is replaced. */
   private readonly held: number | null;
@@ -109,7 +109,7 @@ export class Server {
           open: (socket) => this.accept(socket),
           // Without it `open` waits for the TLS handshake: a peer that never completes it would escape all limits.
           handshake: (socket) => {
-            socket.data.mute = false;
+            socket.data.handshakePending = false;
           },
           data: (socket, chunk) => socket.data.handleData(chunk),
           end: (socket) => socket.data.handleEnd(),
@@ -130,21 +130,21 @@ export class Server {
   private accept(socket: Bun.Socket<Connection>): void {
     const full = this.connections.size >= this.options.maxConnections;
     const connection = new Connection(socket, full ? this.overload : this.events, this.options);
-    connection.mute = this.options.tls !== null;
+    connection.handshakePending = this.options.tls !== null;
     socket.data = connection;
     const { proxy } = this.options;
     if (proxy !== null && !proxy.trusted.has(socket.remoteAddress))
       return connection.refuseProxy(`not one of the trusted proxies (${proxy.trusted})`);
     if (full) this.options.onFull();
-    if (full && this.refused.size >= this.options.maxRefused) return connection.terminate();
-    (full ? this.refused : this.connections).add(connection);
+    if (full && this.overLimit.size >= this.options.maxOverLimit) return connection.terminate();
+    (full ? this.overLimit : this.connections).add(connection);
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEPALIVE_MS);
   }
 
   private remove(connection: Connection): void {
     this.connections.delete(connection);
-    this.refused.delete(connection);
+    this.overLimit.delete(connection);
     connection.handleClose();
   }
 
@@ -159,10 +159,10 @@ export class Server {
       else if (connection.awaitsProxyHeader && anonymousMs > PROXY_HEADER_WAIT_MS)
         connection.refuseProxy(`no PROXY header within ${PROXY_HEADER_WAIT_MS} ms`);
       else if (anonymousMs > loginTimeoutMs && !connection.busy) connection.finish();
-      else if (connection.heartbeats && silentMs > idleTimeoutMs && connection.writable) connection.finish();
+      else if (connection.idleTimeoutApplies && silentMs > idleTimeoutMs && connection.writable) connection.finish();
     }
-    for (const connection of this.refused)
-      if (now - (connection.anonymousSince ?? now) > REFUSED_WAIT_MS) connection.finish();
+    for (const connection of this.overLimit)
+      if (now - (connection.anonymousSince ?? now) > OVER_LIMIT_WAIT_MS) connection.finish();
   }
 }
 

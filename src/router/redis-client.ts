@@ -65,7 +65,7 @@ export const isRefusal = (message: string): boolean =>
   /WRONGPASS|NOAUTH|NOPERM|AUTH/.test(message) || NO_DATABASE.test(message);
 
 /** Why Redis cannot be used at start, in one line that says what to do. */
-export function explainStart({ message }: Error, target: RedisTarget): StartError {
+export function startErrorOf({ message }: Error, target: RedisTarget): StartError {
   const where = `Redis at ${describeTarget(target)}`;
   if (target.kind !== "cluster" && NO_DATABASE.test(message))
     return new StartError(`${where} has no database ${target.db}: check --redis`);

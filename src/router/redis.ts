@@ -45,7 +45,7 @@ export class RedisRouter implements Router {
   private cause = "";
   /** performance.now(); null while Redis answers. */
   private awaySince: number | null = null;
-  private complained = false;
+  private outageLogged = false;
   /** Whether Redis has ever answered. Before that nothing is logged: `ready` rejects with the reason. */
   private reached = false;
   private readonly registry: Registry;
@@ -63,7 +63,7 @@ export class RedisRouter implements Router {
     this.commands = connect(options.target);
     this.subscriber = connect(options.target);
     for (const client of [this.commands, this.subscriber])
-      client.on("error", (error: Error) => this.complain(error.message));
+      client.on("error", (error: Error) => this.noteFailure(error.message));
     this.commands.on("ready", () => this.recover());
     this.subscriber.on("ready", () => this.subscribe());
     this.subscriber.on("message", (_channel: string, text: string) => this.hear(text));
@@ -86,7 +86,7 @@ export class RedisRouter implements Router {
     while (performance.now() < end) {
       try {
         await this.commands.ping();
-        this.forgive();
+        this.noteAnswer();
         await checkDatabase(this.commands, this.options.target);
         this.reached = true;
         return;
@@ -230,7 +230,7 @@ export class RedisRouter implements Router {
       await this.subscriber.subscribe(this.channel(this.options.boot), this.all);
       this.send(this.channel(this.options.boot), { kind: "probe" });
     } catch (error) {
-      this.complain((error as Error).message);
+      this.noteFailure((error as Error).message);
     }
   }
 
@@ -243,8 +243,8 @@ export class RedisRouter implements Router {
     });
     if (typeof generation !== "string") return;
     const wasAway = this.awaySince !== null;
-    if (this.complained) this.options.log.info("Redis answers again");
-    this.forgive();
+    if (this.outageLogged) this.options.log.info("Redis answers again");
+    this.noteAnswer();
     this.reached = true;
     const emptied = this.generation !== null && this.generation !== generation;
     this.generation = generation;
@@ -258,26 +258,26 @@ export class RedisRouter implements Router {
     try {
       return await work(this.commands);
     } catch (error) {
-      this.complain((error as Error).message);
+      this.noteFailure((error as Error).message);
       return null;
     }
   }
 
   /** Logs one line per outage, not one for each command that fails. */
-  private complain(message: string): void {
+  private noteFailure(message: string): void {
     this.awaySince ??= performance.now();
     if (!isDisconnected(message)) this.cause = message || "no answer";
     else if (performance.now() - this.awaySince < CAUSE_MS) return;
-    if (this.complained || !this.reached) return;
-    this.complained = true;
+    if (this.outageLogged || !this.reached) return;
+    this.outageLogged = true;
     const cause = this.cause || message;
     this.options.log.warn(`Redis does not answer (${cause}): messages between instances may take 2 s until it does`);
   }
 
   /** Redis answers again. */
-  private forgive(): void {
+  private noteAnswer(): void {
     this.cause = "";
     this.awaySince = null;
-    this.complained = false;
+    this.outageLogged = false;
   }
 }

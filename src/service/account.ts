@@ -30,7 +30,7 @@ export async function login(context: Context, request: Request, current: Session
   const order = sessions.nextOrder();
   const confirms = field.flag(message, "confirm");
   const user = await authenticate(context, message);
-  const { session, offline } = await sessions.claim(connection, {
+  const { session, offline } = await sessions.logIn(connection, {
     userId: user.id,
     name: user.name,
     device,
@@ -112,7 +112,7 @@ export async function logout({ store, sessions }: Context, { message }: Request,
 
 /** {"msgId":1012} -> {"msgId":1010,"ack":1012,"errno":0,"time":"…"} ; from now on silence ends the session */
 export function heartbeat(_: Context, { connection }: Request, session: Session | null): Reply {
-  if (session !== null) connection.heartbeats = true;
+  if (session !== null) connection.idleTimeoutApplies = true;
   const ts = Date.now();
   return { fields: { time: field.clock(ts), ts } };
 }

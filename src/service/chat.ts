@@ -40,9 +40,9 @@ function send(
   const text = field.text(message, "msg", 0, MAX_FRAME_BYTES);
   const mid = field.mid(message);
   refuseTooLarge(text);
-  const device = session.deviceId;
+  const deviceId = session.deviceId;
   const at = committer.turnAt;
-  committer.add({ connection, slot, session, device, msgId: message.msgId, reqId, conv, key, mid, text, at });
+  committer.add({ connection, slot, session, deviceId, msgId: message.msgId, reqId, conv, key, mid, text, at });
 }
 
 /** The push, with escapes and the fields around the text, must fit a frame. Throws errno 15. */
@@ -64,6 +64,6 @@ export function confirm({ store }: Context, { message }: Request, session: Sessi
   if (position === undefined || position.at === null)
     return store.deliveredOf([session.userId, session.deviceId], conv).then(confirmed);
   const reply = confirmed(position.pushed);
-  if (session.confirms) position.deliver(seq);
+  if (session.confirms) position.markDelivered(seq);
   return reply;
 }

@@ -18,14 +18,14 @@ export class Claims {
   ) {}
 
   /** Enters all sessions; starts over where an earlier call is still under way. */
-  async all(): Promise<void> {
+  async claimAll(): Promise<void> {
     this.again = true;
     if (this.claiming) return;
     this.claiming = true;
     while (this.again) {
       this.again = false;
       const left = [...this.sessions];
-      while (left.length > 0 && !this.again) await this.enter(left.splice(0, AT_ONCE));
+      while (left.length > 0 && !this.again) await this.claimSome(left.splice(0, AT_ONCE));
     }
     this.claiming = false;
   }
@@ -34,10 +34,10 @@ export class Claims {
   refresh(): void {
     if (this.claiming) return;
     if (this.round.length === 0) this.round = [...this.sessions];
-    this.enter(this.round.splice(0, AT_ONCE));
+    this.claimSome(this.round.splice(0, AT_ONCE));
   }
 
-  private async enter(some: Session[]): Promise<void> {
+  private async claimSome(some: Session[]): Promise<void> {
     const begun = some.filter(({ epoch, ended }) => epoch > 0 && !ended);
     await Promise.all(begun.map((session) => this.claim(session)));
   }

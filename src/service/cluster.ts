@@ -4,12 +4,12 @@ import type { Head, Shared } from "../db/db.ts";
 import type { Store } from "../model/store.ts";
 import { ChatError, Errno, parseConv } from "../protocol.ts";
 import type { Addressed, Hint, Owner, Router, RouterEvents } from "../router/router.ts";
+import { readBehind } from "./behind.ts";
 import { Claims } from "./claims.ts";
 import { Contact } from "./contact.ts";
 import { hintOf } from "./delivery.ts";
-import type { Elsewhere } from "./elsewhere.ts";
 import type { Log } from "./log.ts";
-import { readMissing } from "./missing.ts";
+import type { OtherInstances } from "./other-instances.ts";
 import { notice, retryAfterMs } from "./render.ts";
 import type { Session } from "./session.ts";
 import type { Sessions } from "./sessions.ts";
@@ -30,22 +30,22 @@ const RETRY_MS = 1_000;
 /** Entries removed from Redis at once. */
 const RELEASED_AT_ONCE = 500;
 
-export class Cluster implements Elsewhere, RouterEvents {
+export class Cluster implements OtherInstances, RouterEvents {
   private router: Router | null = null;
   private outbox: Addressed[] = [];
   /** Ended sessions still to be removed from the store. */
-  private gone: [device: number, epoch: number][] = [];
+  private toClose: [device: number, epoch: number][] = [];
   private closing: Promise<void> = Promise.resolve();
   private readonly contact: Contact;
   private startingOver = false;
   private polling = false;
   /** The store may list devices as online at this boot that have no session here. */
-  private doubted = false;
+  private mayHaveStray = false;
   /** Such devices, where a log-in or session end still under way may settle it: looked at again by the next poll. */
   private suspects: Awaited<ReturnType<Store["devicesAt"]>> = [];
   private readonly claims: Claims;
   /** Boots that died within the grace period: their users still count as online. */
-  private readonly mourned = new Set<string>();
+  private readonly recentlyDead = new Set<string>();
   /** Heads read from the commit log but not yet passed to the sessions: the store reports each only once. */
   private unread: Head[] = [];
   private unreadAll = false;
@@ -61,9 +61,9 @@ export class Cluster implements Elsewhere, RouterEvents {
     sessions.delivery.forward = (hint, receivers) => this.forward(hint, receivers);
     sessions.delivery.mayPush = () => this.alive;
     sessions.cursors.maySave = () => this.alive;
-    this.contact = new Contact(store, { compare: () => this.endReplaced(), onThawed: () => this.goOn() }, log);
+    this.contact = new Contact(store, { endReplaced: () => this.endReplaced(), onThawed: () => this.goOn() }, log);
     store.onLost(() => this.startOver());
-    store.onDead((boots) => this.mourn(boots));
+    store.onDead((boots) => this.noteDead(boots));
     this.claims = new Claims(sessions, (session) => this.router?.claim(ownerOf(session)));
     this.router = openRouter?.(store.boot, this) ?? null;
     this.timer = setInterval(() => this.poll(), POLL_MS);
@@ -79,11 +79,11 @@ export class Cluster implements Elsewhere, RouterEvents {
     return !this.startingOver && this.contact.alive;
   }
 
-  get asks(): boolean {
+  get canAsk(): boolean {
     return this.router !== null;
   }
 
-  async entered(session: Session, from: string): Promise<void> {
+  async claim(session: Session, from: string): Promise<void> {
     const owner = ownerOf(session);
     await this.router?.claim(owner);
     // Only the store says whether anybody holds it: Redis may still name an instance that died.
@@ -93,28 +93,28 @@ export class Cluster implements Elsewhere, RouterEvents {
     else await Bun.sleep(KICK_MS);
   }
 
-  async left(session: Session): Promise<void> {
-    this.gone.push([session.deviceId, session.epoch]);
-    await Promise.all([this.router?.release(ownerOf(session)), this.closeGone()]);
+  async release(session: Session): Promise<void> {
+    this.toClose.push([session.deviceId, session.epoch]);
+    await Promise.all([this.router?.release(ownerOf(session)), this.closeEnded()]);
   }
 
   async online(userIds: number[]): Promise<ReadonlySet<number>> {
     // From the store, not from Redis: entries that an instance failed to remove there would stay.
     const { boot } = this.store;
     // A boot whose death has not been noticed here yet still counts: nobody here has been told of it.
-    const mourned = [...this.mourned, ...this.store.others()];
-    const devices = await this.store.devicesOf(userIds, boot, mourned);
+    const stillCounted = [...this.recentlyDead, ...this.store.otherBoots()];
+    const devices = await this.store.devicesOf(userIds, boot, stillCounted);
     return new Set(devices.filter((device) => device.boot !== boot).map(({ userId }) => userId));
   }
 
-  doubt(): void {
-    this.doubted = true;
+  suspectStray(): void {
+    this.mayHaveStray = true;
   }
 
   async isFree(userId: number, device: string): Promise<boolean> {
     const devices = await this.store.devicesOf([userId], this.store.boot);
     const held = devices.find((each) => each.device === device);
-    return held === undefined || (held.boot !== this.store.boot && (await this.store.checkDead(held.boot)));
+    return held === undefined || (held.boot !== this.store.boot && (await this.store.fenceIfDead(held.boot)));
   }
 
   announce(userId: number): void {
@@ -137,13 +137,13 @@ export class Cluster implements Elsewhere, RouterEvents {
   }
 
   async onReset(): Promise<void> {
-    await this.claims.all();
+    await this.claims.claimAll();
   }
 
   /** Releases everything that others wait for; to be called when all sessions have ended. */
   async close(): Promise<void> {
     clearInterval(this.timer);
-    await this.closeGone();
+    await this.closeEnded();
     await this.router?.close();
   }
 
@@ -166,12 +166,12 @@ export class Cluster implements Elsewhere, RouterEvents {
       const { heads, all } = await this.store.readCommits();
       this.unread = this.unread.concat(heads);
       this.unreadAll ||= all;
-      for (; this.unread.length > 0; this.unread.shift()) await this.sessions.delivery.reach(this.unread[0]!);
+      for (; this.unread.length > 0; this.unread.shift()) await this.sessions.delivery.noteHead(this.unread[0]!);
       if (this.unreadAll) await this.compareAll();
       this.unreadAll = false;
       await this.endReplaced();
-      if (this.doubted || this.suspects.length > 0) await this.closeStray();
-      this.sessions.presence.review(await this.store.readOnline());
+      if (this.mayHaveStray || this.suspects.length > 0) await this.closeStray();
+      this.sessions.presence.review(await this.store.readPresenceChanges());
     } catch (error) {
       this.log.warn(`the commit log could not be read, trying again: ${(error as Error).message}`);
     }
@@ -188,7 +188,7 @@ export class Cluster implements Elsewhere, RouterEvents {
   private async compareAll(): Promise<void> {
     for (const session of [...this.sessions]) {
       if (session.ended || session.deviceId === 0) continue;
-      await readMissing(this.store, session).catch((error) => {
+      await readBehind(this.store, session).catch((error) => {
         if (!(error instanceof ChatError && error.errno === Errno.replaced)) throw error;
       });
       this.sessions.delivery.wake(session);
@@ -211,38 +211,38 @@ export class Cluster implements Elsewhere, RouterEvents {
   /** Removes from the store what it holds for this boot without a session: log-ins and ends that failed half-way. */
   private async closeStray(): Promise<void> {
     // All devices are read only once: there is always a log-in under way somewhere.
-    const { doubted } = this;
-    this.doubted = false;
+    const { mayHaveStray } = this;
+    this.mayHaveStray = false;
     try {
-      const noted = doubted ? await this.store.devicesAt([this.store.boot]) : this.suspects;
+      const noted = mayHaveStray ? await this.store.devicesAt([this.store.boot]) : this.suspects;
       const unowned = noted.filter(({ userId, device, epoch }) => this.sessions.epochOf(userId, device) < epoch);
       const stray = unowned.filter(({ userId, device }) => !this.sessions.holds(userId, device));
       this.suspects = unowned.filter(({ userId, device }) => this.sessions.holds(userId, device));
       await this.store.closeDevices(stray.map(({ id, epoch }) => [id, epoch]));
     } catch (error) {
-      this.doubted = true;
+      this.mayHaveStray = true;
       throw error;
     }
   }
 
   /** Removes ended sessions from the store, all that have gathered meanwhile together. */
-  private closeGone(): Promise<void> {
+  private closeEnded(): Promise<void> {
     this.closing = this.closing.then(async () => {
-      if (this.gone.length === 0) return;
-      const closed = this.gone;
-      this.gone = [];
+      if (this.toClose.length === 0) return;
+      const closed = this.toClose;
+      this.toClose = [];
       await this.store.closeDevices(closed).catch((error: Error) => {
         this.log.warn(`the end of ${closed.length} sessions is not recorded yet, trying again: ${error.message}`);
-        this.doubt();
+        this.suspectStray();
       });
     });
     return this.closing;
   }
 
-  private mourn(boots: string[]): void {
-    for (const boot of boots) this.mourned.add(boot);
+  private noteDead(boots: string[]): void {
+    for (const boot of boots) this.recentlyDead.add(boot);
     setTimeout(() => {
-      for (const boot of boots) this.mourned.delete(boot);
+      for (const boot of boots) this.recentlyDead.delete(boot);
       this.tellOf(boots);
     }, GRACE_MS);
   }
@@ -273,8 +273,8 @@ export class Cluster implements Elsewhere, RouterEvents {
     this.sessions.abandon(
       notice(Errno.shuttingDown, "the server has lost contact with its database: connect again", retry),
     );
-    this.doubted = false;
-    [this.gone, this.suspects, this.outbox] = [[], [], []];
+    this.mayHaveStray = false;
+    [this.toClose, this.suspects, this.outbox] = [[], [], []];
     this.router?.close();
     this.router = null;
     let complainedAt = Number.NEGATIVE_INFINITY;

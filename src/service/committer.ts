@@ -19,7 +19,7 @@ export interface ChatRequest {
   slot: number;
   session: Session;
   /** The session's device id when the message arrived. */
-  device: number;
+  deviceId: number;
   msgId: number;
   reqId: string | number | undefined;
   conv: string;
@@ -46,13 +46,13 @@ interface Batch {
   /** The time of its messages, milliseconds since 1970 UTC. */
   ts: number;
   /** Its senders have been answered with errno 19. */
-  answered: boolean;
+  givenUp: boolean;
 }
 
 export class Committer {
   private queue: ChatRequest[] = [];
   /** Index of the queue's first message: those before it have been taken out. */
-  private first = 0;
+  private queueHead = 0;
   private queueText = 0;
   private scheduled = false;
   /** performance.now() of this turn, while `scheduled`. */
@@ -78,7 +78,7 @@ export class Committer {
 
   /** Takes a message; its request is answered when it is stored. Throws errno 16 where too many wait. */
   add(request: ChatRequest): void {
-    const isFull = this.queue.length - this.first >= QUEUE_ROWS || this.queueText >= QUEUE_TEXT;
+    const isFull = this.queue.length - this.queueHead >= QUEUE_ROWS || this.queueText >= QUEUE_TEXT;
     if (isFull || this.shedder.refuses(this.waitedMs(request.at), request.at))
       throw new ChatError(Errno.rateLimited, "too many messages are waiting to be stored: send again later", {
         retryAfterMs: retryAfterMs(),
@@ -97,21 +97,21 @@ export class Committer {
 
   /** Commits at the end of the loop's turn, so that what one turn has read is one batch. */
   private schedule(): void {
-    if (this.scheduled || this.inFlight.length >= BATCHES_IN_FLIGHT || this.first === this.queue.length) return;
+    if (this.scheduled || this.inFlight.length >= BATCHES_IN_FLIGHT || this.queueHead === this.queue.length) return;
     this.scheduled = true;
     this.scheduledAt = performance.now();
     setImmediate(() => {
       this.scheduled = false;
       // The waiting messages may have been given up meanwhile.
-      if (this.first < this.queue.length) this.commit(this.takeBatch());
+      if (this.queueHead < this.queue.length) this.commit(this.takeBatch());
       this.schedule();
     });
   }
 
   private takeBatch(): ChatRequest[] {
-    let end = this.first;
+    let end = this.queueHead;
     let text = 0;
-    while (end < this.queue.length && end - this.first < BATCH_ROWS && text < BATCH_TEXT)
+    while (end < this.queue.length && end - this.queueHead < BATCH_ROWS && text < BATCH_TEXT)
       text += this.queue[end++]!.text.length;
     const requests = this.takeUntil(end);
     const now = performance.now();
@@ -122,9 +122,9 @@ export class Committer {
   private async commit(requests: ChatRequest[]): Promise<void> {
     const ts = Date.now();
     const builder = new DraftsBuilder();
-    for (const { conv, msgId, session, device, mid, text } of requests)
-      builder.add(conv, msgId, session.userId, device, ts, mid, text);
-    const batch: Batch = { requests, ts, answered: false };
+    for (const { conv, msgId, session, deviceId, mid, text } of requests)
+      builder.add(conv, msgId, session.userId, deviceId, ts, mid, text);
+    const batch: Batch = { requests, ts, givenUp: false };
     this.inFlight.push(batch);
     try {
       const appended = await this.store.append(...builder.done());
@@ -140,11 +140,11 @@ export class Committer {
     this.schedule();
   }
 
-  private acknowledge({ requests, ts, answered }: Batch, appended: Appended): void {
+  private acknowledge({ requests, ts, givenUp }: Batch, appended: Appended): void {
     const { seqs, conversations } = placesOf(appended);
     const repeated = new Map(appended.repeated);
     const versions = new Map(appended.memberVersions);
-    if (!answered) {
+    if (!givenUp) {
       for (const [index, errno, errmsg, field] of appended.refused)
         fail(requests[index]!, errno, errmsg, field === "" ? {} : { field });
       // All acks leave before the pushes: senders then go on together, so that fewer, larger batches follow.
@@ -153,9 +153,9 @@ export class Committer {
     }
     for (let i = 0; i < requests.length; i++) {
       if (seqs[i] === 0 || repeated.has(i)) continue;
-      const { session, device, msgId, conv, key, mid, text } = requests[i]!;
+      const { session, deviceId, msgId, conv, key, mid, text } = requests[i]!;
       const conversation = conversations[i]!;
-      const row: LogRow = [conversation, seqs[i]!, msgId, session.userId, device, mid, ts, text];
+      const row: LogRow = [conversation, seqs[i]!, msgId, session.userId, deviceId, mid, ts, text];
       this.delivery.deliver(hintOf(row, conv, session.name, versions.get(conversation) ?? 0, key));
     }
   }
@@ -163,46 +163,46 @@ export class Committer {
   /** Takes the messages before index `end` out of the queue. */
   private takeUntil(end: number): ChatRequest[] {
     const all = end === this.queue.length;
-    const taken = all && this.first === 0 ? this.queue : this.queue.slice(this.first, end);
+    const taken = all && this.queueHead === 0 ? this.queue : this.queue.slice(this.queueHead, end);
     for (const { text } of taken) this.queueText -= text.length;
-    this.first = all ? 0 : end;
+    this.queueHead = all ? 0 : end;
     if (all) this.queue = [];
     // Seldom, because moving the rest costs its length.
-    if (this.first > COMPACTED_ROWS) {
-      this.queue.splice(0, this.first);
-      this.first = 0;
+    if (this.queueHead > COMPACTED_ROWS) {
+      this.queue.splice(0, this.queueHead);
+      this.queueHead = 0;
     }
     return taken;
   }
 
   /** How long the oldest message in the queue has waited. */
   private waitedMs(now: number): number {
-    return now - (this.queue[this.first]?.at ?? now);
+    return now - (this.queue[this.queueHead]?.at ?? now);
   }
 
   private tick(): void {
     this.shedder.tick();
     this.giveUpLate();
-    if (this.first === this.queue.length && this.inFlight.length === 0) this.stop();
+    if (this.queueHead === this.queue.length && this.inFlight.length === 0) this.stop();
   }
 
   private giveUpLate(): void {
     const before = performance.now() - this.storeTimeoutMs + TICK_MS;
     for (const batch of this.inFlight)
-      if (!batch.answered && batch.requests[0]!.at < before) {
+      if (!batch.givenUp && batch.requests[0]!.at < before) {
         this.log.error(
           `the store has not answered for ${this.storeTimeoutMs / 1000} s: ${batch.requests.length} messages were answered with errno 19`,
         );
         this.refuseAll(batch);
       }
-    let end = this.first;
+    let end = this.queueHead;
     while (end < this.queue.length && this.queue[end]!.at < before) end++;
-    if (end > this.first) this.refuse(this.takeUntil(end));
+    if (end > this.queueHead) this.refuse(this.takeUntil(end));
   }
 
   private refuseAll(batch: Batch): void {
-    if (batch.answered) return;
-    batch.answered = true;
+    if (batch.givenUp) return;
+    batch.givenUp = true;
     this.refuse(batch.requests);
   }
 

@@ -59,10 +59,10 @@ function putShort(out: Bytes, at: number, text: string): number {
 }
 
 /** The text that messages of a conversation have in common. */
-interface Common {
+interface CachedText {
   conv: string;
   /** The part before a message's seq. */
-  seqOf: string;
+  beforeSeq: string;
   /** The sender whose messages begin with `head`. */
   sender: number;
   name: string;
@@ -70,27 +70,33 @@ interface Common {
 }
 
 /** A cache for the conversations written last, indexed by the low bits of their ids. */
-const commons: Common[] = Array.from({ length: 256 }, () => ({ conv: "", seqOf: "", sender: 0, name: "", head: "" }));
+const cachedTexts: CachedText[] = Array.from({ length: 256 }, () => ({
+  conv: "",
+  beforeSeq: "",
+  sender: 0,
+  name: "",
+  head: "",
+}));
 
-function commonOf(conversation: number, conv: string): Common {
-  const common = commons[conversation % commons.length]!;
-  if (common.conv !== conv) {
-    common.conv = conv;
-    common.seqOf = `,"conv":"${conv}","seq":`;
-    common.sender = 0;
+function cachedTextOf(conversation: number, conv: string): CachedText {
+  const cached = cachedTexts[conversation % cachedTexts.length]!;
+  if (cached.conv !== conv) {
+    cached.conv = conv;
+    cached.beforeSeq = `,"conv":"${conv}","seq":`;
+    cached.sender = 0;
   }
-  return common;
+  return cached;
 }
 
 /** The last message's time, as text. */
-const last = { ts: -1, timeOf: "" };
+const lastTime = { ts: -1, text: "" };
 
 function putTime(out: Bytes, at: number, ts: number): number {
-  if (last.ts !== ts) {
-    last.ts = ts;
-    last.timeOf = `,"time":"${clock(ts)}","ts":${ts}`;
+  if (lastTime.ts !== ts) {
+    lastTime.ts = ts;
+    lastTime.text = `,"time":"${clock(ts)}","ts":${ts}`;
   }
-  return putText(out, at, last.timeOf);
+  return putText(out, at, lastTime.text);
 }
 
 const ERRNO = ',"errno":0';
@@ -125,7 +131,7 @@ export class Ack implements Composed {
       at = putText(out, at, mid === null ? ERRNO : ERRNO_MID);
     }
     if (mid !== null) at = putString(out, at, mid);
-    at = putText(out, at, commonOf(this.conversation, this.conv).seqOf);
+    at = putText(out, at, cachedTextOf(this.conversation, this.conv).beforeSeq);
     at = putTime(out, putInteger(out, at, this.seq), this.ts);
     out[at] = CLOSE_OBJECT;
     return at + 1;
@@ -133,16 +139,16 @@ export class Ack implements Composed {
 }
 
 /** Writes the part before the text of a message sent by `sender`. */
-function putHead(out: Bytes, at: number, common: Common, sender: number, name: string, key: ConvKey): number {
-  if (common.sender !== sender || common.name !== name) {
+function putHead(out: Bytes, at: number, cached: CachedText, sender: number, name: string, key: ConvKey): number {
+  if (cached.sender !== sender || cached.name !== name) {
     const { kind, lo, hi } = key;
     const from = kind === "u" ? `1004,"fromid":${sender},"id":${sender}` : `1008,"id":${sender}`;
     const to = kind === "u" ? `"toid":${sender === lo ? hi : lo}` : `"groupid":${lo}`;
-    common.sender = sender;
-    common.name = name;
-    common.head = `{"msgId":${from},"name":${JSON.stringify(name)},${to},"msg":`;
+    cached.sender = sender;
+    cached.name = name;
+    cached.head = `{"msgId":${from},"name":${JSON.stringify(name)},${to},"msg":`;
   }
-  return putText(out, at, common.head);
+  return putText(out, at, cached.head);
 }
 
 /** The push of a message, direct or in a group. */
@@ -162,10 +168,10 @@ export class ChatPush implements Composed {
     // Not destructured: that iterates over the row, which makes an object and code that is compiled again and again.
     const { row } = this;
     const mid = row[5];
-    const common = commonOf(row[0], this.conv);
-    let at = putHead(out, start, common, row[3], this.name, this.key);
+    const cached = cachedTextOf(row[0], this.conv);
+    let at = putHead(out, start, cached, row[3], this.name, this.key);
     at = putTime(out, putString(out, at, row[7]), row[6]);
-    at = putInteger(out, putText(out, at, common.seqOf), row[1]);
+    at = putInteger(out, putText(out, at, cached.beforeSeq), row[1]);
     if (mid !== null) at = putString(out, putShort(out, at, ',"mid":'), mid);
     out[at] = CLOSE_OBJECT;
     return at + 1;

@@ -19,7 +19,7 @@ const RETRY_MS = 500;
 
 export interface ContactEvents {
   /** Ends sessions whose devices others own by now. Rejects where the store cannot be asked. */
-  compare(): Promise<void>;
+  endReplaced(): Promise<void>;
   /** Acting resumes: what was missed is to be read. */
   onThawed(): void;
 }
@@ -72,7 +72,7 @@ export class Contact {
     while (this.frozen && this.store.boot === boot && this.store.leaseValid()) {
       const { regained } = this;
       try {
-        await this.events.compare();
+        await this.events.endReplaced();
       } catch (error) {
         this.log.warn(`sessions not compared with the database yet, trying again: ${(error as Error).message}`);
         await Bun.sleep(RETRY_MS);

@@ -50,7 +50,7 @@ export class Cursors {
     return this.save(this.sessions());
   }
 
-  /** Saves the moved positions of these sessions; what cannot be saved now is retried with the next save. */
+  /** Saves the unsaved positions of these sessions; what cannot be saved now is retried with the next save. */
   save(sessions: Iterable<Session>): Promise<void> {
     if (this.next === null) {
       const gathered = new Set<Session>();
@@ -77,9 +77,9 @@ export class Cursors {
     let portion: Saved[] = [];
     let isSaving = this.maySave();
     for (const session of sessions) {
-      if (session.moved.size === 0 || session.deviceId === 0 || session.disowned) continue;
+      if (session.unsaved.size === 0 || session.deviceId === 0 || session.disowned) continue;
       if (isSaving)
-        for (const position of session.takeMoved()) portion.push({ session, position, seq: position.delivered });
+        for (const position of session.takeUnsaved()) portion.push({ session, position, seq: position.delivered });
       // Sessions that are online are offered again by the next save; ended ones would not be.
       else if (session.ended) this.ended.add(session);
       if (portion.length < SAVED_AT_ONCE) continue;
@@ -117,7 +117,7 @@ export class Cursors {
 
   /** Keeps a position for the next save. */
   private keep(session: Session, position: Position): void {
-    session.move(position);
+    session.markUnsaved(position);
     if (session.ended) this.ended.add(session);
   }
 }

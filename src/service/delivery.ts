@@ -94,24 +94,24 @@ export class Delivery {
   }
 
   /** A conversation's log reaches at least `head`: sessions that are behind read on. */
-  async reach([conversation, conv, head, memberVersion]: Head): Promise<void> {
+  async noteHead([conversation, conv, head, memberVersion]: Head): Promise<void> {
     const { kind, lo, hi } = parseConv(conv)!;
     let users = hi === lo ? [lo] : [lo, hi];
     if (kind === "g") {
       if ((this.members.get(conversation)?.version ?? -1) < memberVersion) await this.readMembers(conversation);
       users = this.members.get(conversation)!.ids;
     }
-    for (const id of users) for (const session of this.router.of(id)) this.lack(session, conversation, conv, head);
+    for (const id of users) for (const session of this.router.of(id)) this.catchUpTo(session, conversation, conv, head);
   }
 
   /** Makes the session read a conversation up to `head`, unless it has. */
-  lack(session: Session, conversation: number, conv: string, head: number): void {
+  catchUpTo(session: Session, conversation: number, conv: string, head: number): void {
     // A client that has sent FIN gets what there was by then: with newer rows it might never end.
     if (session.ended || session.halfClosed) return;
     const position = session.position(conversation, conv);
     if (head > position.head) position.head = head;
     if (position.at !== null && head <= position.at) return;
-    session.lack(position);
+    session.markBehind(position);
     this.wake(session);
   }
 
@@ -169,7 +169,7 @@ export class Delivery {
       if (isNext && session.pushable && pushing) {
         if (seq > position.head) position.head = seq;
         this.push(session, position, hint);
-      } else this.lack(session, conversation, hint.conv, seq);
+      } else this.catchUpTo(session, conversation, hint.conv, seq);
     }
   }
 
@@ -178,7 +178,7 @@ export class Delivery {
     const { row, conv, key, name } = hint;
     const seq = row[1];
     if (row[4] === session.deviceId) return position.skip(seq);
-    position.pass(seq);
+    position.markPushed(seq);
     hint.message ??= pushOf(row, conv, key, name);
     session.connection.push(hint.message, session.confirms ? null : position, seq);
   }
@@ -220,7 +220,7 @@ export class Delivery {
       if (row[1] !== position.at! + 1) continue;
       this.push(session, position, hintOf(row, position.conv, names.get(row[3])!, 0, position.key));
     }
-    session.catchUp();
+    session.dropCaughtUp();
     if (rows.length === 0 && wanted.every((position) => session.behind.has(position)))
       throw new Error("rows that were announced are not there");
   }

@@ -51,6 +51,6 @@ type Result = Reply | null | Promise<Reply | null>;
 
 export type Handler = Order &
   (
-    | { login: false; run(context: Context, request: Request, session: Session | null): Result }
-    | { login: true; run(context: Context, request: Request, session: Session): Result }
+    | { needsLogin: false; run(context: Context, request: Request, session: Session | null): Result }
+    | { needsLogin: true; run(context: Context, request: Request, session: Session): Result }
   );

@@ -25,7 +25,7 @@ export async function legacyLogin(
     for (const event of events) session.connection.push(event);
     const seqs = [...touched].map((position) => [position, position.pushed] as const);
     const accepted = () => {
-      for (const [position, seq] of seqs) position.deliver(seq);
+      for (const [position, seq] of seqs) position.markDelivered(seq);
     };
     if (!session.confirms) session.connection.markLast({ accepted });
   };
@@ -56,10 +56,10 @@ async function takeOffline(delivery: Delivery, session: Session) {
       if (full) break;
       (kind === MsgId.chat || kind === MsgId.groupChat ? messages : events).push(text);
       room -= text.length;
-      position.pass(seq);
+      position.markPushed(seq);
       touched.add(position);
     }
-    session.catchUp();
+    session.dropCaughtUp();
     if (rows.length === 0) break;
   }
   return { messages, events, touched };

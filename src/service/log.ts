@@ -10,9 +10,9 @@ export interface Log {
  * A log for what every request or connection could report, such as trouble with the store: at most one error or
  * warning a second, with the number of those suppressed since the last one.
  */
-export class SparingLog implements Log {
+export class RateLimitedLog implements Log {
   private toldAt = Number.NEGATIVE_INFINITY;
-  private untold = 0;
+  private suppressed = 0;
 
   constructor(private readonly log: Log) {}
 
@@ -35,11 +35,11 @@ export class SparingLog implements Log {
   private tell(log: (line: string) => void, line: string): void {
     const now = performance.now();
     if (now - this.toldAt < 1_000) {
-      this.untold++;
+      this.suppressed++;
       return;
     }
-    log(this.untold === 0 ? line : `${line} (and ${this.untold} more like it since the last such line)`);
+    log(this.suppressed === 0 ? line : `${line} (and ${this.suppressed} more like it since the last such line)`);
     this.toldAt = now;
-    this.untold = 0;
+    this.suppressed = 0;
   }
 }

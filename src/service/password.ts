@@ -6,7 +6,7 @@ export interface PasswordOptions {
   /** Memory of one hash, KiB. */
   memoryKiB: number;
   /** Passes over that memory. */
-  time: number;
+  passes: number;
   /** How many log-ins and registrations may wait for a hash. */
   queueLimit: number;
 }
@@ -22,7 +22,7 @@ export class Passwords {
   constructor(private readonly options: PasswordOptions) {}
 
   hash(password: string): Promise<string> {
-    const { memoryKiB: memoryCost, time: timeCost } = this.options;
+    const { memoryKiB: memoryCost, passes: timeCost } = this.options;
     return this.queued(() => Bun.password.hash(password, { algorithm: "argon2id", memoryCost, timeCost }));
   }
 
@@ -35,7 +35,7 @@ export class Passwords {
 
   /** Whether a hash was made with other parameters than the current ones. */
   isOutdated(hash: string): boolean {
-    return !hash.startsWith(`$argon2id$v=19$m=${this.options.memoryKiB},t=${this.options.time},`);
+    return !hash.startsWith(`$argon2id$v=19$m=${this.options.memoryKiB},t=${this.options.passes},`);
   }
 
   /** A hash that no password matches. Made once, in advance: else the first unknown user would cost twice. */

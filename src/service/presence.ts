@@ -2,8 +2,8 @@
 // sending, not each event: after a quick change back and forth the last word is right.
 import type { Store } from "../model/store.ts";
 import type { LocalRouter } from "../router/local.ts";
-import type { Elsewhere } from "./elsewhere.ts";
 import type { Log } from "./log.ts";
+import type { OtherInstances } from "./other-instances.ts";
 import { presence, type State, type StateOf } from "./render.ts";
 import type { Session } from "./session.ts";
 
@@ -12,15 +12,15 @@ const NOBODY: ReadonlySet<number> = new Set();
 
 export class Presence {
   /** The other instances; null where there are none. */
-  elsewhere: Elsewhere | null = null;
+  otherInstances: OtherInstances | null = null;
   /** Users who are online here. */
-  private readonly here = new Set<number>();
+  private readonly onlineHere = new Set<number>();
   /** Users whom clients here believe to be online, having been told so. */
-  private readonly believed = new Set<number>();
-  /** Users of whom a client may have been told something else than `believed` says: the next look tells everybody. */
+  private readonly believedOnline = new Set<number>();
+  /** Users of whom a client may have been told something else than `believedOnline`: the next look tells everybody. */
   private readonly unsure = new Set<number>();
   /** Users who may have come or gone: to be looked up. */
-  private doubted = new Set<number>();
+  private toReview = new Set<number>();
   private looking = false;
   private retry: Timer | null = null;
   private stopped = false;
@@ -37,7 +37,7 @@ export class Presence {
    */
   async states(userIds: number[]): Promise<StateOf> {
     const stateOf = await this.look(userIds);
-    const differing = userIds.filter((id) => (stateOf(id) === "online") !== this.believed.has(id));
+    const differing = userIds.filter((id) => (stateOf(id) === "online") !== this.believedOnline.has(id));
     for (const id of differing) this.unsure.add(id);
     this.review(differing);
     return stateOf;
@@ -50,13 +50,13 @@ export class Presence {
     } catch {
       for (const id of userIds) this.unsure.add(id);
       this.review(userIds);
-      return (id) => (this.here.has(id) ? "online" : "offline");
+      return (id) => (this.onlineHere.has(id) ? "online" : "offline");
     }
   }
 
   /** All sessions here have ended: nobody believes anybody online. */
   forget(): void {
-    this.believed.clear();
+    this.believedOnline.clear();
     this.unsure.clear();
   }
 
@@ -67,30 +67,30 @@ export class Presence {
 
   /** A session of the user has begun here. */
   came(userId: number): void {
-    this.here.add(userId);
+    this.onlineHere.add(userId);
     this.announce(userId);
   }
 
   /** The user's last session here has ended. */
   went(userId: number): void {
-    this.here.delete(userId);
-    if (this.elsewhere === null) this.announce(userId);
+    this.onlineHere.delete(userId);
+    if (this.otherInstances === null) this.announce(userId);
   }
 
   /** The user's coming or going is visible to other instances now: all instances look. */
   announce(userId: number): void {
-    this.elsewhere?.announce(userId);
+    this.otherInstances?.announce(userId);
     this.review([userId]);
   }
 
   /** Looks up these users' states, and tells those who list them here of changes. Retries by itself. */
   async review(userIds: number[]): Promise<void> {
-    for (const id of userIds) this.doubted.add(id);
+    for (const id of userIds) this.toReview.add(id);
     if (this.looking) return;
     this.looking = true;
-    while (this.doubted.size > 0 && !this.stopped) {
-      const ids = [...this.doubted];
-      this.doubted = new Set();
+    while (this.toReview.size > 0 && !this.stopped) {
+      const ids = [...this.toReview];
+      this.toReview = new Set();
       try {
         const stateOf = await this.look(ids);
         const settled = await Promise.allSettled(ids.map((id) => this.settle(id, stateOf(id))));
@@ -98,7 +98,7 @@ export class Presence {
         for (const each of settled) if (each.status === "rejected") throw each.reason;
       } catch (error) {
         this.log.warn(`presence of ${ids.length} users not sent yet, trying again: ${(error as Error).message}`);
-        for (const id of ids) this.doubted.add(id);
+        for (const id of ids) this.toReview.add(id);
         this.retry ??= setTimeout(() => {
           this.retry = null;
           this.review([]);
@@ -110,19 +110,19 @@ export class Presence {
   }
 
   private async look(userIds: number[]): Promise<StateOf> {
-    const away = this.elsewhere === null ? [] : userIds.filter((id) => !this.here.has(id));
-    const online = away.length > 0 ? await this.elsewhere!.online(away) : NOBODY;
-    return (id): State => (this.here.has(id) || online.has(id) ? "online" : "offline");
+    const away = this.otherInstances === null ? [] : userIds.filter((id) => !this.onlineHere.has(id));
+    const online = away.length > 0 ? await this.otherInstances!.online(away) : NOBODY;
+    return (id): State => (this.onlineHere.has(id) || online.has(id) ? "online" : "offline");
   }
 
   /** Tells those who list the user, if they believe another state, or may. */
   private async settle(userId: number, state: State): Promise<void> {
-    if ((state === "online") === this.believed.has(userId) && !this.unsure.has(userId)) return;
+    if ((state === "online") === this.believedOnline.has(userId) && !this.unsure.has(userId)) return;
     if (state === "offline" && this.isEntering(userId)) return void setTimeout(() => this.review([userId]), RETRY_MS);
     const followers = await this.store.listedBy(userId);
     this.unsure.delete(userId);
-    if (state === "online") this.believed.add(userId);
-    else this.believed.delete(userId);
+    if (state === "online") this.believedOnline.add(userId);
+    else this.believedOnline.delete(userId);
     for (const follower of followers) for (const session of this.router.of(follower)) this.tell(session, userId, state);
   }
 
@@ -133,7 +133,7 @@ export class Presence {
   }
 
   /** Tells the session what changed while it could not be told. */
-  async catchUp(session: Session): Promise<void> {
+  async tellMissed(session: Session): Promise<void> {
     if (session.missedPresence.size === 0 || session.ended) return;
     const missed = session.takeMissedPresence();
     try {
@@ -142,7 +142,7 @@ export class Presence {
     } catch (error) {
       this.log.warn(`presence not sent to user ${session.userId} yet, trying again: ${(error as Error).message}`);
       for (const userId of missed) session.missPresence(userId);
-      setTimeout(() => this.catchUp(session), RETRY_MS);
+      setTimeout(() => this.tellMissed(session), RETRY_MS);
     }
   }
 

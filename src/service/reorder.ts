@@ -8,7 +8,7 @@ const BUSY_MS = 1_000;
 const MAX_HELD = 1_000;
 const MAX_CONVERSATIONS = 10_000;
 
-interface Conversation<Item> {
+interface ConversationState<Item> {
   /** The highest seq passed on, and when: performance.now(). */
   last: number;
   at: number;
@@ -18,7 +18,7 @@ interface Conversation<Item> {
 }
 
 export class Reorder<Item> {
-  private readonly conversations = new Map<number, Conversation<Item>>();
+  private readonly conversations = new Map<number, ConversationState<Item>>();
 
   /** `pass` gets every item, in the order of its conversation's seqs as far as that is known. */
   constructor(private readonly pass: (item: Item) => void) {}
@@ -39,7 +39,7 @@ export class Reorder<Item> {
     if (state.held !== null) this.passReady(state, state.held);
   }
 
-  private hold(state: Conversation<Item>, seq: number, item: Item): void {
+  private hold(state: ConversationState<Item>, seq: number, item: Item): void {
     state.held ??= new Map();
     state.held.set(seq, item);
     state.timer ??= setTimeout(() => this.giveUp(state), WAIT_MS);
@@ -47,7 +47,7 @@ export class Reorder<Item> {
   }
 
   /** Passes on the held items that now follow without a gap. */
-  private passReady(state: Conversation<Item>, held: Map<number, Item>): void {
+  private passReady(state: ConversationState<Item>, held: Map<number, Item>): void {
     for (let item = held.get(state.last + 1); item !== undefined; item = held.get(state.last + 1)) {
       held.delete(++state.last);
       this.pass(item);
@@ -57,7 +57,7 @@ export class Reorder<Item> {
     if (held.size === 0) state.held = null;
   }
 
-  private giveUp(state: Conversation<Item>): void {
+  private giveUp(state: ConversationState<Item>): void {
     clearTimeout(state.timer);
     state.timer = undefined;
     const held = [...(state.held ?? [])].sort(([a], [b]) => a - b);

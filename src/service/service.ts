@@ -11,7 +11,7 @@ import { Cluster, type OpenRouter } from "./cluster.ts";
 import { Committer } from "./committer.ts";
 import type { Context, Handler, Reply, Request } from "./handler.ts";
 import { handlers } from "./handlers.ts";
-import { type Log, SparingLog } from "./log.ts";
+import { type Log, RateLimitedLog } from "./log.ts";
 import { type PasswordOptions, Passwords } from "./password.ts";
 import { answer, notice, retryAfterMs } from "./render.ts";
 import { Sessions } from "./sessions.ts";
@@ -31,7 +31,7 @@ export class Service implements ConnectionEvents {
   private readonly cluster: Cluster | null;
   /** Serves connections above the limit, by refusing them. */
   readonly overload: ConnectionEvents = new Overload();
-  private readonly troubles: Log;
+  private readonly rateLimitedLog: Log;
 
   constructor(
     store: Store<typeof operations> & Partial<Shared>,
@@ -41,10 +41,10 @@ export class Service implements ConnectionEvents {
     private readonly log: Log,
   ) {
     const boot = crypto.randomUUID();
-    this.troubles = new SparingLog(log);
-    const sessions = new Sessions(store, () => store.boot ?? boot, this.troubles);
+    this.rateLimitedLog = new RateLimitedLog(log);
+    const sessions = new Sessions(store, () => store.boot ?? boot, this.rateLimitedLog);
     this.cluster = isShared(store) ? new Cluster(store, openRouter, sessions, log) : null;
-    const committer = new Committer(store, sessions.delivery, options.storeTimeoutMs, this.troubles);
+    const committer = new Committer(store, sessions.delivery, options.storeTimeoutMs, this.rateLimitedLog);
     const passwords = new Passwords(options);
     const { tokenTtlMs, storeTimeoutMs } = options;
     this.context = { store, sessions, committer, passwords, secret, tokenTtlMs, storeTimeoutMs, log };
@@ -139,7 +139,7 @@ export class Service implements ConnectionEvents {
     if (this.cluster !== null && !this.cluster.alive && !handler.storeless)
       throw new ChatError(Errno.unavailable, "the server has lost contact with its database: try again");
     const session = this.context.sessions.of(request.connection);
-    if (!handler.login) return handler.run(this.context, request, session);
+    if (!handler.needsLogin) return handler.run(this.context, request, session);
     if (session === null || !session.ready)
       throw new ChatError(Errno.notLoggedIn, `msgId: log in (1002) before request ${request.message.msgId}`);
     return handler.run(this.context, request, session);
@@ -182,7 +182,7 @@ export class Service implements ConnectionEvents {
     if (!(error instanceof ChatError)) {
       const { message: cause, stack } = error as Error;
       const where = `request ${msgId} of ${connection.remoteAddress}`;
-      if (error instanceof StoreError) this.troubles.error(`${where}: ${cause}`);
+      if (error instanceof StoreError) this.rateLimitedLog.error(`${where}: ${cause}`);
       else this.log.error(`${where}: ${stack}`);
       known = new ChatError(Errno.unavailable, "the server cannot do this now: try again later");
     }

@@ -32,26 +32,26 @@ export class Position implements Mark {
   }
 
   /** `seq` has been pushed. */
-  pass(seq: number): void {
+  markPushed(seq: number): void {
     this.at = this.pushed = seq;
   }
 
   /** `seq` was sent by this device and is not pushed: it is delivered as soon as everything pushed before it is. */
   skip(seq: number): void {
     this.at = seq;
-    if (this.delivered >= this.pushed) this.deliver(seq);
+    if (this.delivered >= this.pushed) this.markDelivered(seq);
   }
 
   /** The client has confirmed, or the kernel accepted, everything pushed up to `seq`. */
-  deliver(seq: number): void {
+  markDelivered(seq: number): void {
     const delivered = seq >= this.pushed ? this.at! : seq;
     if (delivered <= this.delivered) return;
     this.delivered = delivered;
-    this.session.move(this);
+    this.session.markUnsaved(this);
   }
 
   accepted(seq: number): void {
-    this.deliver(seq);
+    this.markDelivered(seq);
   }
 }
 
@@ -75,7 +75,7 @@ export class Session {
   /** Positions with rows still to be read from the store. */
   behind: ReadonlySet<Position> = NONE;
   /** Positions to be saved. */
-  moved: ReadonlySet<Position> = NONE;
+  unsaved: ReadonlySet<Position> = NONE;
   /** Users on its list whose presence changed while nothing could be pushed. */
   missedPresence: ReadonlySet<number> = NONE;
   /** The answer to the log-in is written: pushes may follow. */
@@ -90,7 +90,7 @@ export class Session {
   deviceId = 0;
   epoch = 0;
   /** Resolves when the device's session at another instance has saved its positions, or has taken too long. */
-  entered: Promise<void> | null = null;
+  handover: Promise<void> | null = null;
   /** The highest epoch of another instance's log-in that wanted the device before this session had its own. */
   outdoneBy = 0;
   /** In a session replaced elsewhere according to the store: settles when the new owner asks for its positions. */
@@ -98,7 +98,7 @@ export class Session {
   /** The new owner has gone on without these positions: they are not saved, since it pushes the rows itself. */
   disowned = false;
   /** It has been, or is being, withdrawn from where other instances look. */
-  left = false;
+  released = false;
   /** The direct conversation written to last: usually the next one too. */
   private target: Target | null = null;
   /** When there are more positions than this, some are dropped. */
@@ -139,27 +139,27 @@ export class Session {
   }
 
   /** `position` has rows to be read from the store. */
-  lack(position: Position): void {
+  markBehind(position: Position): void {
     this.behind = added(this.behind, position);
   }
 
   /** Rows have been pushed: positions that lack none are no longer behind. */
-  catchUp(): void {
+  dropCaughtUp(): void {
     for (const position of this.behind)
       if (position.at! >= position.head) (this.behind as Set<Position>).delete(position);
     if (this.behind.size === 0) this.behind = NONE;
   }
 
   /** `position` is to be saved. */
-  move(position: Position): void {
-    this.moved = added(this.moved, position);
+  markUnsaved(position: Position): void {
+    this.unsaved = added(this.unsaved, position);
   }
 
   /** Returns the positions to be saved and empties their set. */
-  takeMoved(): ReadonlySet<Position> {
-    const { moved } = this;
-    this.moved = NONE;
-    return moved;
+  takeUnsaved(): ReadonlySet<Position> {
+    const { unsaved } = this;
+    this.unsaved = NONE;
+    return unsaved;
   }
 
   missPresence(userId: number): void {

@@ -4,11 +4,11 @@ import type { Store } from "../model/store.ts";
 import type { Connection } from "../net/connection.ts";
 import { ChatError, Errno } from "../protocol.ts";
 import { LocalRouter, type Located } from "../router/local.ts";
+import { readBehind } from "./behind.ts";
 import { Cursors } from "./cursors.ts";
 import { Delivery } from "./delivery.ts";
-import type { Elsewhere } from "./elsewhere.ts";
 import type { Log } from "./log.ts";
-import { readMissing } from "./missing.ts";
+import type { OtherInstances } from "./other-instances.ts";
 import { Presence } from "./presence.ts";
 import { refuseEnded, replacedError, replacedNotice, Session } from "./session.ts";
 
@@ -19,7 +19,7 @@ const LEAVE_MS = 5_000;
 /** A client that sent FIN this long ago and still awaits its log-in has most likely logged in elsewhere meanwhile. */
 const HUNG_UP_MS = 1_000;
 
-export interface Claim {
+export interface LoginRequest {
   userId: number;
   name: string;
   device: string;
@@ -36,7 +36,7 @@ export class Sessions {
   readonly presence: Presence;
   readonly cursors: Cursors;
   /** The other instances; null where there are none. */
-  private elsewhere: Elsewhere | null = null;
+  private otherInstances: OtherInstances | null = null;
   private orders = 0;
   private readonly byConnection = new Map<Connection, Session>();
   /** Log-ins being committed, keyed by user and device. */
@@ -57,8 +57,8 @@ export class Sessions {
   }
 
   /** Connects to the other instances. Called once, before any session. */
-  join(elsewhere: Elsewhere): void {
-    this.elsewhere = this.presence.elsewhere = elsewhere;
+  join(otherInstances: OtherInstances): void {
+    this.otherInstances = this.presence.otherInstances = otherInstances;
   }
 
   [Symbol.iterator](): Iterator<Session> {
@@ -78,9 +78,9 @@ export class Sessions {
    * Makes the connection the device's session. It is registered at once, but nothing is pushed before `begin`. Throws
    * errno 2, and 21 where another log-in has claimed the device meanwhile. Returns how many stored rows follow.
    */
-  async claim(
+  async logIn(
     connection: Connection,
-    { userId, name, device, takeover, confirms, order }: Claim,
+    { userId, name, device, takeover, confirms, order }: LoginRequest,
   ): Promise<{ session: Session; offline: number }> {
     if (connection.state !== "open") throw new ChatError(Errno.unavailable, "the connection is closed");
     const old = this.router.get(userId, device);
@@ -100,17 +100,17 @@ export class Sessions {
     connection.anonymousSince = null;
     if (old !== undefined) this.replace(old);
     try {
-      await this.handover(session, connection);
+      await this.untilSaved(session, connection);
       // A new device starts where the user's other devices stand, so their positions must be saved.
       await this.cursors.save(this.router.of(userId));
       await this.openInTurn(session, takeover);
-      await session.entered;
+      await session.handover;
       refuseEnded(session);
       if (session.outdoneBy > session.epoch) throw replacedError();
-      return { session, offline: await readMissing(this.store, session) };
+      return { session, offline: await readBehind(this.store, session) };
     } catch (error) {
       // If it ended before the store gave it an epoch, `end` could not take it out.
-      if (session.ended) this.leave(session, true);
+      if (session.ended) this.release(session, true);
       // Takes precedence over the store's error: a client that tried again would take the device back.
       refuseEnded(session);
       this.end(session);
@@ -131,7 +131,7 @@ export class Sessions {
       session.deviceId = id;
       session.epoch = epoch;
       // Even if it has been outdone meanwhile: its successor goes on where its predecessor has stopped.
-      session.entered = this.elsewhere?.entered(session, from) ?? null;
+      session.handover = this.otherInstances?.claim(session, from) ?? null;
     });
     const settle = () => void this.opening.delete(key);
     this.opening.set(key, opened.then(settle, settle));
@@ -141,7 +141,7 @@ export class Sessions {
   /** Commits the log-in. Throws errno 2 where the device is online at another instance. */
   private async openDevice(session: Session, takeover: boolean): Promise<OpenedDevice> {
     const { userId, device } = session;
-    const isWanted = this.elsewhere === null ? [] : [() => !session.ended && !hasHungUp(session)];
+    const isWanted = this.otherInstances === null ? [] : [() => !session.ended && !hasHungUp(session)];
     // Includes devices whose log-in is under way: it may be committed before this one.
     const online = this.router.of(userId).map((each) => each.device);
     const open = () => this.store.openDevice(userId, device, this.boot(), takeover, online, ...isWanted);
@@ -149,9 +149,9 @@ export class Sessions {
       return await open();
     } catch (error) {
       // It may have been committed nevertheless.
-      if (!(error instanceof ChatError)) this.elsewhere?.doubt();
+      if (!(error instanceof ChatError)) this.otherInstances?.suspectStray();
       const online = error instanceof ChatError && error.errno === Errno.alreadyOnline;
-      if (!online || !(await this.elsewhere?.isFree(userId, device))) throw error;
+      if (!online || !(await this.otherInstances?.isFree(userId, device))) throw error;
       return open();
     }
   }
@@ -167,21 +167,21 @@ export class Sessions {
   /** Pushing to the connection may resume. */
   resume(session: Session): void {
     this.delivery.wake(session);
-    this.presence.catchUp(session);
+    this.presence.tellMissed(session);
   }
 
   /** Ends a session whose device another log-in owns now; resolves when its positions are saved, or cannot be. */
   async replace(session: Session): Promise<void> {
     session.connection.retire(replacedNotice());
     this.end(session);
-    await this.handover(session, null);
+    await this.untilSaved(session, null);
   }
 
   /** The store says that another instance owns the device, which has not asked for the positions: see `untilAsked`. */
   replaceUnasked(session: Session): void {
     // How long the new owner has been pushing is unknown: unless it asks, better deliver twice than not at all.
-    session.disowned = this.elsewhere !== null;
-    if (this.elsewhere?.asks) session.asked = Promise.withResolvers();
+    session.disowned = this.otherInstances !== null;
+    if (this.otherInstances?.canAsk) session.asked = Promise.withResolvers();
     this.replace(session);
   }
 
@@ -193,8 +193,8 @@ export class Sessions {
       this.leaving.get(`${userId}/${device}`)?.session.asked?.resolve();
       // Its log-in may already be committed with a lower epoch, and then still awaits its predecessor's positions.
       await this.opening.get(`${userId}/${device}`);
-      if (session !== undefined && session.epoch < epoch) await session.entered;
-      await this.handover({ userId, device }, session?.connection ?? null);
+      if (session !== undefined && session.epoch < epoch) await session.handover;
+      await this.untilSaved({ userId, device }, session?.connection ?? null);
     } else if (session.epoch < epoch) await this.replace(session);
   }
 
@@ -227,7 +227,7 @@ export class Sessions {
   async logOut(session: Session): Promise<void> {
     const { connection } = session;
     const seen = this.end(session);
-    if (this.elsewhere === null) return;
+    if (this.otherInstances === null) return;
     const late = setTimeout(() => this.byConnection.has(connection) || connection.giveUp(), LEAVE_MS);
     connection.whenFlushed().then(() => clearTimeout(late));
     await Promise.race([seen, Bun.sleep(HANDOVER_MS)]);
@@ -243,13 +243,13 @@ export class Sessions {
     session.ended = true;
     this.byConnection.delete(connection);
     connection.anonymousSince = performance.now();
-    connection.heartbeats = false;
+    connection.idleTimeoutApplies = false;
     const last = this.router.remove(session);
     if (last) this.presence.went(userId);
     const key = `${userId}/${device}`;
-    // A session that has not entered yet first waits for its predecessor's positions.
-    const entered = Promise.resolve(session.epoch > 0 || this.opening.get(key)).then(() => session.entered);
-    const saved = Promise.all([connection.whenFlushed(), this.leaving.get(key)?.saved, entered])
+    // A session whose handover is under way first waits for its predecessor's positions.
+    const handover = Promise.resolve(session.epoch > 0 || this.opening.get(key)).then(() => session.handover);
+    const saved = Promise.all([connection.whenFlushed(), this.leaving.get(key)?.saved, handover])
       .then(() => this.untilAsked(session))
       .then(() => this.cursors.save([session]))
       .then(() => {
@@ -257,7 +257,7 @@ export class Sessions {
       });
     this.leaving.set(key, { session, saved });
     await saved;
-    await this.leave(session, last);
+    await this.release(session, last);
   }
 
   /** Waits for the new owner to ask, which it does right after its log-in, and for no longer than that waits itself. */
@@ -268,10 +268,10 @@ export class Sessions {
     session.disowned = await Promise.race([asked.promise.then(() => false), isLate]);
   }
 
-  private async leave(session: Session, last: boolean): Promise<void> {
-    if (session.epoch === 0 || session.left || this.elsewhere === null) return;
-    session.left = true;
-    await this.elsewhere.left(session);
+  private async release(session: Session, last: boolean): Promise<void> {
+    if (session.epoch === 0 || session.released || this.otherInstances === null) return;
+    session.released = true;
+    await this.otherInstances.release(session);
     // Only now: when two instances lose the user at the same time, the last to leave must see nobody.
     if (last) this.presence.announce(session.userId);
   }
@@ -280,7 +280,7 @@ export class Sessions {
    * Waits until the device's previous session has saved its positions. If that takes too long its connection is reset,
    * unless it is `connection`, the new session's: there, its output precedes the answer to this log-in anyway.
    */
-  private async handover({ userId, device }: Located, connection: Connection | null): Promise<void> {
+  private async untilSaved({ userId, device }: Located, connection: Connection | null): Promise<void> {
     const left = this.leaving.get(`${userId}/${device}`);
     if (left === undefined) return;
     const old = left.session.connection;

@@ -3,20 +3,20 @@ import { appendFileSync, writeFileSync } from "node:fs";
 import { ChatError, name as checkName, password as checkPassword } from "../protocol.ts";
 import { Passwords } from "../service/password.ts";
 import { StartError } from "../start-error.ts";
-import type { Draft } from "./draft.ts";
 import type { Import, ImportOptions } from "./import.ts";
 import type { Notes } from "./notes.ts";
 import { grouped, Progress } from "./progress.ts";
+import type { StoreBuilder } from "./store-builder.ts";
 
 /** Maximum length of a name, in characters. */
 const NAME_LENGTH = 50;
 
 export async function importUsers(
-  { source, draft, notes, users }: Import,
-  { memoryKiB, time, newPasswords }: ImportOptions,
+  { source, builder, notes, users }: Import,
+  { memoryKiB, passes, newPasswords }: ImportOptions,
 ): Promise<void> {
   if (newPasswords !== null) makeFile(newPasswords);
-  const passwords = new Passwords({ memoryKiB, time, queueLimit: Number.POSITIVE_INFINITY });
+  const passwords = new Passwords({ memoryKiB, passes, queueLimit: Number.POSITIVE_INFINITY });
   const count = await source.count("user");
   const progress = new Progress("users", count);
   let read = 0;
@@ -31,7 +31,7 @@ export async function importUsers(
         continue;
       }
       users.add(id);
-      const name = await nameFor(id, String(givenName ?? ""), draft, named, notes);
+      const name = await nameFor(id, String(givenName ?? ""), builder, named, notes);
       named.push([
         id,
         name,
@@ -45,7 +45,7 @@ export async function importUsers(
         return [id, name, hash];
       }),
     );
-    await draft.transact(() => draft.tx.insert("user", ["id", "name", "password"], rows));
+    await builder.transact(() => builder.tx.insert("user", ["id", "name", "password"], rows));
   }
   if (read < count)
     notes.add("users left out, because their id is missing or not unique", `${grouped(count - read)} rows`);
@@ -55,10 +55,16 @@ export async function importUsers(
 export const isId = (id: unknown): id is number => Number.isSafeInteger(id) && (id as number) > 0;
 
 /** An acceptable, unique name: of two users with the same name, the one with the lower id keeps it. */
-async function nameFor(id: number, given: string, draft: Draft, page: [number, string, string][], notes: Notes) {
+async function nameFor(
+  id: number,
+  given: string,
+  builder: StoreBuilder,
+  page: [number, string, string][],
+  notes: Notes,
+) {
   const wanted = acceptable(given, `user${id}`);
   const isTaken = async (name: string) =>
-    page.some((each) => each[1] === name) || (await draft.tx.find("user", ["id"], ["name"], [[name]])).length > 0;
+    page.some((each) => each[1] === name) || (await builder.tx.find("user", ["id"], ["name"], [[name]])).length > 0;
   let name = wanted;
   for (let n = 1; await isTaken(name); n++) name = withSuffix(wanted, n === 1 ? `-${id}` : `-${id}-${n}`);
   if (name !== wanted)

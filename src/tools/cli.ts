@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { defaultDatabase, FLAGS, UsageError } from "../cli.ts";
-import type { Target } from "../db/mysql-connection.ts";
+import type { MysqlTarget } from "../db/mysql-connection.ts";
 import { withPassword } from "../db/mysql-start.ts";
 import { printAnswer } from "../print.ts";
 import { copyStore } from "./copy.ts";
@@ -79,7 +79,7 @@ async function runImport(given: Given, env: Record<string, string | undefined>):
     charset,
     newPasswords: given["new-passwords"] === undefined ? null : resolve(given["new-passwords"]),
     memoryKiB: 1024 * number("password-memory", FLAGS.passwordMemory, given),
-    time: number("password-time", FLAGS.passwordTime, given),
+    passes: number("password-time", FLAGS.passwordTime, given),
   };
   const from = readUrl("from", given);
   if (given.to === undefined) return importToFile(from, resolve(given.data ?? defaultDatabase(env)), options);
@@ -87,7 +87,7 @@ async function runImport(given: Given, env: Record<string, string | undefined>):
 }
 
 /** Imports into a temporary file, then copies that. */
-async function importToMysql(from: Target, to: Target, options: ImportOptions): Promise<void> {
+async function importToMysql(from: MysqlTarget, to: MysqlTarget, options: ImportOptions): Promise<void> {
   await requireEmpty(to);
   const folder = mkdtempSync(join(tmpdir(), "chatserver-import-"));
   const clear = () => rmSync(folder, { recursive: true, force: true });
@@ -131,7 +131,7 @@ function readFlags(command: Command, argv: string[]): Given | null {
   return given;
 }
 
-function readUrl(name: "from" | "to", given: Given): Target {
+function readUrl(name: "from" | "to", given: Given): MysqlTarget {
   const url = given[name];
   if (url === undefined) throw new UsageError(`--${name}: give ${URL_FORM}`);
   const { allowed, parse } = FLAGS.mysql;

@@ -1,9 +1,9 @@
 // `ChatServer copy`: copies an embedded store's file, with ids, seqs and secrets, to a shared database, and compares.
 import type { Value } from "../db/db.ts";
-import { ConnectionLost, type Target } from "../db/mysql-connection.ts";
-import { describe, explainStart } from "../db/mysql-start.ts";
+import { ConnectionLost, type MysqlTarget } from "../db/mysql-connection.ts";
+import { describe, startErrorOf } from "../db/mysql-start.ts";
 import { restore } from "../db/sqlite-migrate.ts";
-import { explainFile } from "../db/sqlite-read.ts";
+import { fileErrorOf } from "../db/sqlite-read.ts";
 import { StartError } from "../start-error.ts";
 import { type Key, openSource, type Source, type SourceTable } from "./embedded.ts";
 import { grouped, Progress, say } from "./progress.ts";
@@ -13,19 +13,19 @@ import { CopyTarget } from "./target.ts";
  * Copies the store `file` to the empty database `target`, or continues a copy that was interrupted. The file is not
  * changed. Throws StartError; then no server accepts the database.
  */
-export async function copyStore(file: string, target: Target): Promise<void> {
+export async function copyStore(file: string, target: MysqlTarget): Promise<void> {
   const source = openSource(file);
   try {
     await copyTo(source, file, target);
   } catch (error) {
-    const known = explainFile(file, error);
-    throw known instanceof StartError ? known : explainStart(known, target, "--to");
+    const known = fileErrorOf(file, error);
+    throw known instanceof StartError ? known : startErrorOf(known, target, "--to");
   } finally {
     source.close();
   }
 }
 
-async function copyTo(source: Source, file: string, target: Target): Promise<void> {
+async function copyTo(source: Source, file: string, target: MysqlTarget): Promise<void> {
   const copy = await CopyTarget.open(target, source.stamp);
   try {
     if (!copy.finished) {
@@ -55,7 +55,7 @@ async function copyTable(copy: CopyTarget, table: SourceTable): Promise<void> {
 }
 
 /** Throws StartError where the database's rows differ from the file's. */
-async function compareTable(copy: CopyTarget, table: SourceTable, file: string, target: Target): Promise<void> {
+async function compareTable(copy: CopyTarget, table: SourceTable, file: string, target: MysqlTarget): Promise<void> {
   const differs = (where: string) =>
     new StartError(
       `table ${table.name} of ${describe(target)} differs from ${file} (${where}): ` +

@@ -2,17 +2,17 @@
 import { existsSync, mkdirSync, realpathSync, renameSync, rmSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { lockDatabase, setLogAside } from "../db/lock.ts";
-import type { Target } from "../db/mysql-connection.ts";
-import { describe, explainStart } from "../db/mysql-start.ts";
-import { explainFile } from "../db/sqlite-read.ts";
+import type { MysqlTarget } from "../db/mysql-connection.ts";
+import { describe, startErrorOf } from "../db/mysql-start.ts";
+import { fileErrorOf } from "../db/sqlite-read.ts";
 import { StartError } from "../start-error.ts";
 import { importUsers } from "./accounts.ts";
-import { Draft } from "./draft.ts";
 import { importFriends, importGroups } from "./lists.ts";
 import { Notes } from "./notes.ts";
 import { importOffline } from "./offline.ts";
 import { Predecessor } from "./predecessor.ts";
 import { say } from "./progress.ts";
+import { StoreBuilder } from "./store-builder.ts";
 
 export interface ImportOptions {
   /** The charset under which texts, really UTF-8, were stored; null: texts are what they seem. */
@@ -21,20 +21,20 @@ export interface ImportOptions {
   newPasswords: string | null;
   /** Cost parameters of password hashes. */
   memoryKiB: number;
-  time: number;
+  passes: number;
 }
 
 /** The state of an import. */
 export interface Import {
   source: Predecessor;
-  draft: Draft;
+  builder: StoreBuilder;
   notes: Notes;
   /** The ids of users already imported. */
   users: Set<number>;
 }
 
 /** Creates the store `file`, which must be missing or empty: atomically, once complete. Throws StartError. */
-export async function importToFile(from: Target, file: string, options: ImportOptions): Promise<void> {
+export async function importToFile(from: MysqlTarget, file: string, options: ImportOptions): Promise<void> {
   const fail = (error: unknown) => {
     if (error instanceof StartError) throw error;
     throw new StartError(`${file} cannot be created (${(error as Error).message}): give --data another path`);
@@ -74,25 +74,25 @@ export async function importToFile(from: Target, file: string, options: ImportOp
 }
 
 /** Creates the store `file`, in a folder of its own. Throws StartError. */
-export async function importTo(file: string, from: Target, options: ImportOptions): Promise<void> {
+export async function importTo(file: string, from: MysqlTarget, options: ImportOptions): Promise<void> {
   let source: Predecessor | undefined;
-  let draft: Draft | undefined;
+  let builder: StoreBuilder | undefined;
   try {
     source = await Predecessor.open(from, options.charset);
-    draft = new Draft(file);
-    const work: Import = { source, draft, notes: new Notes(), users: new Set() };
+    builder = new StoreBuilder(file);
+    const work: Import = { source, builder, notes: new Notes(), users: new Set() };
     // It also distinguishes this import from others (see `stamp` in embedded.ts).
     const secret = Buffer.from(crypto.getRandomValues(new Uint8Array(32))).toString("hex");
-    await draft.tx.insert("setting", ["name", "value"], [["token_secret", secret]]);
+    await builder.tx.insert("setting", ["name", "value"], [["token_secret", secret]]);
     await importUsers(work, options);
     await importFriends(work);
     await importOffline(work, await importGroups(work));
-    draft.finish();
+    builder.finish();
     work.notes.tell();
   } catch (error) {
-    draft?.close();
-    const known = explainFile(file, error);
-    throw known instanceof StartError ? known : explainStart(known, from, "--from");
+    builder?.close();
+    const known = fileErrorOf(file, error);
+    throw known instanceof StartError ? known : startErrorOf(known, from, "--from");
   } finally {
     source?.close();
   }

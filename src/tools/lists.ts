@@ -5,10 +5,10 @@ import { grouped, Progress } from "./progress.ts";
 
 const DESCRIPTION_LENGTH = 200;
 
-export async function importFriends({ source, draft, notes, users }: Import): Promise<void> {
+export async function importFriends({ source, builder, notes, users }: Import): Promise<void> {
   if (!source.has("friend")) return notes.add("tables skipped, because they are missing", "friend");
   const progress = new Progress("friends", await source.count("friend"));
-  await draft.fill(
+  await builder.fill(
     source.rows("friend"),
     ([user, friend]) => {
       progress.advance(1);
@@ -16,18 +16,18 @@ export async function importFriends({ source, draft, notes, users }: Import): Pr
       notes.add("friends left out, because there is no such user", `${user} -> ${friend}`);
       return null;
     },
-    (rows) => draft.tx.insert("friend", ["user_id", "friend_id"], rows, "ignore"),
+    (rows) => builder.tx.insert("friend", ["user_id", "friend_id"], rows, "ignore"),
   );
-  progress.end(`${grouped(draft.count("SELECT count(*) FROM friend"))} imported`);
+  progress.end(`${grouped(builder.count("SELECT count(*) FROM friend"))} imported`);
 }
 
 /** Imports groups and their members; returns the groups' conversation ids, by group. */
 export async function importGroups(work: Import): Promise<Map<number, number>> {
-  const { source, draft, notes } = work;
+  const { source, builder, notes } = work;
   for (const table of ["allgroup", "groupuser"] as const)
     if (!source.has(table)) notes.add("tables skipped, because they are missing", table);
   const names = new Map<number, number>();
-  await draft.fill(
+  await builder.fill(
     source.rows("allgroup"),
     ([givenId, givenName, givenText]) => {
       const id = Number(givenId);
@@ -44,24 +44,24 @@ export async function importGroups(work: Import): Promise<Map<number, number>> {
       return [id, name, short];
     },
     async (rows) => {
-      await draft.tx.insert("chat_group", ["id", "name", "description"], rows);
+      await builder.tx.insert("chat_group", ["id", "name", "description"], rows);
       for (const [id] of rows)
         names.set(
           id as number,
-          (await draft.tx.run("INSERT INTO conversation (kind, lo, hi) VALUES (1, ?, 0)", [id!])).id,
+          (await builder.tx.run("INSERT INTO conversation (kind, lo, hi) VALUES (1, ?, 0)", [id!])).id,
         );
     },
   );
   await importMembers(work, names);
-  const members = draft.count("SELECT count(*) FROM member");
+  const members = builder.count("SELECT count(*) FROM member");
   new Progress("groups", names.size).end(`${grouped(names.size)} imported, with ${grouped(members)} members`);
   return names;
 }
 
-async function importMembers({ source, draft, notes, users }: Import, groups: Map<number, number>): Promise<void> {
+async function importMembers({ source, builder, notes, users }: Import, groups: Map<number, number>): Promise<void> {
   const progress = new Progress("group members", await source.count("groupuser"));
   const creators = new Map<number, number>();
-  await draft.fill(
+  await builder.fill(
     source.rows("groupuser"),
     ([group, user, role]) => {
       progress.advance(1);
@@ -86,7 +86,7 @@ async function importMembers({ source, draft, notes, users }: Import, groups: Ma
       const rank = (role: unknown) => ["creator", "admin", "normal"].indexOf(String(role));
       return Promise.all(
         rows.map((row) =>
-          draft.tx.run(
+          builder.tx.run(
             `INSERT INTO member (conversation, user_id, role, join_seq) VALUES (?, ?, ?, ?)
              ON CONFLICT DO UPDATE SET role = excluded.role WHERE ${rank(row[2])} < CASE role WHEN 'creator' THEN 0 WHEN 'admin' THEN 1 ELSE 2 END`,
             row,
@@ -97,12 +97,12 @@ async function importMembers({ source, draft, notes, users }: Import, groups: Ma
   );
   for (const [group, conversation] of groups) {
     if (creators.has(group)) continue;
-    const [first] = await draft.tx.all<{ id: number | null }>(
+    const [first] = await builder.tx.all<{ id: number | null }>(
       "SELECT min(user_id) AS id FROM member WHERE conversation = ?",
       [conversation],
     );
     if (first?.id == null) continue;
-    await draft.tx.run("UPDATE member SET role = 'creator' WHERE conversation = ? AND user_id = ?", [
+    await builder.tx.run("UPDATE member SET role = 'creator' WHERE conversation = ? AND user_id = ?", [
       conversation,
       first.id,
     ]);

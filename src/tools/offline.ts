@@ -3,9 +3,9 @@
 import { single } from "../db/series.ts";
 import { MsgId } from "../protocol.ts";
 import { isId } from "./accounts.ts";
-import type { Draft } from "./draft.ts";
 import type { Import } from "./import.ts";
 import { grouped, Progress } from "./progress.ts";
+import type { StoreBuilder } from "./store-builder.ts";
 
 /** The contents of one offlinemessage row. */
 interface Kept {
@@ -63,26 +63,26 @@ const TWICE = `SELECT ifnull(sum((SELECT count(*) FROM scratch.placed p JOIN scr
 
 /** `groups`: their conversation ids. */
 export async function importOffline(work: Import, groups: Map<number, number>): Promise<void> {
-  const { source, draft, notes } = work;
+  const { source, builder, notes } = work;
   if (!source.has("offlinemessage")) return notes.add("tables skipped, because they are missing", "offlinemessage");
   await stage(work, groups);
-  await draft.transact(async () => {
-    for (const sql of PLACE) draft.run(sql);
+  await builder.transact(async () => {
+    for (const sql of PLACE) builder.run(sql);
   });
-  const progress = new Progress("messages", draft.count("SELECT count(*) FROM scratch.placed"));
+  const progress = new Progress("messages", builder.count("SELECT count(*) FROM scratch.placed"));
   for (let at = [0, 0]; ; ) {
-    const rows = await draft.tx.all<Record<string, number> & { body: string }>(NEXT_ROWS, at);
+    const rows = await builder.tx.all<Record<string, number> & { body: string }>(NEXT_ROWS, at);
     if (rows.length === 0) break;
     at = [rows.at(-1)!.conversation!, rows.at(-1)!.seq!];
-    await draft.append(
+    await builder.append(
       rows.map((r) => single([r.conversation!, r.seq!, r.kind!, r.sender!, r.device!, null, r.ts!, r.body])),
     );
     progress.advance(rows.length);
   }
-  const kept = draft.count("SELECT count(*) FROM scratch.staged");
-  const made = draft.count("SELECT count(*) FROM scratch.placed");
+  const kept = builder.count("SELECT count(*) FROM scratch.staged");
+  const made = builder.count("SELECT count(*) FROM scratch.placed");
   progress.end(`${grouped(made)} imported, of ${grouped(kept)} offline rows`);
-  const twice = draft.count(TWICE);
+  const twice = builder.count(TWICE);
   if (twice > 0)
     notes.add(
       "group messages are delivered once more to members who came and went between them",
@@ -91,13 +91,13 @@ export async function importOffline(work: Import, groups: Map<number, number>): 
 }
 
 /** Reads the table's rows into a scratch table, where they can be counted and ordered. */
-async function stage({ source, draft, notes, users }: Import, groups: Map<number, number>): Promise<void> {
-  draft.run(`CREATE TABLE scratch.staged (n INTEGER PRIMARY KEY, receiver INTEGER, kind INTEGER, sender INTEGER, ts INTEGER,
+async function stage({ source, builder, notes, users }: Import, groups: Map<number, number>): Promise<void> {
+  builder.run(`CREATE TABLE scratch.staged (n INTEGER PRIMARY KEY, receiver INTEGER, kind INTEGER, sender INTEGER, ts INTEGER,
     body TEXT, conv_kind INTEGER, lo INTEGER, hi INTEGER, name TEXT)`);
   const progress = new Progress("offline messages read", await source.count("offlinemessage"));
   const now = Date.now();
   let n = 0;
-  await draft.fill(
+  await builder.fill(
     source.rows("offlinemessage"),
     ([user, text]) => {
       progress.advance(1);
@@ -110,19 +110,19 @@ async function stage({ source, draft, notes, users }: Import, groups: Map<number
       if (kept === null) return leftOut("because they are malformed");
       const { kind, sender, group, ts, body } = kept;
       if (!users.has(receiver) || !users.has(sender)) return leftOut("because there is no such user");
-      if (group !== null && !isMember(draft, groups.get(group), receiver))
+      if (group !== null && !isMember(builder, groups.get(group), receiver))
         return leftOut("because the user is not in the group");
       const conversation = group === null ? [0, Math.min(sender, receiver), Math.max(sender, receiver)] : [1, group, 0];
       const name = new Bun.CryptoHasher("sha256").update(JSON.stringify([conversation, kept])).digest("base64");
       return [++n, receiver, kind, sender, ts, body, ...conversation, name];
     },
-    (rows) => draft.tx.insert("scratch.staged", STAGED, rows),
+    (rows) => builder.tx.insert("scratch.staged", STAGED, rows),
   );
 }
 
-const isMember = (draft: Draft, conversation: number | undefined, user: number): boolean =>
+const isMember = (builder: StoreBuilder, conversation: number | undefined, user: number): boolean =>
   conversation !== undefined &&
-  draft.tx.prepare("SELECT 1 FROM member WHERE conversation = ? AND user_id = ?").get(conversation, user) !== null;
+  builder.tx.prepare("SELECT 1 FROM member WHERE conversation = ? AND user_id = ?").get(conversation, user) !== null;
 
 /** Parses a kept 1004, 1005 or 1008; null where it is none. `now` is the time of a message without one. */
 export function parseKept(text: string, now: number): Kept | null {

@@ -1,6 +1,6 @@
 // The database of the C++ chat server as found: spelling, order and presence of tables and columns vary.
 import type { Value } from "../db/db.ts";
-import { Connection, type Result, type Target } from "../db/mysql-connection.ts";
+import { MysqlConnection, type MysqlTarget, type Result } from "../db/mysql-connection.ts";
 import { quoted } from "../db/mysql-sql.ts";
 import { describe, SET_CHARSET } from "../db/mysql-start.ts";
 import { StartError } from "../start-error.ts";
@@ -27,14 +27,14 @@ export class Predecessor {
   private userId = "";
 
   private constructor(
-    private readonly connection: Connection,
+    private readonly connection: MysqlConnection,
     /** The charset for which texts, really UTF-8, were mistaken; null: texts are what they seem. */
     private readonly charset: string | null,
   ) {}
 
   /** Throws StartError where it is not such a database, and the database's errors. */
-  static async open(target: Target, charset: string | null): Promise<Predecessor> {
-    const connection = await Connection.open(target, CONNECT_TIMEOUT_MS);
+  static async open(target: MysqlTarget, charset: string | null): Promise<Predecessor> {
+    const connection = await MysqlConnection.open(target, CONNECT_TIMEOUT_MS);
     try {
       await connection.query([SET_CHARSET, "SET SESSION wait_timeout = 28800"], CONNECT_TIMEOUT_MS);
       const found = new Predecessor(connection, charset);
@@ -82,7 +82,7 @@ export class Predecessor {
     this.connection.destroy();
   }
 
-  private async findTables(target: Target): Promise<void> {
+  private async findTables(target: MysqlTarget): Promise<void> {
     const names = (await this.query("SHOW TABLES")).rows.map(([name]) => String(name));
     for (const [table, { columns, texts }] of Object.entries(TABLES)) {
       const name = names.find((each) => each.toLowerCase() === table);

@@ -1,10 +1,10 @@
 // A MySQL database while a store is copied to it. The progress of the copy is kept in a table there, updated in the
 // same transactions as the rows: it resumes exactly there, whatever ended it. No server accepts it before the end.
 import type { Value } from "../db/db.ts";
-import { Connection, ConnectionLost, literal, type Result, type Target } from "../db/mysql-connection.ts";
+import { ConnectionLost, literal, MysqlConnection, type MysqlTarget, type Result } from "../db/mysql-connection.ts";
 import { createTables, UNFINISHED } from "../db/mysql-migrate.ts";
 import { columnList, literals, quoted } from "../db/mysql-sql.ts";
-import { describe, explainStart, prepare } from "../db/mysql-start.ts";
+import { describe, prepare, startErrorOf } from "../db/mysql-start.ts";
 import { StartError } from "../start-error.ts";
 import type { Key, SourceTable } from "./embedded.ts";
 import { say } from "./progress.ts";
@@ -33,41 +33,41 @@ export interface Sum {
   sum: number;
 }
 
-const emptyIt = ({ database }: Target): string =>
+const emptyIt = ({ database }: MysqlTarget): string =>
   `DROP DATABASE ${quoted(database)}; CREATE DATABASE ${quoted(database)}`;
 
 /** Throws StartError where the database is not empty, or not usable. */
-export async function requireEmpty(target: Target): Promise<void> {
-  let connection: Connection | undefined;
+export async function requireEmpty(target: MysqlTarget): Promise<void> {
+  let connection: MysqlConnection | undefined;
   try {
-    connection = await Connection.open(target, CONNECT_TIMEOUT_MS);
+    connection = await MysqlConnection.open(target, CONNECT_TIMEOUT_MS);
     await prepare(connection, CONNECT_TIMEOUT_MS);
     const [tables] = await connection.query(["SHOW TABLES"], QUERY_TIMEOUT_MS);
     if (tables!.rows.length > 0) throw notEmpty(target);
   } catch (error) {
-    throw explainStart(error, target, "--to");
+    throw startErrorOf(error, target, "--to");
   } finally {
     connection?.destroy();
   }
 }
 
-const notEmpty = (target: Target): StartError =>
+const notEmpty = (target: MysqlTarget): StartError =>
   new StartError(`${describe(target)} is not empty: give --to an empty database`);
 
 export class CopyTarget {
-  private connection!: Connection;
+  private connection!: MysqlConnection;
   private packetBytes = MAX_PACKET_BYTES;
   private schemaVersion = 0;
   /** The whole copy has been completed. */
   finished = false;
 
   private constructor(
-    private readonly target: Target,
+    private readonly target: MysqlTarget,
     private readonly stamp: string,
   ) {}
 
   /** Creates the tables, or finds those of this copy. Throws StartError where the database is in other use. */
-  static async open(target: Target, stamp: string): Promise<CopyTarget> {
+  static async open(target: MysqlTarget, stamp: string): Promise<CopyTarget> {
     const made = new CopyTarget(target, stamp);
     await made.connect();
     return made;
@@ -75,7 +75,7 @@ export class CopyTarget {
 
   private async connect(): Promise<void> {
     const old = this.connection?.id;
-    this.connection = await Connection.open(this.target, CONNECT_TIMEOUT_MS);
+    this.connection = await MysqlConnection.open(this.target, CONNECT_TIMEOUT_MS);
     const { maxPacketBytes } = await prepare(this.connection, CONNECT_TIMEOUT_MS);
     this.packetBytes = maxPacketBytes;
     // Our previous connection may still exist at the server, holding the lock and a transaction.

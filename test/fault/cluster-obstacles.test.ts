@@ -1,7 +1,7 @@
 // The database is there, and does not do what it is asked: its disk is full, somebody holds locks, its connections are used
 // up. Senders are told 19 in time, clients stay connected, and when it is over everything goes on, stored once and in order.
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { Connection } from "../../src/db/mysql-connection.ts";
+import { MysqlConnection } from "../../src/db/mysql-connection.ts";
 import { parseMysqlUrl } from "../../src/db/mysql-url.ts";
 import { directConv, Errno, MsgId } from "../../src/protocol.ts";
 import { type RunningServer, until } from "../harness.ts";
@@ -46,7 +46,7 @@ const hold =
   };
 const letGo = () => session.close();
 
-let others: Connection[] = [];
+let others: MysqlConnection[] = [];
 
 const faults: [what: string, begin: () => Promise<unknown>, end: () => unknown][] = [
   ["a lock on the conversations", hold("START TRANSACTION", "SELECT id FROM conversation FOR UPDATE"), letGo],
@@ -59,7 +59,7 @@ const faults: [what: string, begin: () => Promise<unknown>, end: () => unknown][
       const list = "SELECT id FROM information_schema.processlist WHERE user = 'chat'";
       const own = await mariadb.admin(list);
       others = await Promise.all(
-        Array.from({ length: MIN_CONNECTIONS }, () => Connection.open(parseMysqlUrl(url)!, 5_000)),
+        Array.from({ length: MIN_CONNECTIONS }, () => MysqlConnection.open(parseMysqlUrl(url)!, 5_000)),
       );
       await mariadb.admin(`SET GLOBAL max_connections = ${MIN_CONNECTIONS}`);
       // One that has ended meanwhile is as good.

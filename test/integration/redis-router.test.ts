@@ -5,7 +5,7 @@ import { Redis } from "ioredis";
 import type { LogRow } from "../../src/db/db.ts";
 import { MsgId } from "../../src/protocol.ts";
 import { RedisRouter } from "../../src/router/redis.ts";
-import { explainStart } from "../../src/router/redis-client.ts";
+import { startErrorOf } from "../../src/router/redis-client.ts";
 import { parseRedisUrls } from "../../src/router/redis-url.ts";
 import type { Hint, Owner } from "../../src/router/router.ts";
 import { until } from "../harness.ts";
@@ -234,7 +234,7 @@ test("a database that Redis does not have ends the start, in place of its databa
   const error = await join("test:", "a", url)
     .router.ready(20_000)
     .catch((reason: Error) => reason);
-  const { message } = explainStart(error as Error, parseRedisUrls(url)!);
+  const { message } = startErrorOf(error as Error, parseRedisUrls(url)!);
   expect(message).toBe(`Redis at 127.0.0.1:${redis.port}/99 has no database 99: check --redis`);
   await join("test:", "a", `${redis.url}/15`).router.ready(20_000);
 });

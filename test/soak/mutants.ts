@@ -133,7 +133,7 @@ export const MUTANTS: Mutant[] = [
     edits: [
       {
         file: "src/service/cluster.ts",
-        find: "await this.sessions.delivery.reach(this.unread[0]!);",
+        find: "await this.sessions.delivery.noteHead(this.unread[0]!);",
         replace: "continue;",
       },
     ],
@@ -178,9 +178,9 @@ export const MUTANTS: Mutant[] = [
       },
       {
         file: "src/service/sessions.ts",
-        find: "      await session.entered;\n      refuseEnded(session);\n      if (session.outdoneBy > session.epoch) throw replacedError();\n      return { session, offline: await readMissing(this.store, session) };",
+        find: "      await session.handover;\n      refuseEnded(session);\n      if (session.outdoneBy > session.epoch) throw replacedError();\n      return { session, offline: await readBehind(this.store, session) };",
         replace:
-          "      const offline = await readMissing(this.store, session);\n      await session.entered;\n      refuseEnded(session);\n      if (session.outdoneBy > session.epoch) throw replacedError();\n      this.router.add(session);\n      return { session, offline };",
+          "      const offline = await readBehind(this.store, session);\n      await session.handover;\n      refuseEnded(session);\n      if (session.outdoneBy > session.epoch) throw replacedError();\n      this.router.add(session);\n      return { session, offline };",
       },
     ],
     soak: cluster("log-in while redis is silent", "--rate 100"),

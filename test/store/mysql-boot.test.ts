@@ -4,7 +4,7 @@ import { StoreError, type Tx } from "../../src/db/db.ts";
 import { LogIds } from "../../src/db/log-ids.ts";
 import { Boot } from "../../src/db/mysql-boot.ts";
 import { Connector } from "../../src/db/mysql-pool.ts";
-import { bury, isGone } from "../../src/db/mysql-survivor.ts";
+import { fence, isGone } from "../../src/db/mysql-survivor.ts";
 import { parseMysqlUrl } from "../../src/db/mysql-url.ts";
 import type { Appended } from "../../src/model/message.ts";
 import { writers } from "../../src/model/plan.ts";
@@ -80,13 +80,13 @@ test("soon after the database's start nobody is found dead: those who live may n
 
 test("a boot whose lease has not expired is taken over only by who knows that it is dead", async () => {
   const boot = await ended(60);
-  expect(await bury(own, boot, false, later())).toBe(false);
+  expect(await fence(own, boot, false, later())).toBe(false);
   expect(await stateOf(boot)).toEqual(ALIVE);
   expect(await transactions(mariadb, "1")).toEqual([]);
-  expect(await bury(own, boot, true, later())).toBe(true);
+  expect(await fence(own, boot, true, later())).toBe(true);
   expect(await stateOf(boot)).toEqual(TAKEN_OVER);
   // By one alone.
-  expect(await bury(own, boot, true, later())).toBe(false);
+  expect(await fence(own, boot, true, later())).toBe(false);
 });
 
 test("one whose lease has expired is taken over wholly, or not at all and its row let go", async () => {
@@ -94,11 +94,11 @@ test("one whose lease has expired is taken over wholly, or not at all and its ro
   const holder = await mariadb.session("chat");
   await holder.run("START TRANSACTION");
   await holder.run(`SELECT batch FROM lane WHERE boot = '${boot}' FOR UPDATE`);
-  await expect(bury(own, boot, false, later())).rejects.toThrow("LOCK_WAIT_TIMEOUT");
+  await expect(fence(own, boot, false, later())).rejects.toThrow("LOCK_WAIT_TIMEOUT");
   await isFree(boot);
   expect(await stateOf(boot)).toEqual(ALIVE);
   holder.close();
-  await until(() => bury(own, boot, false, later()), "it is taken over");
+  await until(() => fence(own, boot, false, later()), "it is taken over");
   expect(await stateOf(boot)).toEqual(TAKEN_OVER);
 }, 20_000);
 

@@ -1,6 +1,6 @@
 // How connections come about: tried again with pauses, and none left behind that is of no use.
 import { afterAll, beforeAll, expect, test } from "bun:test";
-import { Connection, ConnectionLost, DatabaseError } from "../../src/db/mysql-connection.ts";
+import { ConnectionLost, DatabaseError, MysqlConnection } from "../../src/db/mysql-connection.ts";
 import { Connector } from "../../src/db/mysql-pool.ts";
 import { parseMysqlUrl } from "../../src/db/mysql-url.ts";
 import { until } from "../harness.ts";
@@ -44,11 +44,11 @@ test("one that cannot be set up is ended, and tried again with growing pauses, u
 test("one that is lost, by the database or by its time limit, is told of once and holds no descriptor", async () => {
   const target = parseMysqlUrl(mariadb.url)!;
   for (const end of [
-    (connection: Connection) => mariadb.admin(`KILL ${connection.id}`),
-    (connection: Connection) => connection.query(["SELECT SLEEP(1)"], 50).catch(() => undefined),
-    async (connection: Connection) => connection.destroy(),
+    (connection: MysqlConnection) => mariadb.admin(`KILL ${connection.id}`),
+    (connection: MysqlConnection) => connection.query(["SELECT SLEEP(1)"], 50).catch(() => undefined),
+    async (connection: MysqlConnection) => connection.destroy(),
   ]) {
-    const connection = await Connection.open(target, 5_000);
+    const connection = await MysqlConnection.open(target, 5_000);
     let losses = 0;
     connection.onLost = () => losses++;
     const under = connection.query(["SELECT SLEEP(1)"], 20_000).catch((error: unknown) => error);
@@ -62,7 +62,7 @@ test("one that is lost, by the database or by its time limit, is told of once an
 });
 
 test("one that the database ends while nothing is asked is known to be lost", async () => {
-  const connection = await Connection.open(parseMysqlUrl(mariadb.url)!, 5_000);
+  const connection = await MysqlConnection.open(parseMysqlUrl(mariadb.url)!, 5_000);
   await mariadb.admin(`KILL ${connection.id}`);
   await until(() => connection.lost !== null, "it is lost");
 });

@@ -99,7 +99,7 @@ test("no statement of a loaded server scans a table", async () => {
   await store.closeDevices(entered.map(({ id, epoch }) => [id, epoch]));
   await store.replacedAmong(Array.from({ length: 100 }, (_, i) => [i + 1, 1]));
   await store.devicesAt([other.boot, "gone"]);
-  await store.readOnline();
+  await store.readPresenceChanges();
   await store.readCommits();
   await other.readCommits();
   await mariadb.admin("SET GLOBAL general_log = 0");

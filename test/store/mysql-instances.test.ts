@@ -32,7 +32,7 @@ test("an instance that shuts down is told of, and its last commits are read", as
   await b.readCommits();
   const { conversations } = await a.append(...messages([{ conv, sender: x, text: "last" }]));
   const { boot } = a;
-  await until(() => b.others().includes(boot), "it is seen");
+  await until(() => b.otherBoots().includes(boot), "it is seen");
   await a.close();
   expect((await b.readCommits()).heads).toEqual([[conversations[0]!, conv, 1, 0]]);
   expect(await mariadb.admin("SELECT CONVERT(boot USING utf8mb4) AS boot FROM chat.instance")).toEqual([

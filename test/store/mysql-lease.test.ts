@@ -1,7 +1,7 @@
 // Leases: who has lost contact is taken over and changes nothing any more; who is back in time goes on.
 import { expect, test } from "bun:test";
 import { StoreError } from "../../src/db/db.ts";
-import { Connection } from "../../src/db/mysql-connection.ts";
+import { MysqlConnection } from "../../src/db/mysql-connection.ts";
 import { parseMysqlUrl } from "../../src/db/mysql-url.ts";
 import { directConv } from "../../src/protocol.ts";
 import { until } from "../harness.ts";
@@ -153,11 +153,11 @@ test("connections that are gone are not kept, and hold up no takeover", async ()
 test("a process that has ended is found dead before its lease expires, one that lives is not", async () => {
   await a.credentials("id", 1);
   await settled();
-  expect(await b.checkDead(a.boot)).toBe(false);
+  expect(await b.fenceIfDead(a.boot)).toBe(false);
   forwarder.cut();
   forwarder.swallow();
   const startedAt = performance.now();
-  expect(await b.checkDead(a.boot)).toBe(true);
+  expect(await b.fenceIfDead(a.boot)).toBe(true);
   expect(performance.now() - startedAt).toBeLessThan(1_500);
   expect(dead).toEqual([a.boot]);
 }, 20_000);
@@ -165,11 +165,11 @@ test("a process that has ended is found dead before its lease expires, one that 
 test("after a restart of the database, somebody else's connection of an old number is no sign of life", async () => {
   await a.credentials("id", 1);
   await settled();
-  const other = await Connection.open(parseMysqlUrl(mariadb.url)!, 5_000);
+  const other = await MysqlConnection.open(parseMysqlUrl(mariadb.url)!, 5_000);
   await mariadb.admin(`INSERT INTO chat.link (conn_id, boot, started) VALUES (${other.id}, '${a.boot}', 1000)`);
   forwarder.cut();
   forwarder.swallow();
-  expect(await b.checkDead(a.boot)).toBe(true);
+  expect(await b.fenceIfDead(a.boot)).toBe(true);
   expect(dead).toEqual([a.boot]);
   // Nor is it ended for being taken over.
   expect((await other.query(["SELECT 1"], 1_000))[0]!.rows).toEqual([[1]]);
@@ -205,7 +205,7 @@ test("while the database is away calls are refused in time, and then the same bo
   );
   expect(await rowsOf("away")).toEqual([2]);
   await until(() => a.leaseValid() && b.leaseValid(), "the leases are confirmed again");
-  expect(await b.checkDead(a.boot)).toBe(false);
+  expect(await b.fenceIfDead(a.boot)).toBe(false);
   expect([b.boot, lost]).toEqual([boot, 0]);
 }, 40_000);
 

@@ -59,7 +59,7 @@ test("one instance's account does not see another one's connections, and takes n
   // Else it finds nobody dead yet.
   const isSettled = async () => Number((await mariadb.admin("SHOW STATUS LIKE 'Uptime'"))[0]!.Value) >= 9;
   while (!(await isSettled())) await Bun.sleep(100);
-  expect(await other.checkDead(store.boot)).toBe(false);
+  expect(await other.fenceIfDead(store.boot)).toBe(false);
   expect(store.leaseValid()).toBe(true);
   await other.close();
 }, 30_000);

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { DatabaseError } from "../../src/db/mysql-connection.ts";
-import { explainStart, isMariadb, withPassword } from "../../src/db/mysql-start.ts";
+import { isMariadb, startErrorOf, withPassword } from "../../src/db/mysql-start.ts";
 import { parseMysqlUrl } from "../../src/db/mysql-url.ts";
 import { StartError } from "../../src/start-error.ts";
 import { startForwarder } from "../forwarder.ts";
@@ -133,7 +133,7 @@ test("what keeps TLS from coming about is told; a certificate of one's own autho
   expect(await server.stop()).toBe(0);
   await secure.stop();
   const required = new DatabaseError("ER_SECURE_TRANSPORT_REQUIRED", 3159, "HY000", "");
-  expect(explainStart(required, parseMysqlUrl(secure.url)!).message).toContain(
+  expect(startErrorOf(required, parseMysqlUrl(secure.url)!).message).toContain(
     "requires TLS: append ?tls=yes to --mysql",
   );
 }, 60_000);

@@ -12,8 +12,8 @@ function ended(): Session {
   [session.deviceId, session.epoch] = [5, 2];
   const position = session.position(7, "u:1-2");
   position.start(3);
-  position.pass(4);
-  position.deliver(4);
+  position.markPushed(4);
+  position.markDelivered(4);
   session.ended = true;
   return session;
 }

@@ -61,7 +61,7 @@ test("who has sent FIN is pushed what there was then, and the connection ends th
   session.position(CONVERSATION, "u:1-2").start(0);
   session.halfClosed = true;
   session.position(CONVERSATION, "u:1-2").head = 3;
-  session.lack(session.position(CONVERSATION, "u:1-2"));
+  session.markBehind(session.position(CONVERSATION, "u:1-2"));
   delivery.wake(session);
   await until(() => finished === 1, "the connection ends", 3_000);
   expect(pushed).toEqual([1, 2, 3]);
@@ -89,7 +89,7 @@ function behind(stored: number, head: number, { count = 1, failures = 0 } = {}) 
     const session = new Session(connection as unknown as Connection, MEMBER, "ann", "", false, 1);
     session.ready = true;
     session.position(CONVERSATION, "u:1-2").start(0);
-    delivery.lack(session, CONVERSATION, "u:1-2", head);
+    delivery.catchUpTo(session, CONVERSATION, "u:1-2", head);
     return { session, pushed };
   });
   const isOver = () => all.every(({ session }) => !session.reading);

@@ -7,14 +7,14 @@ import type { Store } from "../../src/model/store.ts";
 import type { Connection } from "../../src/net/connection.ts";
 import { type ChatError, Errno } from "../../src/protocol.ts";
 import { Cluster } from "../../src/service/cluster.ts";
-import type { Elsewhere } from "../../src/service/elsewhere.ts";
 import type { Log } from "../../src/service/log.ts";
+import type { OtherInstances } from "../../src/service/other-instances.ts";
 import type { Session } from "../../src/service/session.ts";
 import { Sessions } from "../../src/service/sessions.ts";
 import { until } from "../harness.ts";
 
 const log = { warn: () => undefined } as unknown as Log;
-const claim = { userId: 1, name: "ann", device: "", takeover: true, confirms: false, order: 1 };
+const request = { userId: 1, name: "ann", device: "", takeover: true, confirms: false, order: 1 };
 const connection = () =>
   ({
     state: "open",
@@ -39,13 +39,18 @@ function instance(opened: Promise<OpenedDevice>) {
   } as unknown as Store;
   const sessions = new Sessions(store, () => "here", log);
   sessions.cursors.stop();
-  const entered = (_: Session, from: string) => {
+  const claim = (_: Session, from: string) => {
     if (from !== "") asked.resolve();
     return saved.promise;
   };
   const nothing = async () => undefined;
-  sessions.join({ entered, left: nothing, announce: nothing, online: async () => new Set() } as unknown as Elsewhere);
-  const refused = sessions.claim(connection(), claim).then(
+  sessions.join({
+    claim,
+    release: nothing,
+    announce: nothing,
+    online: async () => new Set(),
+  } as unknown as OtherInstances);
+  const refused = sessions.logIn(connection(), request).then(
     () => null,
     (error) => error as ChatError,
   );
@@ -87,7 +92,7 @@ test("a device that nobody holds any more is given back, also where a log-in und
     onDead: () => undefined,
     leaseValid: () => true,
     readCommits: async () => ({ heads: [], all: false }),
-    readOnline: async () => [],
+    readPresenceChanges: async () => [],
     replacedAmong: async () => [],
     devicesAt: async () => [{ id: 7, userId: 1, device: "", epoch: 1 }],
     closeDevices: async (devices: unknown[]) => {
@@ -104,7 +109,7 @@ test("a device that nobody holds any more is given back, also where a log-in und
     holds: () => isHeld,
   }) as unknown as Sessions;
   const cluster = new Cluster(store, null, sessions, log);
-  cluster.doubt();
+  cluster.suspectStray();
   await until(() => closed.length > 0, "it is given back");
   expect(closed).toEqual([[7, 1]]);
   await cluster.close();

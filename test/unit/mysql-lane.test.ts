@@ -3,7 +3,7 @@
 import { expect, test } from "bun:test";
 import type { Head } from "../../src/db/db.ts";
 import { LogIds } from "../../src/db/log-ids.ts";
-import { type Connection, ConnectionLost, DatabaseError, type Result } from "../../src/db/mysql-connection.ts";
+import { ConnectionLost, DatabaseError, type MysqlConnection, type Result } from "../../src/db/mysql-connection.ts";
 import { Fenced, Lane } from "../../src/db/mysql-lane.ts";
 import type { Connector } from "../../src/db/mysql-pool.ts";
 import type { MysqlTx } from "../../src/db/mysql-tx.ts";
@@ -53,9 +53,9 @@ function laneWith(answer: Answer) {
     open: async () => {
       const stand = new Stand(connections.length + 1, answer);
       connections.push(stand);
-      return stand as unknown as Connection;
+      return stand as unknown as MysqlConnection;
     },
-    isGood: ({ lost }: Connection) => lost === null,
+    isGood: ({ lost }: MysqlConnection) => lost === null,
   } as unknown as Connector;
   const options = {
     boot: "here",

@@ -1,7 +1,7 @@
 // A boot's lease: how long it counts, when it is asked for again, and what it says of others; with a clock of the test's own.
 import { afterEach, beforeEach, expect, jest, test } from "bun:test";
 import { type Boot, LEASE_S } from "../../src/db/mysql-boot.ts";
-import { type Connection, ConnectionLost } from "../../src/db/mysql-connection.ts";
+import { ConnectionLost, type MysqlConnection } from "../../src/db/mysql-connection.ts";
 import { Lease } from "../../src/db/mysql-lease.ts";
 import type { Connector } from "../../src/db/mysql-pool.ts";
 
@@ -27,15 +27,15 @@ async function pass(ms: number): Promise<void> {
 
 /** The database, as far as a lease knows it. */
 class Database {
-  connections: Connection[] = [];
-  registered: Connection[] = [];
+  connections: MysqlConnection[] = [];
+  registered: MysqlConnection[] = [];
   renewals = 0;
   /** How it answers a renewal: how many boots it found; null: not at all. */
   answer: () => Promise<number | null> = async () => 1;
   /** How long it takes to be connected. */
   connectMs = 0;
 
-  open = async (_: number, setUp: (connection: Connection) => Promise<void>): Promise<Connection> => {
+  open = async (_: number, setUp: (connection: MysqlConnection) => Promise<void>): Promise<MysqlConnection> => {
     if (this.connectMs > 0) await new Promise<void>((resolve) => setTimeout(resolve, this.connectMs));
     const connection = {
       lost: null as ConnectionLost | null,
@@ -53,20 +53,20 @@ class Database {
         return changes === null ? new Promise(() => undefined) : [{ changes }];
       },
     };
-    const made = connection as unknown as Connection;
+    const made = connection as unknown as MysqlConnection;
     this.connections.push(made);
     await setUp(made);
     return made;
   };
 
-  get last(): Connection {
+  get last(): MysqlConnection {
     return this.connections.at(-1)!;
   }
 }
 
 function begin(database = new Database()) {
   const told: string[] = [];
-  const boot = { name: "here", register: async (connection: Connection) => database.registered.push(connection) };
+  const boot = { name: "here", register: async (connection: MysqlConnection) => database.registered.push(connection) };
   const lease = new Lease(database as unknown as Connector, boot as unknown as Boot, performance.now(), {
     onLost: () => told.push("lost"),
     onRegained: () => told.push("regained"),

@@ -1,7 +1,7 @@
 // The pool of connections: who waits for one gets the next that is free, and no connection is lost to the pool, or outlives it.
 import { expect, test } from "bun:test";
 import { StoreError } from "../../src/db/db.ts";
-import { type Connection, ConnectionLost } from "../../src/db/mysql-connection.ts";
+import { ConnectionLost, type MysqlConnection } from "../../src/db/mysql-connection.ts";
 import { type Connector, Pool } from "../../src/db/mysql-pool.ts";
 
 const LONG_MS = 20_000;
@@ -31,9 +31,9 @@ function poolOf(size: number, open: () => Promise<unknown> = async () => undefin
       await open();
       const stand = new Stand();
       made.push(stand);
-      return stand as unknown as Connection;
+      return stand as unknown as MysqlConnection;
     },
-    isGood: ({ lost }: Connection) => lost === null,
+    isGood: ({ lost }: MysqlConnection) => lost === null,
   } as unknown as Connector;
   return { pool: new Pool(connector, size, async () => undefined), made };
 }

@@ -95,7 +95,7 @@ test("whose lease has expired, and who has not renewed it for three seconds, is 
   const { database, watch, gone } = begin();
   database.leases.set("z", { expires: "1", expired: false });
   await pass(1_100);
-  expect([...watch.others]).toEqual(["z"]);
+  expect([...watch.otherBoots]).toEqual(["z"]);
   // The database's clock is set: it seems expired until it is renewed.
   for (let i = 2; i < 6; i++) {
     database.leases.set("z", { expires: String(i), expired: true });
@@ -105,7 +105,7 @@ test("whose lease has expired, and who has not renewed it for three seconds, is 
   await pass(3_000);
   expect([database.leases.has("z"), gone]).toEqual([false, ["z"]]);
   await pass(10_000);
-  expect([gone, watch.others.size]).toEqual([["z"], 0]);
+  expect([gone, watch.otherBoots.size]).toEqual([["z"], 0]);
 });
 
 test("one that was never seen alive is told of too", async () => {
@@ -121,7 +121,7 @@ test("who leaves is told of", async () => {
   await pass(1_100);
   database.leases.delete("z");
   await pass(1_000);
-  expect([gone, watch.others.size]).toEqual([["z"], 0]);
+  expect([gone, watch.otherBoots.size]).toEqual([["z"], 0]);
 });
 
 test("nobody is taken over after an outage, of this instance's or of the database, nor itself ever", async () => {
@@ -131,12 +131,12 @@ test("nobody is taken over after an outage, of this instance's or of the databas
   lease.provesOthersDead = false;
   lease.isRecovering = true;
   await pass(10_000);
-  expect(await passed(watch.check(own, "z"))).toBe(false);
+  expect(await passed(watch.fenceIfDead(own, "z"))).toBe(false);
   lease.provesOthersDead = true;
   lease.isRecovering = false;
   database.uptimeS = 7;
   await pass(10_000);
-  expect(await passed(watch.check(own, "z"))).toBe(false);
+  expect(await passed(watch.fenceIfDead(own, "z"))).toBe(false);
   expect(gone).toEqual([]);
   database.uptimeS = 8;
   await pass(2_000);
@@ -156,24 +156,24 @@ test("one whose rows are held holds up nobody else, and is tried again", async (
 
 test("who is asked for has ended where it is gone, has no connection or its lease is over; then it is told of", async () => {
   const { database, own, gone, watch } = begin();
-  expect(await passed(watch.check(own, "nobody"))).toBe(true);
+  expect(await passed(watch.fenceIfDead(own, "nobody"))).toBe(true);
   for (const boot of ["v", "w"]) database.leases.set(boot, { expires: "1", expired: false });
   database.connected.add("v");
-  expect([await passed(watch.check(own, "v")), await passed(watch.check(own, "w"))]).toEqual([false, true]);
-  expect([gone, [...watch.others]]).toEqual([["w"], ["v"]]);
+  expect([await passed(watch.fenceIfDead(own, "v")), await passed(watch.fenceIfDead(own, "w"))]).toEqual([false, true]);
+  expect([gone, [...watch.otherBoots]]).toEqual([["w"], ["v"]]);
   // Its connections stand, and lead nowhere.
   database.leases.set("v", { expires: "1", expired: true });
   database.held.add("v");
   await pass(3_000);
   database.held.clear();
-  expect([await passed(watch.check(own, "v")), gone]).toEqual([true, ["w", "v"]]);
+  expect([await passed(watch.fenceIfDead(own, "v")), gone]).toEqual([true, ["w", "v"]]);
 });
 
 test("a process has ended where it has no connection twice; its end may be seen a moment later", async () => {
   const { database, own, gone, watch } = begin();
   const check = async (boot: string, ms: number, change: () => void) => {
     database.leases.set(boot, { expires: "1", expired: false });
-    const found = watch.check(own, boot);
+    const found = watch.fenceIfDead(own, boot);
     await pass(ms);
     change();
     return passed(found);
@@ -194,11 +194,11 @@ test("who renews its lease at the last moment is there still", async () => {
   await pass(5_000);
   // Since the last look; the database's clock is set.
   database.leases.set("z", { expires: "2", expired: true });
-  expect(await passed(watch.check(own, "z"))).toBe(false);
+  expect(await passed(watch.fenceIfDead(own, "z"))).toBe(false);
   await pass(3_000);
   database.held.clear();
   database.onBury = (boot) => database.leases.set(boot, { expires: "3", expired: false });
-  expect([await passed(watch.check(own, "z")), gone]).toEqual([false, []]);
+  expect([await passed(watch.fenceIfDead(own, "z")), gone]).toEqual([false, []]);
   expect(database.leases.has("z")).toBe(true);
 });
 

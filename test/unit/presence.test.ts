@@ -3,8 +3,8 @@ import { expect, test } from "bun:test";
 import type { Store } from "../../src/model/store.ts";
 import type { Connection } from "../../src/net/connection.ts";
 import { LocalRouter } from "../../src/router/local.ts";
-import type { Elsewhere } from "../../src/service/elsewhere.ts";
 import type { Log } from "../../src/service/log.ts";
+import type { OtherInstances } from "../../src/service/other-instances.ts";
 import { Presence } from "../../src/service/presence.ts";
 import { presence, type State } from "../../src/service/render.ts";
 import { Session } from "../../src/service/session.ts";
@@ -18,7 +18,7 @@ async function follow(found: State[]): Promise<{ users: Presence; session: Sessi
   const router = new LocalRouter<Session>();
   const users = new Presence({ listedBy: async () => [FOLLOWER] } as unknown as Store, router, {} as Log);
   const online = async () => new Set(found.shift() === "online" ? [FRIEND] : []);
-  users.elsewhere = { online } as unknown as Elsewhere;
+  users.otherInstances = { online } as unknown as OtherInstances;
   await users.review([FRIEND]);
   await users.review([FRIEND]);
   const session = {
@@ -54,7 +54,7 @@ test.each(CHANGES)(
   async (told, after) => {
     const found = [after, after, told, after];
     const { users, session, pushed } = await follow(found);
-    await users.catchUp(session);
+    await users.tellMissed(session);
     await until(() => pushed.length > 1, "both are told");
     expect(pushed).toEqual([presence(FRIEND, told), presence(FRIEND, after)]);
     expect(found).toBeEmpty();
@@ -84,7 +84,7 @@ test("a look that fails for one user tells nothing old of another one when it is
     return slow.promise;
   });
   const online = new Set([COMER, OTHER]);
-  users.elsewhere = { online: async () => new Set(online) } as unknown as Elsewhere;
+  users.otherInstances = { online: async () => new Set(online) } as unknown as OtherInstances;
   users.review([COMER, OTHER]);
   await until(() => asked.includes(OTHER), "the other one's followers are asked for");
   online.delete(COMER);
@@ -103,7 +103,7 @@ test("a session that could not be told of thousands is told of all of them", asy
   for (const id of ids) users.came(id);
   await until(() => session.missedPresence.size === ids.length, "it has missed them");
   Object.assign(session.connection, { writable: true });
-  await users.catchUp(session);
+  await users.tellMissed(session);
   expect(pushed).toEqual(ids.map((id) => presence(id, "online")));
 });
 
@@ -114,7 +114,7 @@ test("who could not be looked at for an answer is told of later", async () => {
     throw new Error("the database is away");
   });
   const online = async () => (found.shift() ?? (() => new Set([FRIEND])))();
-  users.elsewhere = { online } as unknown as Elsewhere;
+  users.otherInstances = { online } as unknown as OtherInstances;
   expect((await users.statesAtLast([FRIEND]))(FRIEND)).toBe("offline");
   await until(() => pushed.length > 0, "it is told");
   expect(pushed).toEqual([presence(FRIEND, "online")]);
@@ -127,9 +127,9 @@ test("a slow reader who could not be told of what was missed, because nobody cou
     if (isAway) throw new Error("the database is away");
     return new Set([FRIEND]);
   };
-  users.elsewhere = { online } as unknown as Elsewhere;
+  users.otherInstances = { online } as unknown as OtherInstances;
   session.missPresence(FRIEND);
-  await users.catchUp(session);
+  await users.tellMissed(session);
   expect(pushed).toEqual([]);
   isAway = false;
   await until(() => pushed.length > 0, "it is told");

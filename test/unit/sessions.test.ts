@@ -2,8 +2,8 @@
 import { expect, test } from "bun:test";
 import type { Store } from "../../src/model/store.ts";
 import type { Connection } from "../../src/net/connection.ts";
-import type { Elsewhere } from "../../src/service/elsewhere.ts";
 import type { Log } from "../../src/service/log.ts";
+import type { OtherInstances } from "../../src/service/other-instances.ts";
 import type { Session } from "../../src/service/session.ts";
 import { Sessions } from "../../src/service/sessions.ts";
 import { until } from "../harness.ts";
@@ -25,9 +25,9 @@ async function stuck(): Promise<{ sessions: Sessions; session: Session; given: (
   } as unknown as Store;
   const sessions = new Sessions(store, () => "boot", { warn: () => undefined } as unknown as Log);
   sessions.cursors.stop();
-  sessions.join({ entered: async () => undefined, online: async () => new Set() } as unknown as Elsewhere);
-  const claim = { userId: 1, name: "ann", device: "", takeover: false, confirms: false, order: 1 };
-  const { session } = await sessions.claim(connection, claim);
+  sessions.join({ claim: async () => undefined, online: async () => new Set() } as unknown as OtherInstances);
+  const request = { userId: 1, name: "ann", device: "", takeover: false, confirms: false, order: 1 };
+  const { session } = await sessions.logIn(connection, request);
   return { sessions, session, given: () => given };
 }
 

@@ -46,10 +46,10 @@ test("who lacks one message gets it between the pages of those who lack many", a
   const delivery = new Delivery(store as unknown as Store, new LocalRouter(), log);
   for (let user = 2; user < 2 + READERS; user++) {
     const session = sessionOf(user, () => undefined);
-    delivery.lack(session, user, convOf(user), PAGES * PAGE_ROWS);
+    delivery.catchUpTo(session, user, convOf(user), PAGES * PAGE_ROWS);
   }
   let pagesBefore = Number.POSITIVE_INFINITY;
-  delivery.lack(
+  delivery.catchUpTo(
     sessionOf(1, () => {
       pagesBefore = store.pages;
     }),
@@ -71,7 +71,7 @@ test("a crowd that waits for its turns when pushing stops is let go, and is serv
   delivery.mayPush = () => !frozen;
   let pushed = 0;
   const sessions = Array.from({ length: CROWD }, (_, i) => sessionOf(2 + i, () => pushed++));
-  for (const session of sessions) delivery.lack(session, session.userId, convOf(session.userId), 1);
+  for (const session of sessions) delivery.catchUpTo(session, session.userId, convOf(session.userId), 1);
   frozen = true;
   await until(() => sessions.every(({ reading }) => !reading), "nobody waits");
   expect(told).toEqual([]);

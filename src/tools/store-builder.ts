@@ -8,7 +8,7 @@ import { SqliteTx } from "../db/sqlite-tx.ts";
 const FOLD_ROWS = 1_024;
 const BATCH_ROWS = 1_000;
 
-export class Draft {
+export class StoreBuilder {
   readonly tx: SqliteTx;
   private readonly db;
 

@@ -9,28 +9,29 @@ export class Stale extends StoreError {}
 /** A key that another transaction has inserted meanwhile. */
 const DUPLICATE = 1062;
 /** Record changed, lock wait timeout, deadlock, lock not free. */
-const LOCKS = new Set([1020, 1205, 1213, 3572]);
+const LOCK_ERRORS = new Set([1020, 1205, 1213, 3572]);
 const MAX_PAUSE_MS = 50;
 /** A packet over max_allowed_packet; a text that the column's character set cannot hold. */
-const OF_DATA = new Set([1153, 1366]);
+const DATA_ERRORS = new Set([1153, 1366]);
 
 /** The same transaction may succeed when repeated. */
-export const isPassing = (error: unknown): boolean =>
-  error instanceof ConnectionLost || error instanceof Stale || isOf(error, LOCKS) || isDuplicate(error);
+export const isTransient = (error: unknown): boolean =>
+  error instanceof ConnectionLost || error instanceof Stale || isOneOf(error, LOCK_ERRORS) || isDuplicate(error);
 
 /** The pause before another try: transactions that collided over locks must not collide again. */
-export const pauseMs = (error: unknown): number => (isOf(error, LOCKS) ? Math.random() * MAX_PAUSE_MS : 0);
+export const pauseMs = (error: unknown): number => (isOneOf(error, LOCK_ERRORS) ? Math.random() * MAX_PAUSE_MS : 0);
 
 /** One of the rows is at fault: without it the others can be stored. */
-export const isOfData = (error: unknown): boolean =>
-  error instanceof DatabaseError && (error.sqlState.startsWith("22") || OF_DATA.has(error.errno));
+export const isDataError = (error: unknown): boolean =>
+  error instanceof DatabaseError && (error.sqlState.startsWith("22") || DATA_ERRORS.has(error.errno));
 
 /** After COMMIT was sent: it is certain that nothing was committed. */
-export const isUndone = (error: unknown): boolean => isOf(error, LOCKS) || isDuplicate(error) || isOfData(error);
+export const isUndone = (error: unknown): boolean =>
+  isOneOf(error, LOCK_ERRORS) || isDuplicate(error) || isDataError(error);
 
 const isDuplicate = (error: unknown): boolean => error instanceof DatabaseError && error.errno === DUPLICATE;
 
-const isOf = (error: unknown, errnos: Set<number>): boolean =>
+const isOneOf = (error: unknown, errnos: Set<number>): boolean =>
   error instanceof DatabaseError && errnos.has(error.errno);
 
 /** Rolls back; if that fails, the connection is given up. */

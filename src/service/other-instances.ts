@@ -1,18 +1,18 @@
 // What sessions and presence need from the other instances that share the store.
 import type { Session } from "./session.ts";
 
-export interface Elsewhere {
+export interface OtherInstances {
   /** Whether a device's new owner can ask the old one for its positions; if not, it waits for a second. */
-  readonly asks: boolean;
+  readonly canAsk: boolean;
   /**
    * The log-in is committed: makes it visible to the others, and ends the session that the device had at the boot
    * `from` ("": none). Resolves when that session's positions are saved, or after a second.
    */
-  entered(session: Session, from: string): Promise<void>;
+  claim(session: Session, from: string): Promise<void>;
   /** The session has ended and its positions are saved: resolves when the others no longer find it. */
-  left(session: Session): Promise<void>;
+  release(session: Session): Promise<void>;
   /** A log-in without a session here may be committed: it is looked for. */
-  doubt(): void;
+  suspectStray(): void;
   /** Whether no living instance holds this device, which seemed online elsewhere: that process may have died. */
   isFree(userId: number, device: string): Promise<boolean>;
   /** Those of these users who are online at another instance. */
