@@ -75,14 +75,7 @@ export class Delivery {
   /** Offers a committed row to the sessions of everybody in the conversation, here and elsewhere. */
   deliver(hint: Hint): void {
     const { key, row } = hint;
-    if (key.kind === "u") {
-      // Where nobody else writes to the store, rows come in order; and a list for each message would be garbage.
-      if (this.forward !== null) return this.deliverTo(key.hi === key.lo ? [key.lo] : [key.lo, key.hi], hint);
-      const { pushing } = this;
-      this.offerTo(key.lo, hint, pushing);
-      if (key.hi !== key.lo) this.offerTo(key.hi, hint, pushing);
-      return;
-    }
+    if (key.kind === "u") return this.deliverTo(key.hi === key.lo ? [key.lo] : [key.lo, key.hi], hint);
     const waiting = this.loading.get(row[0]);
     const members = this.members.get(row[0]);
     if (waiting !== undefined) waiting.push(hint);
