@@ -22,6 +22,7 @@ export interface LeaseEvents {
 
 export class Lease {
   private connection: MysqlConnection | null = null;
+  private opening: Promise<MysqlConnection> | null = null;
   private timer: Timer | undefined;
   private stopped = false;
   private renewing = false;
@@ -65,6 +66,15 @@ export class Lease {
     return !this.stopped && performance.now() - this.confirmedAt <= STEADY_MS;
   }
 
+  /** Waits for the lease's connection. Rejects with StoreError if it cannot be made in time. */
+  async connect(deadline: number): Promise<MysqlConnection> {
+    if (this.connection !== null && this.connection.lost === null) return this.connection;
+    this.opening ??= this.open(deadline).finally(() => {
+      this.opening = null;
+    });
+    return this.opening;
+  }
+
   stop(): void {
     this.stopped = true;
     clearTimeout(this.timer);
@@ -104,19 +114,22 @@ export class Lease {
   }
 
   private async update(deadline: number): Promise<number> {
-    if (this.connection === null || this.connection.lost !== null) {
-      const made = await this.connector.open(deadline, (connection) => this.boot.register(connection));
-      this.connection = made;
-      if (this.stopped) made.destroy();
-      made.onLost = () => {
-        if (!this.stopped) this.renew();
-      };
-    }
+    const connection = await this.connect(deadline);
     const expires = `UTC_TIMESTAMP(6) + INTERVAL ${LEASE_S} SECOND`;
-    const [result] = await this.connection.query(
+    const [result] = await connection.query(
       [`UPDATE instance SET expires = ${expires} WHERE boot = ${literal(this.boot.name)}`],
       deadline - performance.now(),
     );
     return result!.changes;
+  }
+
+  private async open(deadline: number): Promise<MysqlConnection> {
+    const made = await this.connector.open(deadline, (connection) => this.boot.register(connection));
+    this.connection = made;
+    if (this.stopped) made.destroy();
+    made.onLost = () => {
+      if (!this.stopped) this.renew();
+    };
+    return made;
   }
 }

@@ -93,8 +93,9 @@ class MysqlStore implements Shared {
   async begin(): Promise<void> {
     try {
       await this.restart();
-      // If too few connections are allowed, that shows now, and not with every message.
-      await this.requireBoot().connect(this.deadline());
+      // If too few connections are allowed, that shows now: not with every message, nor when others find the lease expired.
+      const deadline = this.deadline();
+      await Promise.all([this.requireBoot().connect(deadline), this.lease?.connect(deadline)]);
       await this.readCommits();
     } catch (error) {
       await this.close();
