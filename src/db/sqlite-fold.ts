@@ -9,6 +9,13 @@ import type { SqliteTx } from "./sqlite-tx.ts";
 const KEEP_ROWS = 16_384;
 /** The limit while conversations average fewer rows than a run: each one folded costs pages of its own. */
 const KEEP_MOST = 24_576;
+/** Rows, by weight, folded at once: bounds how long the next request waits. */
+const FOLD_ROWS = 1_024;
+/** While rows gather slowly, smaller portions are folded, with pauses between them: few requests wait, and not for long. */
+const SLOW = { portion: 256, pauseMs: 2 };
+/** Rows gather slowly if the last pass began this long ago, and no more than this have gathered meanwhile. */
+const SLOW_MS = 750;
+const SLOW_ROWS = 32_768;
 /** This many rows of a conversation are worth a run of their own. */
 const RUN_ROWS = 32;
 /**
@@ -20,6 +27,9 @@ const RUN_SIZE = 8_700;
 const SERIES_SIZE = 12;
 /** The cost of a conversation beside its rows, in rows. */
 const CONVERSATION_COST = 8;
+/** What is folded is deleted from the journal in so many portions, of so many records at least. */
+const DELETIONS = 16;
+const MIN_DELETED = 64;
 /** Pause after a failure: a full disk must not be burdened more than needed. */
 const PAUSE_MS = 1_000;
 
@@ -27,6 +37,10 @@ const PAUSE_MS = 1_000;
 interface Cycle {
   /** Id of the journal's last record at that time. */
   upTo: number;
+  /** Id of the first record that is not deleted yet. */
+  from: number;
+  /** How many ids are deleted at once. */
+  step: number;
   /** Conversations still to be folded, with their last seq at that time. */
   left: [conversation: number, seq: number][];
 }
@@ -36,6 +50,9 @@ export class Folder {
   /** How many series of each conversation the transaction under way has folded. */
   private moved: [conversation: number, count: number][] = [];
   private pausedUntil = 0;
+  /** When the last pass began, performance.now(). */
+  private beganAt = Number.NEGATIVE_INFINITY;
+  private slow = false;
 
   constructor(
     private readonly sql: SqliteTx,
@@ -47,16 +64,21 @@ export class Folder {
     return (this.cycle !== null || this.isEnough) && performance.now() >= this.pausedUntil;
   }
 
+  /** Whether anything is left to fold or to delete. */
+  get pending(): boolean {
+    return this.cycle !== null || this.log.size > 0;
+  }
+
   private get isEnough(): boolean {
     const { size, tails } = this.log;
     return size >= KEEP_ROWS && (size >= KEEP_MOST || size >= tails.size * RUN_ROWS);
   }
 
-  /** Folds about `most` rows, by weight, inside the transaction under way. */
-  fold(most: number): void {
+  /** Folds a portion, of about `most` rows by weight, or deletes one from the journal, in the transaction under way. */
+  fold(most?: number): void {
     this.cycle ??= this.begin();
-    const { left, upTo } = this.cycle;
-    for (let budget = most; left.length > 0 && budget > 0; ) {
+    const { left, upTo, step } = this.cycle;
+    for (let budget = most ?? (this.isSlow ? SLOW.portion : FOLD_ROWS); left.length > 0 && budget > 0; ) {
       const [conversation, seq] = left.at(-1)!;
       const tail = this.log.tails.get(conversation)!;
       let [count, rows, weighed] = [0, 0, 0];
@@ -71,11 +93,13 @@ export class Folder {
       budget -= weighed + CONVERSATION_COST;
     }
     if (left.length > 0) return;
-    this.sql.prepare("DELETE FROM journal WHERE id <= ?").run(upTo);
-    this.cycle = null;
+    this.cycle.from = Math.min(this.cycle.from + step, upTo + 1);
+    this.sql.prepare("DELETE FROM journal WHERE id < ?").run(this.cycle.from);
+    if (this.cycle.from > upTo) this.cycle = null;
   }
 
   committed(): void {
+    if (this.isSlow) this.pausedUntil = performance.now() + SLOW.pauseMs;
     for (const [conversation, count] of this.moved) this.log.drop(conversation, count);
     this.moved = [];
   }
@@ -87,12 +111,21 @@ export class Folder {
     this.pausedUntil = performance.now() + PAUSE_MS;
   }
 
+  private get isSlow(): boolean {
+    return this.slow && this.log.size <= SLOW_ROWS;
+  }
+
   private begin(): Cycle {
-    const { last } = this.sql.prepare("SELECT ifnull(max(id), 0) AS last FROM journal").get() as { last: number };
+    const now = performance.now();
+    this.slow = now - this.beganAt >= SLOW_MS;
+    this.beganAt = now;
+    const ids = this.sql.prepare("SELECT ifnull(min(id), 0) AS first, ifnull(max(id), 0) AS last FROM journal");
+    const { first, last } = ids.get() as { first: number; last: number };
+    const step = Math.max(MIN_DELETED, Math.ceil((last + 1 - first) / DELETIONS));
     const left: Cycle["left"] = [];
     for (const [conversation, tail] of this.log.tails) left.push([conversation, lastSeq(tail.at(-1)!)]);
     // By id, because neighbours in an index share pages; descending, because the list is consumed from its end.
-    return { upTo: last, left: left.sort((a, b) => b[0] - a[0]) };
+    return { upTo: last, from: first, step, left: left.sort((a, b) => b[0] - a[0]) };
   }
 
   private move(conversation: number, all: Series[]): void {

@@ -15,8 +15,6 @@ declare const self: Worker;
 
 /** A transaction takes no more operations after this time: bounds how long a storm of log-ins makes others wait. */
 const MAX_TRANSACTION_MS = 10;
-/** Rows folded at once: bounds how long the next request waits. */
-const FOLD_ROWS = 1_024;
 /** Everything is folded when nothing has been requested for this long. */
 const IDLE_MS = 250;
 
@@ -152,7 +150,7 @@ function rollBack(): void {
 
 /** Goes on folding while nothing is requested. */
 function foldIdle(): void {
-  if (!running && tx.log.size > 0 && foldPortion()) idle = setTimeout(foldIdle, 0);
+  if (!running && tx.folder.pending && foldPortion()) idle = setTimeout(foldIdle, 0);
 }
 
 /**
@@ -165,10 +163,10 @@ function foldPortion(): boolean {
   try {
     tx.prepare("PRAGMA synchronous = NORMAL").run();
     tx.prepare("BEGIN IMMEDIATE").run();
-    tx.folder.fold(FOLD_ROWS);
+    tx.folder.fold();
     tx.prepare("COMMIT").run();
     tx.folder.committed();
-    return tx.log.size > 0;
+    return tx.folder.pending;
   } catch (error) {
     // What is in the journal is safely stored: the next attempt folds it.
     self.postMessage({ trouble: `the journal is not folded yet, trying again: ${(error as Error).message}` });
