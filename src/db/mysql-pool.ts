@@ -86,11 +86,18 @@ export class Connector {
   }
 }
 
+interface Waiter {
+  deadline: number;
+  resolve(connection: MysqlConnection): void;
+  reject(error: Error): void;
+}
+
 /** At most `size` connections, each used by one caller at a time. */
 export class Pool {
   private readonly idle: MysqlConnection[] = [];
-  private readonly waiting: ((slot: MysqlConnection | null) => void)[] = [];
+  private readonly waiting: Waiter[] = [];
   private readonly used = new Set<MysqlConnection>();
+  /** Of all connections, with those that are being made. */
   private count = 0;
   private closed: StoreError | null = null;
 
@@ -117,61 +124,68 @@ export class Pool {
     this.closed = new StoreError("the store is closed");
     for (const connection of this.idle.splice(0)) connection.close();
     for (const connection of this.used) connection.destroy();
-    for (const wake of this.waiting.splice(0)) wake(null);
+    for (const { reject } of [...this.waiting]) reject(this.closed);
   }
 
   private async take(deadline: number): Promise<MysqlConnection> {
     for (;;) {
       if (this.closed !== null) throw this.closed;
-      const connection = this.idle.pop();
-      if (connection !== undefined) {
-        if (this.connector.isGood(connection)) return connection;
-        this.count--;
-      } else if (this.count < this.size) {
-        this.count++;
-        try {
-          const made = await this.connector.open(deadline, this.setUp);
-          if (this.closed === null) return made;
-          made.destroy();
-          throw this.closed;
-        } catch (error) {
-          this.count--;
-          this.waiting.shift()?.(null);
-          throw error;
-        }
-      } else {
-        const given = await this.wait(deadline);
-        if (given !== null) return given;
-      }
+      const connection = this.idle.pop() ?? (await this.wait(deadline));
+      if (this.connector.isGood(connection)) return connection;
+      this.shrink();
     }
   }
 
-  /** Waits for a connection to become free; null: a slot for a new one has. */
-  private wait(deadline: number): Promise<MysqlConnection | null> {
+  /** Waits for a new connection, if there may be more, or for one that becomes free: the server might allow no more. */
+  private wait(deadline: number): Promise<MysqlConnection> {
     if (this.waiting.length >= MAX_WAITING) throw new StoreError("too many requests are waiting for the database");
-    const { promise, resolve, reject } = Promise.withResolvers<MysqlConnection | null>();
-    const wake = (connection: MysqlConnection | null) => {
+    const { promise, resolve, reject } = Promise.withResolvers<MysqlConnection>();
+    const leave = () => {
       clearTimeout(late);
-      resolve(connection);
+      const at = this.waiting.indexOf(waiter);
+      if (at >= 0) this.waiting.splice(at, 1);
+    };
+    const waiter: Waiter = {
+      deadline,
+      resolve: (connection) => {
+        leave();
+        resolve(connection);
+      },
+      reject: (error) => {
+        leave();
+        reject(error);
+      },
     };
     const leftMs = Math.max(0, deadline - performance.now());
-    const late = setTimeout(() => {
-      this.waiting.splice(this.waiting.indexOf(wake), 1);
-      reject(new StoreError("no connection to the database was free in time"));
-    }, leftMs);
-    this.waiting.push(wake);
+    const late = setTimeout(waiter.reject, leftMs, new StoreError("no connection to the database was free in time"));
+    this.waiting.push(waiter);
+    if (this.count < this.size) this.grow(waiter);
     return promise;
+  }
+
+  private grow({ deadline, reject }: Waiter): void {
+    this.count++;
+    this.connector.open(deadline, this.setUp).then(
+      (made) => this.give(made),
+      (error) => {
+        reject(error);
+        this.shrink();
+      },
+    );
+  }
+
+  /** A connection is gone: another one may be made for who waits. */
+  private shrink(): void {
+    this.count--;
+    const [next] = this.waiting;
+    if (next !== undefined) this.grow(next);
   }
 
   private give(connection: MysqlConnection): void {
     if (this.closed !== null) return connection.close();
-    const next = this.waiting.shift();
-    if (connection.lost === null) {
-      if (next === undefined) this.idle.push(connection);
-      else next(connection);
-    } else {
-      this.count--;
-      next?.(null);
-    }
+    if (connection.lost !== null) return this.shrink();
+    const [next] = this.waiting;
+    if (next === undefined) this.idle.push(connection);
+    else next.resolve(connection);
   }
 }

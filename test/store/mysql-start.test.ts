@@ -85,16 +85,29 @@ test("what is wrong with the address, the account or the server is one line that
   expect(await failure("mysql://user:hunter2@no-such-host.invalid/chat")).toContain("no-such-host.invalid");
 }, 30_000);
 
-test("an account with fewer connections than the lanes and the lease need is told at the start", async () => {
+/** The address of a new database, for an account that may have `connections`. */
+async function limited(connections: number): Promise<string> {
   const url = changed(await mariadb.database(), (target) => (target.username = "few"));
-  const { password } = new URL(url);
-  for (const few of [2, 3, 4]) {
-    await mariadb.admin(
-      `CREATE OR REPLACE USER few IDENTIFIED BY '${decodeURIComponent(password)}' WITH MAX_USER_CONNECTIONS ${few}; GRANT ALL ON \`chat%\`.* TO few`,
+  const password = decodeURIComponent(new URL(url).password);
+  const account = `few IDENTIFIED BY '${password}' WITH MAX_USER_CONNECTIONS ${connections}`;
+  await mariadb.admin(`CREATE OR REPLACE USER ${account}; GRANT ALL ON \`chat%\`.* TO few`);
+  return url;
+}
+
+test("an account with fewer connections than the lanes and the lease need is told at the start", async () => {
+  for (const few of [2, 3, 4])
+    expect(await failure(await limited(few))).toContain(
+      "has no free connection: raise its max_connections, or the account's",
     );
-    expect(await failure(url)).toContain("has no free connection: raise its max_connections, or the account's");
-  }
 }, 30_000);
+
+test("where one connection less would be too few, everything is served", async () => {
+  const store = await openShared(await limited(5));
+  const ids = await Promise.all(Array.from({ length: 60 }, (_, i) => store.createUser(`user-${i}`, "hash")));
+  expect(new Set(ids).size).toBe(60);
+  expect(await Promise.all(ids.map((id) => store.friendsOf(id)))).toEqual(ids.map(() => []));
+  await store.close();
+});
 
 test("a server that takes connections and says nothing is given up", async () => {
   const forwarder = await startForwarder(mariadb.port);

@@ -3,6 +3,7 @@ import { expect, test } from "bun:test";
 import { StoreError } from "../../src/db/db.ts";
 import { ConnectionLost, type MysqlConnection } from "../../src/db/mysql-connection.ts";
 import { type Connector, Pool } from "../../src/db/mysql-pool.ts";
+import { until } from "../harness.ts";
 
 const LONG_MS = 20_000;
 const later = () => performance.now() + LONG_MS;
@@ -127,13 +128,37 @@ test("a pool that is closed ends all of its connections: idle ones, used ones, a
   const [idle, used, late] = [task(pool), task(pool), task(pool)] as const;
   await Promise.all([idle.begun, used.begun]);
   idle.finish();
-  await idle.ended;
+  late.finish();
+  expect(await late.begun).toBe(await idle.begun);
+  await late.ended;
   pool.close();
   expect(made.map(({ end }) => end)).toEqual(["closed", "destroyed"]);
   expect(await task(pool).ended).toBeInstanceOf(StoreError);
   making.resolve();
-  expect(await late.ended).toBeInstanceOf(StoreError);
-  expect(made[2]!.end).toBe("destroyed");
+  await until(() => made[2]?.end === "closed", "the last one is ended too");
+});
+
+test("where the server allows no more, who asks gets what becomes free, and a new one is tried again later", async () => {
+  let allowed = true;
+  let refuse: (error: Error) => void = () => undefined;
+  const { pool, made } = poolOf(2, () => {
+    if (allowed) return Promise.resolve();
+    const { promise, reject } = Promise.withResolvers();
+    refuse = reject;
+    return promise;
+  });
+  const first = task(pool);
+  const stand = await first.begun;
+  allowed = false;
+  const tasks = [task(pool), task(pool), task(pool)];
+  first.finish();
+  expect(await tasks[0]!.begun).toBe(stand);
+  // Not an error of those who still wait.
+  allowed = true;
+  refuse(new ConnectionLost("too many"));
+  expect(await tasks[1]!.begun).toBe(made[1]!);
+  for (const { finish } of tasks) finish();
+  expect(await Promise.all(tasks.map(({ ended }) => ended))).toEqual([null, null, null]);
 });
 
 test("who waits for a pool that is closed hears at once", async () => {
