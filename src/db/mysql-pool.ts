@@ -72,7 +72,7 @@ export class Connector {
       throw error;
     }
     this.pauseMs = 0;
-    if (this.outageLogged) this.log.info(`the database at ${describe(this.target)} answers again`);
+    if (this.outageLogged) this.log.info(`the database at ${describe(this.target)} gives connections again`);
     this.outageLogged = false;
     return connection;
   }
@@ -81,7 +81,7 @@ export class Connector {
   private fail(cause: string): void {
     this.pauseMs = Math.min(MAX_PAUSE_MS, Math.max(FIRST_PAUSE_MS, this.pauseMs * 2));
     this.retryAt = performance.now() + this.pauseMs * (0.5 + Math.random() / 2);
-    if (!this.outageLogged) this.log.warn(`the database at ${describe(this.target)} does not answer: ${cause}`);
+    if (!this.outageLogged) this.log.warn(`the database at ${describe(this.target)} gives no connection: ${cause}`);
     this.outageLogged = true;
   }
 }

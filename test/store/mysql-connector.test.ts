@@ -34,8 +34,8 @@ test("one that cannot be set up is ended, and tried again with growing pauses, u
   await until(async () => (await open()) === 0, "none is left");
   const connection = await connector.open(performance.now() + 5_000, async () => undefined);
   expect(lines).toEqual([
-    expect.stringContaining("does not answer: not now"),
-    expect.stringContaining("answers again"),
+    expect.stringContaining("gives no connection: not now"),
+    expect.stringContaining("gives connections again"),
   ]);
   connection.close();
   await until(async () => (await open()) === 0, "none is left");
