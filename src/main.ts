@@ -77,7 +77,7 @@ async function main(): Promise<void> {
     log,
   );
   await service.connected().catch((error: Error) => {
-    throw startErrorOf(error, target!);
+    throw startErrorOf(error, target!, prefix);
   });
   const fileLimit = maxFiles();
   const maxOverLimit = Math.min(MAX_OVER_LIMIT, Math.floor(fileLimit / 10));

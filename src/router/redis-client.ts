@@ -64,11 +64,17 @@ const NO_DATABASE = /DB index is out of range|not allowed in cluster mode/;
 export const isRefusal = (message: string): boolean =>
   /WRONGPASS|NOAUTH|NOPERM|AUTH/.test(message) || NO_DATABASE.test(message);
 
-/** Why Redis cannot be used at start, in one line that says what to do. */
-export function startErrorOf({ message }: Error, target: RedisTarget): StartError {
+/** Why Redis cannot be used at start, in one line that says what to do. `prefix`: of keys and channels. */
+export function startErrorOf({ message }: Error, target: RedisTarget, prefix: string): StartError {
   const where = `Redis at ${describeTarget(target)}`;
   if (target.kind !== "cluster" && NO_DATABASE.test(message))
     return new StartError(`${where} has no database ${target.db}: check --redis`);
+  if (message.includes("NOPERM")) {
+    const user = target.username ?? "default";
+    return new StartError(
+      `${where} gives user ${user} too few rights (${message}): ACL SETUSER ${user} ~${prefix}* &${prefix}* +@all`,
+    );
+  }
   if (isRefusal(message))
     return new StartError(`${where} refuses the login (${message}): check user and password of --redis`);
   // All that OpenSSL and the runtime say about a certificate contains the word.

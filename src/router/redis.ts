@@ -45,8 +45,10 @@ export class RedisRouter implements Router {
   private cause = "";
   /** performance.now(); null while Redis answers. */
   private awaySince: number | null = null;
+  /** When something failed last, performance.now(). */
+  private failedAt = Number.NEGATIVE_INFINITY;
   private outageLogged = false;
-  /** Whether Redis has ever answered. Before that nothing is logged: `ready` rejects with the reason. */
+  /** Until `ready` has resolved nothing is logged: it rejects with the reason. */
   private reached = false;
   private readonly registry: Registry;
   private kicks = new Map<number, () => void>();
@@ -64,7 +66,7 @@ export class RedisRouter implements Router {
     this.subscriber = connect(options.target);
     for (const client of [this.commands, this.subscriber])
       client.on("error", (error: Error) => this.noteFailure(error.message));
-    this.commands.on("ready", () => this.recover());
+    this.commands.on("ready", () => this.probeSelf());
     this.subscriber.on("ready", () => this.subscribe());
     this.subscriber.on("message", (_channel: string, text: string) => this.hear(text));
     this.probe = setInterval(() => this.probeSelf(), PROBE_EVERY_MS);
@@ -79,22 +81,26 @@ export class RedisRouter implements Router {
     return this.generation !== null;
   }
 
-  /** Waits for the first connection; rejects with its error after `ms`. */
+  /** Waits until everything that is needed works; rejects with what does not, after `ms` or when waiting does not help. */
   async ready(ms: number): Promise<void> {
     const end = performance.now() + ms;
     let last = "no answer";
     while (performance.now() < end) {
       try {
         await this.commands.ping();
-        this.noteAnswer();
         await checkDatabase(this.commands, this.options.target);
-        this.reached = true;
-        return;
+        if (this.heardOnce && this.generationKnown) {
+          this.noteAnswer();
+          this.reached = true;
+          return;
+        }
+        last = this.cause || last;
       } catch (error) {
-        last = this.cause || (error as Error).message;
-        if (isRefusal(last)) break;
-        await Bun.sleep(50);
+        const { message } = error as Error;
+        last = isDisconnected(message) ? this.cause || message : message;
       }
+      if (isRefusal(last)) break;
+      await Bun.sleep(50);
     }
     throw new Error(last);
   }
@@ -199,6 +205,7 @@ export class RedisRouter implements Router {
       if (envelope.kind === "probe") {
         this.heardAt = performance.now();
         this.heardOnce = true;
+        if (this.awaySince !== null) this.recover();
       } else if (own) continue;
       else if (envelope.kind === "hint") hints.push(envelope.hint);
       else if (envelope.kind === "presence") this.events.onPresence(envelope.userId);
@@ -212,7 +219,7 @@ export class RedisRouter implements Router {
   }
 
   private async probeSelf(): Promise<void> {
-    this.send(this.channel(this.options.boot), { kind: "probe" });
+    this.sendProbe();
     if (this.subscriber.status === "ready") {
       // A new connection gets the same time to be heard as an old one.
       const deafSince = Math.max(this.heardAt, this.subscribedAt);
@@ -223,12 +230,16 @@ export class RedisRouter implements Router {
     await this.recover();
   }
 
+  private sendProbe(): void {
+    this.send(this.channel(this.options.boot), { kind: "probe" });
+  }
+
   /** Subscribes, on a new connection. */
   private async subscribe(): Promise<void> {
     this.subscribedAt = performance.now();
     try {
       await this.subscriber.subscribe(this.channel(this.options.boot), this.all);
-      this.send(this.channel(this.options.boot), { kind: "probe" });
+      this.sendProbe();
     } catch (error) {
       this.noteFailure((error as Error).message);
     }
@@ -242,14 +253,16 @@ export class RedisRouter implements Router {
       return redis.get(key);
     });
     if (typeof generation !== "string") return;
-    const wasAway = this.awaySince !== null;
-    if (this.outageLogged) this.options.log.info("Redis answers again");
-    this.noteAnswer();
-    this.reached = true;
+    // Not if, say, only channels are forbidden, or only one of the two connections is to be had.
+    const isBack = this.awaySince !== null && this.heardAt > this.failedAt;
+    if (isBack) {
+      if (this.outageLogged) this.options.log.info("Redis answers again");
+      this.noteAnswer();
+    }
     const emptied = this.generation !== null && this.generation !== generation;
     this.generation = generation;
     if (emptied) this.options.log.warn("Redis has been emptied: all sessions are registered there again");
-    if (emptied || wasAway) this.events.onReset();
+    if (emptied || isBack) this.events.onReset();
     this.registry.retry();
   }
 
@@ -265,7 +278,8 @@ export class RedisRouter implements Router {
 
   /** Logs one line per outage, not one for each command that fails. */
   private noteFailure(message: string): void {
-    this.awaySince ??= performance.now();
+    this.failedAt = performance.now();
+    this.awaySince ??= this.failedAt;
     if (!isDisconnected(message)) this.cause = message || "no answer";
     else if (performance.now() - this.awaySince < CAUSE_MS) return;
     if (this.outageLogged || !this.reached) return;

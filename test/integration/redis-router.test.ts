@@ -234,9 +234,38 @@ test("a database that Redis does not have ends the start, in place of its databa
   const error = await join("test:", "a", url)
     .router.ready(20_000)
     .catch((reason: Error) => reason);
-  const { message } = startErrorOf(error as Error, parseRedisUrls(url)!);
+  const { message } = startErrorOf(error as Error, parseRedisUrls(url)!, "test:");
   expect(message).toBe(`Redis at 127.0.0.1:${redis.port}/99 has no database 99: check --redis`);
   await join("test:", "a", `${redis.url}/15`).router.ready(20_000);
+});
+
+test("rights that are missing end the start, and those that are taken away later are told once", async () => {
+  const login = redis.url.replace("redis://", "redis://chat:secret@");
+  const mayAll = ["~*", "&*", "+@all"];
+  const refusal = async (...rights: string[]) => {
+    await admin.call("ACL", "SETUSER", "chat", "reset", "on", ">secret", ...rights);
+    const error = await join("rights:", "a", login)
+      .router.ready(20_000)
+      .catch((reason: Error) => reason);
+    return startErrorOf(error as Error, parseRedisUrls(login)!, "rights:").message;
+  };
+  for (const rights of [mayAll.slice(1), [mayAll[0]!, mayAll[2]!], ["~*", "&*", "+@all", "-publish"]])
+    expect(await refusal(...rights)).toMatch(
+      / gives user chat too few rights \(NOPERM .*\): ACL SETUSER chat ~rights:/,
+    );
+  await admin.call("ACL", "SETUSER", "chat", ...mayAll);
+  const a = join("rights:", "b", login);
+  await a.router.ready(20_000);
+  await admin.call("ACL", "SETUSER", "chat", "resetchannels");
+  await admin.config("RESETSTAT");
+  const refused = async () =>
+    Number(/cmdstat_publish:.*rejected_calls=(\d+)/.exec(await admin.info("commandstats"))?.[1] ?? 0);
+  await until(async () => (await refused()) >= 3, "it has tried several times", 20_000);
+  expect(a.warnings).toEqual([expect.stringMatching(/^Redis does not answer \(NOPERM .* channels .*\): messages/)]);
+  expect(a.resets).toBe(0);
+  await admin.call("ACL", "SETUSER", "chat", "&*");
+  await until(() => a.resets === 1, "it is back", 20_000);
+  expect(a.router.hears).toBe(true);
 });
 
 // Scenario: the password is changed, and the connections are ended. Until the next ones are refused there is just none.
