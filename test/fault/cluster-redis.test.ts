@@ -138,6 +138,8 @@ for (const [name, { begin, ms, end }] of Object.entries(faults))
     const onB = await login(b.port, bob);
     const leaving = await login(b.port, leaver);
     await untilLive(onA, onB, bob.id);
+    const last = (id: number) => onA.received.findLast((each) => each.msgId === MsgId.presence && each.id === id);
+    await until(() => last(leaver.id)?.state === "online", "who leaves has come");
 
     await begin();
     const beganAt = performance.now();
@@ -155,7 +157,6 @@ for (const [name, { begin, ms, end }] of Object.entries(faults))
     await untilLive(onB, onA, ann.id);
     // Also for who came meanwhile.
     await untilLive(onA, guestOnB, guest.id);
-    const last = (id: number) => onA.received.findLast((each) => each.msgId === MsgId.presence && each.id === id);
     await until(() => last(guest.id)?.state === "online" && last(leaver.id)?.state === "offline", "presence is right");
     const { friends } = await onA.ask({ msgId: MsgId.friends });
     const states = new Map((friends as { id: number; state: string }[]).map(({ id, state }) => [id, state]));
