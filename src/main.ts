@@ -58,7 +58,9 @@ async function main(): Promise<void> {
   const secret = await store.setting("token_secret", fresh).catch((error: Error) => {
     throw new StartError(`${description} cannot be written (${error.message}): check its disk`);
   });
-  const { redis: target, redisPrefix: prefix } = options;
+  const { redis: target, redisPrefix } = options;
+  // Users' ids say nothing about which service's they are: one that shares this Redis must not be heard.
+  const prefix = `${redisPrefix}${new Bun.CryptoHasher("sha256").update(secret).digest("hex").slice(0, 16)}:`;
   const openRouter =
     target === null
       ? null
@@ -77,7 +79,7 @@ async function main(): Promise<void> {
     log,
   );
   await service.connected().catch((error: Error) => {
-    throw startErrorOf(error, target!, prefix);
+    throw startErrorOf(error, target!, redisPrefix);
   });
   const fileLimit = maxFiles();
   const maxOverLimit = Math.min(MAX_OVER_LIMIT, Math.floor(fileLimit / 10));

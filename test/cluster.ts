@@ -13,9 +13,17 @@ export interface RunningCluster {
   stop(): Promise<void>;
 }
 
-/** `mariadbFlags` as for mariadbd. */
-export async function startCluster(withRedis = true, mariadbFlags: string[] = []): Promise<RunningCluster> {
-  const [mariadb, redis] = await Promise.all([startMariadb(mariadbFlags), withRedis ? startRedis() : null]);
+/** With a Redis of its own, without, or with one that others use too; `mariadbFlags` as for mariadbd. */
+export async function startCluster(
+  withRedis: boolean | RunningRedis = true,
+  mariadbFlags: string[] = [],
+): Promise<RunningCluster> {
+  const shared = typeof withRedis === "boolean" ? null : withRedis;
+  const [mariadb, own] = await Promise.all([
+    startMariadb(mariadbFlags),
+    shared === null && withRedis ? startRedis() : null,
+  ]);
+  const redis = shared ?? own;
   const url = await mariadb.database();
   const instances = new Set<RunningServer>();
   return {
@@ -42,7 +50,7 @@ export async function startCluster(withRedis = true, mariadbFlags: string[] = []
     },
     stop: async () => {
       await Promise.all([...instances].map((instance) => instance.stop("SIGKILL")));
-      await Promise.all([mariadb.stop(), redis?.stop()]);
+      await Promise.all([mariadb.stop(), own?.stop()]);
     },
   };
 }

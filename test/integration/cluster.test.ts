@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { MsgId } from "../../src/protocol.ts";
 import { type RunningCluster, startCluster } from "../cluster.ts";
 import { type RunningServer, until } from "../harness.ts";
+import { startRedis } from "../services.ts";
 import { login, register, type User, type Wire } from "../wire.ts";
 
 for (const withRedis of [true, false])
@@ -142,3 +143,27 @@ for (const withRedis of [true, false])
       expect(again.answer.offline).toBe(0);
     });
   });
+
+test("services with databases of their own do not hear each other where they share a Redis", async () => {
+  const redis = await startRedis();
+  const services = await Promise.all([redis, redis].map((each) => startCluster(each)));
+  const talks = [];
+  for (const { start } of services) {
+    const { port } = await start();
+    const [ann, bob] = [await register(port), await register(port)];
+    talks.push({ ann, bob, onAnn: await login(port, ann), onBob: await login(port, bob) });
+  }
+  // The same ids everywhere.
+  expect(talks.map(({ ann, bob }) => [ann.id, bob.id])).toEqual([
+    [1, 2],
+    [1, 2],
+  ]);
+  for (let i = 0; i < 3; i++)
+    for (const [k, { onAnn, onBob, bob }] of talks.entries()) {
+      const msg = `${i} of service ${k}`;
+      await onAnn.ask({ msgId: MsgId.chat, toid: bob.id, msg });
+      expect((await onBob.push(MsgId.chat)).msg).toBe(msg);
+    }
+  for (const service of services) await service.stop();
+  await redis.stop();
+}, 60_000);
