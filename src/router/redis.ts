@@ -48,8 +48,6 @@ export class RedisRouter implements Router {
   /** When something failed last, performance.now(). */
   private failedAt = Number.NEGATIVE_INFINITY;
   private outageLogged = false;
-  /** Until `ready` has resolved nothing is logged: it rejects with the reason. */
-  private reached = false;
   private readonly registry: Registry;
   private kicks = new Map<number, () => void>();
   private lastKick = 0;
@@ -76,6 +74,11 @@ export class RedisRouter implements Router {
     return performance.now() - this.heardAt < DEAF_MS;
   }
 
+  /** Whether all that is needed has worked. Before that no failure is logged: `ready` rejects with the reason. */
+  private get reached(): boolean {
+    return this.heardOnce && this.generationKnown;
+  }
+
   /** Whether it would be noticed if Redis were emptied. */
   get generationKnown(): boolean {
     return this.generation !== null;
@@ -89,11 +92,7 @@ export class RedisRouter implements Router {
       try {
         await this.commands.ping();
         await checkDatabase(this.commands, this.options.target);
-        if (this.heardOnce && this.generationKnown) {
-          this.noteAnswer();
-          this.reached = true;
-          return;
-        }
+        if (this.reached) return this.noteAnswer();
         last = this.cause || last;
       } catch (error) {
         const { message } = error as Error;
