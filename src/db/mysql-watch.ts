@@ -28,16 +28,15 @@ export class Watch {
     private readonly onGone: (boots: string[]) => void,
   ) {}
 
-  /** Watches as `boot`, in place of the previous one. */
+  /** Watches as `boot`. To be called while it is stopped. */
   start(boot: Boot, lease: Lease): void {
-    this.stop();
     this.watching = boot;
     this.lease = lease;
     this.timer = setTimeout(() => this.run(boot), LOOK_EVERY_MS);
   }
 
   stop(): void {
-    this.watching = this.lease = null;
+    this.watching = null;
     clearTimeout(this.timer);
   }
 
@@ -73,11 +72,8 @@ export class Watch {
     this.noteLeases(found);
     const expired = found.filter((each) => each.boot !== own.name && this.isExpired(each));
     const toFence = expired.length > 0 && (await this.mayFence(own)) ? expired : [];
-    for (const { boot } of toFence) {
-      this.otherBoots.add(boot);
-      // One whose rows are still locked is tried again at the next look.
-      await fence(own, boot, false, this.deadline()).catch(() => false);
-    }
+    // One whose rows are still locked is tried again at the next look.
+    for (const { boot } of toFence) await fence(own, boot, false, this.deadline()).catch(() => false);
     const left = toFence.length > 0 ? await readInstances(own, this.deadline()) : found;
     const names = new Set(left.map(({ boot }) => boot));
     this.reportGone([...this.otherBoots].filter((boot) => !names.has(boot)));

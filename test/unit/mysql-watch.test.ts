@@ -1,7 +1,7 @@
 // Looking after the other instances: who is taken over, and who must not be, with a clock and a table of instances of the test's own.
 import { afterEach, beforeEach, expect, jest, test } from "bun:test";
 import type { Boot } from "../../src/db/mysql-boot.ts";
-import { DatabaseError, type Result } from "../../src/db/mysql-connection.ts";
+import { ConnectionLost, DatabaseError, type Result } from "../../src/db/mysql-connection.ts";
 import type { Lease } from "../../src/db/mysql-lease.ts";
 import { Watch } from "../../src/db/mysql-watch.ts";
 
@@ -15,7 +15,10 @@ class Database {
   readonly connected = new Set<string>();
   /** Boots whose rows somebody holds. */
   readonly held = new Set<string>();
+  /** Statements that fail. */
+  failing: RegExp | null = null;
   uptimeS = 100;
+  answersAfterMs = 0;
   looks = 0;
   cleaned = 0;
   /** Called in the middle of a look. */
@@ -24,7 +27,10 @@ class Database {
   onBury: (boot: string) => void = () => undefined;
 
   readonly connection = {
-    query: async (statements: string[]) => statements.map((sql) => this.answer(sql)),
+    query: async (statements: string[]) => {
+      if (this.answersAfterMs > 0) await Bun.sleep(this.answersAfterMs);
+      return statements.map((sql) => this.answer(sql));
+    },
     destroy: () => undefined,
   };
 
@@ -36,6 +42,7 @@ class Database {
   }
 
   private answer(sql: string): Result {
+    if (this.failing?.test(sql)) throw new ConnectionLost("away");
     const boot = /boot = '(.*?)'/.exec(sql)?.[1] ?? "";
     if (sql.startsWith("SELECT boot, CAST")) {
       this.looks++;
@@ -85,7 +92,7 @@ function begin() {
   const database = new Database();
   const own = database.boot("m");
   const gone: string[] = [];
-  const watch = new Watch(5_000, (boots) => gone.push(...boots));
+  const watch = new Watch(5_000, (boots) => gone.push(boots.join()));
   const lease = { provesOthersDead: true, isRecovering: false };
   watch.start(own, lease as Lease);
   return { database, own, gone, watch, lease };
@@ -111,7 +118,7 @@ test("whose lease has expired, and who has not renewed it for three seconds, is 
 test("one that was never seen alive is told of too", async () => {
   const { database, gone } = begin();
   database.leases.set("z", { expires: "1", expired: true });
-  await pass(5_000);
+  await pass(4_050);
   expect(gone).toEqual(["z"]);
 });
 
@@ -141,6 +148,20 @@ test("nobody is taken over after an outage, of this instance's or of the databas
   database.uptimeS = 8;
   await pass(2_000);
   expect([gone, [...database.leases.keys()]]).toEqual([["z"], ["m"]]);
+});
+
+test("a look that fails, at its beginning or while it cleans up, is followed by the next one", async () => {
+  const { database, gone } = begin();
+  for (const failing of [/^SELECT boot, CAST/, /^DELETE FROM commit_log/]) {
+    database.leases.set("z", { expires: "1", expired: false });
+    database.failing = failing;
+    await pass(11_000);
+    database.failing = null;
+    await pass(1_000);
+    database.leases.delete("z");
+    await pass(1_000);
+    expect(gone.splice(0)).toEqual(["z"]);
+  }
 });
 
 test("one whose rows are held holds up nobody else, and is tried again", async () => {
@@ -200,6 +221,17 @@ test("who renews its lease at the last moment is there still", async () => {
   database.onBury = (boot) => database.leases.set(boot, { expires: "3", expired: false });
   expect([await passed(watch.fenceIfDead(own, "z")), gone]).toEqual([false, []]);
   expect(database.leases.has("z")).toBe(true);
+  // At a look of its own.
+  database.leases.set("z", { expires: "4", expired: true });
+  await pass(5_000);
+  expect([gone, database.leases.has("z")]).toEqual([[], true]);
+});
+
+test("who is asked for has ended too where another instance was faster", async () => {
+  const { database, own, gone, watch } = begin();
+  database.leases.set("z", { expires: "1", expired: false });
+  database.onBury = (boot) => database.leases.delete(boot);
+  expect([await passed(watch.fenceIfDead(own, "z")), gone]).toEqual([true, ["z"]]);
 });
 
 test("it looks once a second, as the last boot that it was started as; stopped, it does not", async () => {
@@ -209,6 +241,7 @@ test("it looks once a second, as the last boot that it was started as; stopped, 
   const other = database.boot("n");
   database.onLook = () => {
     database.onLook = () => undefined;
+    watch.stop();
     watch.start(other, lease as Lease);
   };
   await pass(10_000);
@@ -216,6 +249,19 @@ test("it looks once a second, as the last boot that it was started as; stopped, 
   watch.stop();
   await pass(5_000);
   expect(database.looks).toBe(20);
+  watch.start(other, lease as Lease);
+  database.onLook = () => watch.stop();
+  await pass(5_000);
+  expect(database.looks).toBe(21);
+});
+
+test("looks that take half a second follow each other at the same pace", async () => {
+  const { database } = begin();
+  // Which cleans up.
+  database.leases.set("a", { expires: "1", expired: false });
+  database.answersAfterMs = 500;
+  await pass(10_600);
+  expect(database.looks).toBe(10);
 });
 
 test("the first of the instances cleans up, every ten seconds", async () => {
