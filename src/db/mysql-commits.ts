@@ -94,9 +94,6 @@ export async function cleanCommits(own: Boot, timeoutMs: number): Promise<void> 
     if (deleted!.changes < DELETED_AT_ONCE) break;
   }
   // The lanes of boots that are gone, once their log is deleted too.
-  await query(
-    `DELETE FROM lane WHERE fenced = 1 AND boot NOT IN (SELECT boot FROM instance)
-     AND NOT EXISTS (SELECT 1 FROM commit_log c WHERE c.boot = lane.boot)`,
-  );
+  await query("DELETE FROM lane WHERE fenced = 1 AND NOT EXISTS (SELECT 1 FROM commit_log c WHERE c.boot = lane.boot)");
   await query("DELETE FROM link WHERE boot NOT IN (SELECT boot FROM instance)");
 }

@@ -3,6 +3,9 @@ import { afterAll, beforeAll, expect, test } from "bun:test";
 import { StoreError, type Tx } from "../../src/db/db.ts";
 import { LogIds } from "../../src/db/log-ids.ts";
 import { Boot } from "../../src/db/mysql-boot.ts";
+import { cleanCommits } from "../../src/db/mysql-commits.ts";
+import { MysqlConnection } from "../../src/db/mysql-connection.ts";
+import { registerLink } from "../../src/db/mysql-links.ts";
 import { Connector } from "../../src/db/mysql-pool.ts";
 import { fence, isGone } from "../../src/db/mysql-survivor.ts";
 import { parseMysqlUrl } from "../../src/db/mysql-url.ts";
@@ -101,6 +104,35 @@ test("one whose lease has expired is taken over wholly, or not at all and its ro
   await until(() => fence(own, boot, false, later()), "it is taken over");
   expect(await stateOf(boot)).toEqual(TAKEN_OVER);
 }, 20_000);
+
+test("what all have read by now is deleted, with the lanes and connections of those that are gone", async () => {
+  await mariadb.admin(`USE chat;
+    INSERT INTO commit_log SELECT 'old', 1, seq, UTC_TIMESTAMP() - INTERVAL 11 MINUTE, '[]' FROM seq_1_to_2500;
+    INSERT INTO commit_log VALUES ('young', 1, 1, UTC_TIMESTAMP() - INTERVAL 9 MINUTE, '[]');
+    INSERT INTO lane (boot, lane, fenced) VALUES ('old', 1, 1), ('young', 1, 1), ('begins', 1, 0);
+    INSERT INTO link (conn_id, boot) VALUES (2000000, 'old')`);
+  const living = await ended(60);
+  await cleanCommits(own, 5_000);
+  const left = async (table: string) =>
+    (
+      await mariadb.admin(`SELECT DISTINCT CONVERT(boot USING utf8mb4) AS boot FROM chat.${table}
+      WHERE boot IN ('old', 'young', 'begins', '${living}') ORDER BY boot DESC`)
+    ).map(({ boot }) => boot);
+  expect(await left("commit_log")).toEqual(["young"]);
+  expect(await left("lane")).toEqual(["young", living, "begins"]);
+  expect(await left("link")).toEqual([living]);
+});
+
+test("a connection is its new boot's, whatever was registered under its number before", async () => {
+  const connection = await MysqlConnection.open(parseMysqlUrl(mariadb.url)!, 5_000);
+  await mariadb.admin(`INSERT INTO chat.link VALUES (${connection.id}, 'before', 1000, 'nobody')`);
+  await registerLink(connection, "now");
+  // Of this run of the database, to a second or two.
+  const same = `started - (SELECT MAX(started) FROM chat.link WHERE boot = '${own.name}') BETWEEN -2 AND 2 AND seen_by LIKE 'chat@%'`;
+  const found = await mariadb.admin(`SELECT conn_id, ${same} AS same FROM chat.link WHERE boot = 'now'`);
+  expect(found).toEqual([{ conn_id: connection.id, same: 1 }]);
+  connection.destroy();
+});
 
 test("a packet of statements that fails half-way leaves no transaction open", async () => {
   const boot = await ended(60);
