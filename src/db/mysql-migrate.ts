@@ -51,7 +51,7 @@ export async function migrate(connection: MysqlConnection, target: MysqlTarget):
       await query(`INSERT INTO schema_version (version) VALUES (${version + 1})`);
     }
   } finally {
-    if (connection.lost === null) await query(`SELECT RELEASE_LOCK(${name})`);
+    await query(`SELECT RELEASE_LOCK(${name})`);
   }
 }
 
@@ -70,5 +70,4 @@ const statementsOf = (text: string): string[] =>
   text
     .replaceAll(/--.*$/gm, "")
     .split(/;\s*$/m)
-    .map((sql) => sql.trim())
     .filter((sql) => sql !== "");
