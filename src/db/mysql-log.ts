@@ -21,15 +21,12 @@ export class MysqlLog implements ConversationLog {
   /** The locked conversations that this transaction changes. */
   private readonly moved = new Set<Conversation>();
   private fresh: LogRow[] = [];
-  /** Conversations whose ids were not read but taken from the cache. */
-  private readonly remembered = new Set<number>();
 
   constructor(private readonly tx: MysqlTx) {}
 
   async named(convs: string[]): Promise<Map<string, Conversation>> {
     const { ids } = this.tx.options;
     const { found, unknown } = ids.find(convs);
-    for (const { id } of found.values()) this.remembered.add(id);
     if (unknown.length === 0) return found;
     const read = await this.tx.find<Conversation>("conversation", LOCKED, LOG_KEY, unknown.map(logKeyOf));
     ids.learn(read, found);
@@ -50,8 +47,9 @@ export class MysqlLog implements ConversationLog {
     const results = selects(from, LOCKED, ["id"], ids).map((sql) => this.tx.inside(`${sql} ORDER BY id FOR UPDATE`));
     const rows = (await Promise.all(results)).flatMap((result) => toObjects<Conversation>(result));
     for (const row of rows) this.locked.set(row.id, row);
-    const gone = [...named].filter(([, { id }]) => !this.locked.has(id) && this.remembered.has(id));
+    const gone = [...named].filter(([, { id }]) => !this.locked.has(id));
     if (gone.length === 0) return new Map(rows.map((row) => [convName(row), row]));
+    // The next try reads their ids anew.
     for (const [conv] of gone) this.tx.options.ids.forget(conv);
     throw new Stale("conversations are gone");
   }
@@ -62,10 +60,9 @@ export class MysqlLog implements ConversationLog {
   }
 
   async changeMembers(conversation: Conversation): Promise<void> {
-    const { id } = conversation;
     conversation.member_ver++;
-    this.moved.add(this.locked.get(id)!);
-    await this.tx.run("UPDATE conversation SET member_ver = member_ver + 1 WHERE id = ?", [id]);
+    this.moved.add(conversation);
+    await this.tx.run("UPDATE conversation SET member_ver = member_ver + 1 WHERE id = ?", [conversation.id]);
   }
 
   async append(all: Series[]): Promise<boolean> {
@@ -121,8 +118,7 @@ export class MysqlLog implements ConversationLog {
   flush(): string[] {
     const rows: Value[][] = this.fresh.map((row) => [...row, Buffer.byteLength(row[7])]);
     const statements = this.tx.inserts(INSERT, rows, "");
-    const ended = new Map(this.fresh.map((row) => [row[0], row[1]]));
-    const moved = [...ended].sort((a, b) => a[0] - b[0]);
+    const moved = [...new Map(this.fresh.map((row) => [row[0], row[1]]))];
     for (let from = 0; from < moved.length; from += MOVED_AT_ONCE) {
       const some = moved.slice(from, from + MOVED_AT_ONCE);
       const cases = some.map(([id, seq]) => `WHEN ${id} THEN ${seq}`).join(" ");

@@ -140,9 +140,12 @@ export function storeSuite(name: string, open: Open): void {
       const [a, b] = [await user(), await user()];
       const device = await openDevice(a, "", "boot");
       const conv = directConv(a, b);
-      await store.append(
+      const { conversations } = await store.append(
         ...drafts({ conv, sender: a, device: device.id, text: "mine" }, { conv, sender: b, text: "yours" }),
       );
+      const again = await openDevice(a, "", "boot");
+      expect(again.offline).toBe(1);
+      await store.saveCursors([[device.id, again.epoch, [[conversations[0]!, 1]]]]);
       expect((await openDevice(a, "", "boot")).offline).toBe(1);
     });
 
