@@ -8,8 +8,8 @@ export class Stale extends StoreError {}
 
 /** A key that another transaction has inserted meanwhile. */
 const DUPLICATE = 1062;
-/** Record changed, lock wait timeout, deadlock, lock not free. */
-const LOCK_ERRORS = new Set([1020, 1205, 1213, 3572]);
+/** Record changed, lock wait timeout, deadlock. */
+const LOCK_ERRORS = new Set([1020, 1205, 1213]);
 const MAX_PAUSE_MS = 50;
 /** A packet over max_allowed_packet; a text that the column's character set cannot hold. */
 const DATA_ERRORS = new Set([1153, 1366]);
