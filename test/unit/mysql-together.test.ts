@@ -1,0 +1,84 @@
+// Calls that many make at once: which of them share a transaction, how many there are of these, and who waits for whom.
+import { expect, test } from "bun:test";
+import { ALONE, type Call, StoreError } from "../../src/db/db.ts";
+import { Gathering } from "../../src/db/mysql-together.ts";
+import { ChatError, Errno } from "../../src/protocol.ts";
+
+/** A gathering whose transactions end when told to. */
+function begin(atOnce: number) {
+  /** The transactions under way. */
+  const under: { calls: Call[]; end(outcomes: unknown[]): void; fail(error: Error): void }[] = [];
+  const alone: Call[] = [];
+  const runAll = (calls: Call[]) => {
+    const { promise, resolve, reject } = Promise.withResolvers<unknown[]>();
+    under.push({ calls, end: resolve, fail: reject });
+    return promise;
+  };
+  const runAlone = (call: Call) => {
+    alone.push(call);
+    return new Promise<never>(() => undefined);
+  };
+  const gathering = new Gathering(runAll, runAlone, atOnce);
+  const add = (count: number) => Array.from({ length: count }, (_, i) => gathering.add(["call", [i]]));
+  /** Ends the first transaction. */
+  const end = (outcomeOf: (i: number) => unknown = () => undefined) => {
+    const { calls, end } = under.shift()!;
+    end(calls.map((_, i) => outcomeOf(i)));
+    return Bun.sleep(0);
+  };
+  const sizes = () => under.map(({ calls }) => calls.length);
+  return { gathering, add, under, alone, end, sizes };
+}
+
+test("calls of one turn share a transaction; so do those that come while as many as allowed are under way", async () => {
+  const { add, end, sizes } = begin(2);
+  for (const count of [3, 1, 1, 1]) {
+    add(count);
+    await Bun.sleep(0);
+  }
+  expect(sizes()).toEqual([3, 1]);
+  await end();
+  expect(sizes()).toEqual([1, 2]);
+  await end();
+  await end();
+  expect(sizes()).toEqual([]);
+  // And again when all were done.
+  add(4);
+  await Bun.sleep(0);
+  expect(sizes()).toEqual([4]);
+});
+
+test("very many are divided, one transaction after the other; more than can wait are refused", async () => {
+  const { gathering, add, end, sizes } = begin(1);
+  add(100_000);
+  expect(() => void gathering.add(["call", []])).toThrow(StoreError);
+  await Bun.sleep(0);
+  expect(sizes()).toEqual([200]);
+  await end();
+  expect(sizes()).toEqual([200]);
+  gathering.add(["call", []]);
+});
+
+test("each has its own outcome, and nobody waits for one that is run alone", async () => {
+  const { add, alone, end } = begin(1);
+  const calls = add(3);
+  const refusal = new ChatError(Errno.forbidden, "no");
+  const others = Promise.allSettled(calls.slice(1));
+  await Bun.sleep(0);
+  await end((i) => [ALONE, refusal, "done"][i]);
+  expect(alone).toEqual([["call", [0]]]);
+  expect(await others).toMatchObject([{ reason: refusal }, { value: "done" }]);
+});
+
+test("where the transaction fails all of it are told, and the next ones are run", async () => {
+  const { add, under, end } = begin(1);
+  const calls = Promise.allSettled(add(2));
+  await Bun.sleep(0);
+  const next = add(1)[0];
+  const lost = new StoreError("lost");
+  under.shift()!.fail(lost);
+  expect((await calls).map((each) => each.status === "rejected" && each.reason)).toEqual([lost, lost]);
+  await Bun.sleep(0);
+  await end(() => "done");
+  expect(await next).toBe("done");
+});
