@@ -138,12 +138,37 @@ test("a run is read from the tables once, however small the pages are and howeve
 
 test("few rows each of many conversations are gathered for longer than many rows each of a few", async () => {
   const [few, many] = [20, 5_000].map(() => new SqliteTx(openDatabase(join(temporaryFolder(), "chat.db"))));
-  await fill(few!, 20, 1_000);
+  await fill(few!, 20, 800);
+  expect(few!.folder.due).toBe(false);
+  await fill(few!, 20, 200);
   expect(few!.folder.due).toBe(true);
   await fill(many!, 5_000, 4);
   expect(many!.folder.due).toBe(false);
   await fill(many!, 5_000, 2);
   expect(many!.folder.due).toBe(true);
+  // However few the rows are, each of these conversations makes work of its own.
+  foldPortion(many!);
+  expect(countOf(many!, "run")).toBeLessThan(30);
+  while (many!.folder.pending) foldPortion(many!);
+  // None has been divided, and neighbours lie side by side.
+  const ends = many!.prepare("SELECT conversation, run FROM run_end ORDER BY conversation").values();
+  expect(ends).toEqual(Array.from({ length: 5_000 }, (_, i) => [i + 1, i + 1]));
+});
+
+test.each([
+  ["texts", "t".repeat(100), null],
+  ["mids", "", "m".repeat(60)],
+  ["neither", "", null],
+])("runs are about as long, whatever they consist of: %s", async (_, text, mid) => {
+  const tx = new SqliteTx(openDatabase(join(temporaryFolder(), "chat.db")));
+  for (let seq = 1; seq <= 3_000; seq++)
+    await tx.log.append([single([1, seq, MsgId.chat, 1, 1, mid && `${mid}${1_000 + seq}`, seq, text])]);
+  tx.log.record();
+  tx.log.committed();
+  foldPortion(tx, Number.POSITIVE_INFINITY);
+  const { longest } = tx.prepare("SELECT max(length(rows)) AS longest FROM run").get() as { longest: number };
+  expect(longest).toBeGreaterThan(7_000);
+  expect(longest).toBeLessThan(14_000);
 });
 
 /** Folds a portion in a transaction of its own. */
@@ -178,6 +203,12 @@ test("what is folded is deleted from the journal in portions; what is left there
   }
   expect(await seqs()).toEqual(all);
   expect([countOf(tx, "journal"), tx.folder.pending]).toEqual([1, true]);
+  // With nothing left to fold, and one record beyond a portion.
+  for (let i = 0; i < 64; i++) await fill(tx, 1, 1);
+  foldPortion(tx, Number.POSITIVE_INFINITY);
+  expect([tx.log.size, countOf(tx, "journal"), tx.folder.pending]).toEqual([0, 1, true]);
+  foldPortion(tx);
+  expect([countOf(tx, "journal"), tx.folder.pending]).toEqual([0, false]);
 });
 
 test("rows that gather slowly are folded in small portions with pauses, and those that gather fast without", async () => {
@@ -189,6 +220,13 @@ test("rows that gather slowly are folded in small portions with pauses, and thos
     foldPortion(tx);
     return { small: before - tx.log.size < 500, due: tx.folder.due };
   };
+  // What has been begun is gone on with, however little is left.
+  const foldAll = () => {
+    for (; tx.folder.pending; now += 2) {
+      expect(tx.folder.due).toBe(true);
+      foldPortion(tx);
+    }
+  };
   try {
     await fill(tx, 20, 1_000);
     expect(fold()).toEqual({ small: true, due: false });
@@ -197,15 +235,21 @@ test("rows that gather slowly are folded in small portions with pauses, and thos
     // Too much has gathered meanwhile.
     await fill(tx, 20, 1_000);
     expect(fold()).toEqual({ small: false, due: true });
-    while (tx.folder.pending) foldPortion(tx);
+    foldAll();
     // Soon after the last pass.
     now += 700;
     await fill(tx, 20, 1_000, "text", 2_000);
     expect(fold()).toEqual({ small: false, due: true });
-    while (tx.folder.pending) foldPortion(tx);
+    foldAll();
     now += 800;
     await fill(tx, 20, 1_000, "text", 3_000);
     expect(fold()).toEqual({ small: true, due: false });
+    // After a failure there is a longer pause.
+    tx.folder.rolledBack();
+    now += 900;
+    expect(tx.folder.due).toBe(false);
+    now += 100;
+    expect(tx.folder.due).toBe(true);
   } finally {
     clock.mockRestore();
   }
