@@ -102,7 +102,7 @@ export class SqliteMids {
     for (const [sender, [low, top]] of ranges) insert.run(conversation, sender, ordered(top), ordered(low), last);
     // A mid that is there already stays with its first message: folding must not fail.
     const head = "INSERT OR IGNORE INTO mid (conversation, sender, mid, seq) VALUES";
-    if (odd.length > 0) this.sql.insertRows(head, 4, odd, "");
+    this.sql.insertRows(head, 4, odd, "");
   }
 
   inMemory(conversation: number, sender: number, mid: string): LogRow | undefined {
@@ -128,11 +128,8 @@ export class SqliteMids {
       keys,
     );
     for (const { conversation, seq } of single) found.push(...(await this.sql.log.page(conversation, seq - 1, 1, 1)));
-    const runs = new Map<string, LogRow[]>();
     for (const [[conversation, sender, mid], last] of this.inRanges(keys)) {
-      const name = `${conversation}/${last}`;
-      const run = runs.get(name) ?? this.sql.log.runAfter(conversation, last - 1)!;
-      runs.set(name, run);
+      const run = this.sql.log.runAfter(conversation, last - 1)!;
       const row = run.find((each) => each[3] === sender && each[5] === mid);
       if (row !== undefined) found.push(row);
     }

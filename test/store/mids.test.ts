@@ -2,9 +2,11 @@
 // kept by then, and nothing else does.
 
 import { Database } from "bun:sqlite";
-import { expect, test } from "bun:test";
+import { expect, spyOn, test } from "bun:test";
 import { join } from "node:path";
 import initial from "../../sql/sqlite/0001-initial.sql" with { type: "text" };
+import type { LogRow } from "../../src/db/db.ts";
+import { single } from "../../src/db/series.ts";
 import { APPLICATION_ID, openDatabase } from "../../src/db/sqlite-migrate.ts";
 import { SqliteTx } from "../../src/db/sqlite-tx.ts";
 import { createGroup } from "../../src/model/group.ts";
@@ -31,9 +33,9 @@ function open(file: string) {
 }
 
 /** Stores messages of one user to another in a transaction; returns their seqs. */
-async function commit(db: Database, tx: SqliteTx, mids: (string | null)[]): Promise<number[]> {
+async function commit(db: Database, tx: SqliteTx, mids: (string | null)[], sender = 1): Promise<number[]> {
   db.run("BEGIN");
-  const { seqs } = byMessage(await append(tx, ...messages(mids.map((mid) => ({ conv: "u:1-2", sender: 1, mid })))));
+  const { seqs } = byMessage(await append(tx, ...messages(mids.map((mid) => ({ conv: "u:1-2", sender, mid })))));
   tx.log.record();
   db.run("COMMIT");
   tx.log.committed();
@@ -151,7 +153,50 @@ test("repeated mids leave nothing behind", async () => {
   const { db, tx } = open(join(temporaryFolder(), "chat.db"));
   db.run("INSERT INTO user (name, password) VALUES ('a', ''), ('b', '')");
   for (let i = 0; i < 100; i++) expect(await commit(db, tx, ["1"])).toEqual([1]);
-  expect((tx.log.mids as unknown as { odd: Set<unknown> }).odd.size).toBe(0);
+  const { odd, indexes } = tx.log.mids as unknown as { odd: Set<unknown>; indexes: Map<unknown, unknown> };
+  expect(odd.size).toBe(0);
+  // The index is kept for the next one, and so is what is new and yet not above all before it: until they are folded.
+  expect(await commit(db, tx, ["0"])).toEqual([2]);
+  expect([odd.size, indexes.size]).toEqual([1, 1]);
+  tx.folder.fold(10);
+  tx.folder.committed();
+  expect([odd.size, indexes.size]).toEqual([0, 0]);
+  db.close();
+});
+
+test("two who use the same mids are told apart, also in one run", async () => {
+  const { db, tx } = open(join(temporaryFolder(), "chat.db"));
+  db.run("INSERT INTO user (name, password) VALUES ('a', ''), ('b', '')");
+  expect(await commit(db, tx, ["m1", "m2"], 1)).toEqual([1, 2]);
+  expect(await commit(db, tx, ["m1", "m2"], 2)).toEqual([3, 4]);
+  expect(await commit(db, tx, ["é".repeat(9)], 2)).toEqual([5]);
+  // As after a restart: what one has used is nothing to another, nor is one that does not count to those that do.
+  const { log } = new SqliteTx(db);
+  log.replay();
+  const isNew = (sender: number, mid: string) =>
+    log.mids.areNew(single([1, 6, MsgId.chat, sender, 0, mid, 1_000, "text"]));
+  expect([isNew(3, "m1"), isNew(2, "m2"), isNew(2, "m3")]).toEqual([true, false, true]);
+  tx.folder.fold(10);
+  tx.folder.committed();
+  expect(db.query("SELECT count(*) AS runs FROM run").get()).toEqual({ runs: 1 });
+  expect(await commit(db, tx, ["m2", "m1"], 1)).toEqual([2, 1]);
+  expect(await commit(db, tx, ["m2", "m1"], 2)).toEqual([4, 3]);
+  db.close();
+});
+
+test("of a mid that lies between two runs no run is read", async () => {
+  const { db, tx } = open(join(temporaryFolder(), "chat.db"));
+  db.run("INSERT INTO user (name, password) VALUES ('a', ''), ('b', '')");
+  for (const mids of [["b", "d"], ["f"]]) {
+    await commit(db, tx, mids);
+    tx.folder.fold(10);
+    tx.folder.committed();
+  }
+  const runAfter = spyOn(tx.log, "runAfter");
+  expect(await commit(db, tx, ["e", "a"])).toEqual([4, 5]);
+  expect(runAfter).not.toHaveBeenCalled();
+  // Within a run's range and yet new, or not new.
+  expect(await commit(db, tx, ["c", "d"])).toEqual([6, 2]);
   db.close();
 });
 
@@ -182,6 +227,32 @@ test("the mids of a sender who counts cost no row each", async () => {
   const { runs } = db.query("SELECT count(*) AS runs FROM run").get() as { runs: number };
   expect(runs).toBeLessThan(count / 32);
   expect(db.query("SELECT count(*) AS rows FROM mid_range").get()).toEqual({ rows: runs });
+  // Nor after a restart.
+  const { log, folder } = new SqliteTx(db);
+  const next = [count, count + 1].map((i): LogRow => [1, i + 1, MsgId.chat, 1, 0, `m${i}`, 1_000, "text"]);
+  expect(await log.append(next.map(single))).toBe(true);
+  folder.fold(count);
+  expect(db.query("SELECT count(*) AS rows FROM mid").get()).toEqual({ rows: 0 });
+  db.close();
+});
+
+test("of so many senders the highest mid is kept, and each is looked up once", () => {
+  const { db, tx } = open(join(temporaryFolder(), "chat.db"));
+  const { mids } = tx.log;
+  const { highest } = mids as unknown as { highest: Map<number, Map<number, string>> };
+  const kept = () => [...highest.values()].reduce((sum, { size }) => sum + size, 0);
+  const prepare = spyOn(tx, "prepare");
+  const ofSender = (sender: number) => single([sender % 2, 1, MsgId.chat, sender, 0, "m1", 1_000, "text"]);
+  for (let sender = 1; sender <= 50_000; sender++) mids.note(ofSender(sender));
+  expect([kept(), prepare.mock.calls.length]).toEqual([50_000, 50_000]);
+  for (let sender = 1; sender <= 100; sender++) expect(mids.areNew(ofSender(sender))).toBe(false);
+  expect(prepare).toHaveBeenCalledTimes(50_000);
+  // What has been undone makes room; beyond that all make room.
+  mids.undone(ofSender(1));
+  mids.note(ofSender(50_001));
+  expect(kept()).toBe(50_000);
+  for (let sender = 50_002; sender <= 50_010; sender++) mids.note(ofSender(sender));
+  expect(kept()).toBe(9);
   db.close();
 });
 
