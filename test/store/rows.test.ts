@@ -22,7 +22,7 @@ const chat: LogRow[] = [
   [1, 2, MsgId.chat, 7, 900_000, "m1", TS, "hello"],
   [1, 3, MsgId.chat, 8, 3, "550e8400-e29b-41d4-a716-446655440000", TS + 9_000_000_000, 'a "quoted"\n\\ line é 😀'],
   [1, 4, MsgId.chat, 8, 3, null, TS - 5_000, ""],
-  [1, 5, MsgId.chat, 7, 9_007_199_254_740_991, "é", TS + 1, "\u0001 [8] \u2028"],
+  [1, 5, MsgId.chat, 7, 9_007_199_254_740_991, 'é"\\', TS + 1, "\u0001 [8] \u2028"],
 ];
 const others: LogRow[] = [
   [2, 1, MsgId.chat, 7, 4, "m1", TS, "one"],

@@ -87,6 +87,8 @@ test("half of a surrogate pair is an error, wherever it stands; a pair is a char
   const LONE = [
     "\\ud83d",
     "\\uDE00",
+    "\\ud800",
+    "\\uDC00",
     "\\ude00\\ud83d",
     "\\ud83dx\\ude00",
     "\\ud83d\\n\\ude00",
@@ -103,6 +105,7 @@ test("half of a surrogate pair is an error, wherever it stands; a pair is a char
       onlyFault(json);
   for (const [escaped, character] of [
     ["\\ud83d\\ude00", "😀"],
+    ["\\ud800\\udc00", "\u{10000}"],
     ["\\uD83D\\uDE00\\uDBFF\\uDFFF", "😀\u{10ffff}"],
     ["\\\\ud83d", "\\ud83d"],
     ["\\\\\\ud83d\\ude00", "\\😀"],
