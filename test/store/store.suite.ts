@@ -268,6 +268,18 @@ export function storeSuite(name: string, open: Open): void {
       expect((await store.openDevice(a, "idle", "here")).id).toBeGreaterThan(idle.id);
     });
 
+    test("calls that follow each other closely are all answered", async () => {
+      const id = await user();
+      const calls: Promise<unknown>[] = [];
+      for (let i = 0; i < 200; i++) {
+        calls.push(store.friendsOf(id));
+        // Each is sent to the store by itself.
+        await null;
+        await null;
+      }
+      expect(await Promise.all(calls)).toEqual(calls.map(() => []));
+    });
+
     test("an operation that fails leaves nothing, and those beside it are stored", async () => {
       const [a, b] = [await user(), await user()];
       const taken = `taken-${a}`;
