@@ -110,6 +110,30 @@ test("folding under load and when idle loses nothing, doubles nothing and knows 
   db.close();
 });
 
+test("calls made together are committed together, also where another program writes at that moment", async () => {
+  const file = join(temporaryFolder(), "chat.db");
+  const store = await open(file);
+  await users(store, 2);
+  const other = new Database(file);
+  other.run("BEGIN IMMEDIATE");
+  const calls = Array.from({ length: 50 }, (_, i) => store.append(...batch(i, 1, 1)));
+  setTimeout(() => other.run("COMMIT"), 50);
+  expect((await Promise.all(calls)).flatMap(({ seqs }) => seqs)).toEqual(calls.map((_, i) => i + 1));
+  // More than one record where the machine is slow.
+  expect(journalled(file)).toBeLessThan(25);
+  other.close();
+  await store.close();
+});
+
+test("what is stored is copied into the file, also while nothing is folded", async () => {
+  const file = join(temporaryFolder(), "chat.db");
+  const store = await open(file);
+  for (let i = 0; i < 200; i++) await store.createUser(`user${i}`, "x".repeat(60_000));
+  const isCopied = async () => (await store.friendsOf(1)) && statSync(file).size > (200 * 60_000) / 2;
+  await until(isCopied, "half of it is in the file");
+  await store.close();
+});
+
 test("a process killed while it appends and folds has lost nothing that it acknowledged", async () => {
   const file = join(temporaryFolder(), "chat.db");
   let acked = 0;
