@@ -142,15 +142,15 @@ async function transact(requests: Request[], first: number, most: number, replie
 
 function rollBack(): void {
   try {
-    if (db.inTransaction) tx.prepare("ROLLBACK").run();
+    tx.prepare("ROLLBACK").run();
   } catch {
-    // After an I/O error SQLite rolls back by itself, at the latest when the file is opened again.
+    // After a full disk or an I/O error SQLite has done so by itself, or does when the file is opened again.
   }
 }
 
 /** Goes on folding while nothing is requested. */
 function foldIdle(): void {
-  if (!running && tx.folder.pending && foldPortion()) idle = setTimeout(foldIdle, 0);
+  if (tx.folder.pending && foldPortion()) idle = setTimeout(foldIdle, 0);
 }
 
 /**

@@ -10,6 +10,7 @@ import { openSqliteStore } from "../../src/db/sqlite.ts";
 import { operations } from "../../src/model/store.ts";
 import { temporaryFolder, until } from "../harness.ts";
 import { batch } from "./numbered.ts";
+import { withSynchronous } from "./synchronous-worker.ts";
 
 const thread = new URL("../../src/store-worker.ts", import.meta.url);
 const open = (file: string) => openSqliteStore(file, operations, thread);
@@ -131,6 +132,20 @@ test("what is stored is copied into the file, also while nothing is folded", asy
   for (let i = 0; i < 200; i++) await store.createUser(`user${i}`, "x".repeat(60_000));
   const isCopied = async () => (await store.friendsOf(1)) && statSync(file).size > (200 * 60_000) / 2;
   await until(isCopied, "half of it is in the file");
+  await store.close();
+});
+
+test("after folding, which is not synced, commits are synced again", async () => {
+  const file = join(temporaryFolder(), "chat.db");
+  const store = await openSqliteStore(file, withSynchronous, new URL("synchronous-worker.ts", import.meta.url));
+  const FULL = [{ synchronous: 2 }];
+  expect(await store.synchronous()).toEqual(FULL);
+  await store.createUser("ann", "hash");
+  await store.createUser("bob", "hash");
+  // More records than are deleted at once.
+  for (let i = 0; i < 70; i++) await store.append(...batch(i, 1, 1));
+  await until(() => journalled(file) === 0, "everything is folded when nobody asks");
+  expect(await store.synchronous()).toEqual(FULL);
   await store.close();
 });
 
