@@ -200,3 +200,25 @@ test("while folding fails that is told, and what comes is refused before it is t
   await store.close();
   expect(journalled(file)).toBe(0);
 }, 60_000);
+
+test("what was folded in vain, because its end failed, is folded again", async () => {
+  const file = join(temporaryFolder(), "chat.db");
+  const troubles: string[] = [];
+  const store = await openSqliteStore(file, operations, thread, undefined, (what) => troubles.push(what));
+  await users(store, 4);
+  const other = new Database(file);
+  other.run("PRAGMA busy_timeout = 5000");
+  other.run("CREATE TRIGGER damage BEFORE DELETE ON journal BEGIN SELECT RAISE(ABORT, 'a damaged page'); END");
+  await store.append(...batch(0, 90, 3));
+  await until(() => troubles.length > 0, "folding fails");
+  other.run("DROP TRIGGER damage");
+  other.close();
+  await store.append(...batch(90, 10, 3));
+  await until(() => journalled(file) === 0, "everything is folded when nobody asks");
+  const all = Array.from({ length: 100 }, (_, i) => i);
+  expect(await verify(store, 3)).toEqual(all);
+  await store.close();
+  const again = await open(file);
+  expect(await verify(again, 3)).toEqual(all);
+  await again.close();
+});
