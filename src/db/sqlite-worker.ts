@@ -185,7 +185,7 @@ async function attempt([name, args]: Request): Promise<Reply> {
   try {
     const value = await operations[name]!(tx, ...args);
     tx.prepare("RELEASE operation").run();
-    return [value ?? null, null];
+    return [value, null];
   } catch (error) {
     // A full disk or an I/O error has already ended the whole transaction.
     if (!db.inTransaction) throw error;

@@ -9,11 +9,12 @@ import type { LogRow } from "../../src/db/db.ts";
 import { openSqliteStore } from "../../src/db/sqlite.ts";
 import { operations } from "../../src/model/store.ts";
 import { temporaryFolder, until } from "../harness.ts";
+import { more } from "./journal-worker.ts";
 import { batch } from "./numbered.ts";
-import { withSynchronous } from "./synchronous-worker.ts";
 
 const thread = new URL("../../src/store-worker.ts", import.meta.url);
 const open = (file: string) => openSqliteStore(file, operations, thread);
+const openMore = (file: string) => openSqliteStore(file, more, new URL("journal-worker.ts", import.meta.url));
 type Opened = Awaited<ReturnType<typeof open>>;
 
 async function users(store: Opened, count: number): Promise<void> {
@@ -135,9 +136,25 @@ test("what is stored is copied into the file, also while nothing is folded", asy
   await store.close();
 });
 
+test("an operation that fails takes with it what it has appended, and nothing of those beside it", async () => {
+  const store = await openMore(join(temporaryFolder(), "chat.db"));
+  await users(store, 2);
+  const calls = [
+    store.append(...batch(0, 10, 1)),
+    store.inVain("ann", ...batch(10, 10, 1)).catch(({ message }: Error) => message),
+    store.append(...batch(20, 2, 1)),
+    store.createUser("ann", "hash"),
+  ];
+  expect(await Promise.all(calls)).toMatchObject([{ seqs: [1] }, "bug: in vain", { seqs: [11] }, 3]);
+  expect((await readAll(store, 1)).map((row) => row[7])).toEqual(
+    [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 20, 21].map((n) => `text ${n}`),
+  );
+  await store.close();
+});
+
 test("after folding, which is not synced, commits are synced again", async () => {
   const file = join(temporaryFolder(), "chat.db");
-  const store = await openSqliteStore(file, withSynchronous, new URL("synchronous-worker.ts", import.meta.url));
+  const store = await openMore(file);
   const FULL = [{ synchronous: 2 }];
   expect(await store.synchronous()).toEqual(FULL);
   await store.createUser("ann", "hash");
