@@ -55,7 +55,6 @@ export class Checkpointer {
   async close(): Promise<void> {
     const { thread } = this;
     if (thread === null) return;
-    this.thread = null;
     await new Promise((resolve) => {
       thread.addEventListener("close", resolve);
       thread.postMessage(null);
@@ -68,7 +67,6 @@ export class Checkpointer {
     // "close" follows.
     thread.onerror = () => undefined;
     thread.addEventListener("close", () => {
-      if (this.thread !== thread) return;
       // It is not restarted: from now on the store copies inside its commits.
       this.thread = null;
       this.lookAt = Number.POSITIVE_INFINITY;
