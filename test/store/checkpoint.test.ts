@@ -56,7 +56,7 @@ test("the log is copied into the file, and begins anew, while commits go on", as
   const posted = spyOn(Worker.prototype, "postMessage");
   const commits = await fill(db, checkpointer);
   // Not for a few pages each.
-  expect(posted.mock.calls.length).toBeLessThanOrEqual((commits * PAGES_PER_COMMIT) / 2_000);
+  expect(posted.mock.calls.length).toBeLessThanOrEqual((commits * PAGES_PER_COMMIT) / 1_800);
   posted.mockRestore();
   await checkpointer.close();
   verify(db, commits);
