@@ -127,6 +127,24 @@ test("calls made together are committed together, also where another program wri
   await store.close();
 });
 
+test("a transaction that fails at its end leaves nothing, and those who read with it are answered", async () => {
+  const file = join(temporaryFolder(), "chat.db");
+  const store = await open(file);
+  await users(store, 2);
+  const other = new Database(file);
+  other.run("CREATE TRIGGER damage BEFORE INSERT ON journal BEGIN SELECT RAISE(ABORT, 'a damaged page'); END");
+  const appended = store.append(...batch(0, 10, 1)).catch(({ message }: Error) => message);
+  expect(await Promise.all([store.friendsOf(1), appended, store.friendsOf(1)])).toEqual([
+    [],
+    expect.stringContaining("a damaged page"),
+    [],
+  ]);
+  other.run("DROP TRIGGER damage");
+  other.close();
+  expect((await store.append(...batch(20, 1, 1))).seqs).toEqual([1]);
+  await store.close();
+});
+
 test("what is stored is copied into the file, also while nothing is folded", async () => {
   const file = join(temporaryFolder(), "chat.db");
   const store = await open(file);
