@@ -1,7 +1,7 @@
 // Whether the database's files are in place is looked up now and then; what is amiss is told once a second, and until it is
 // mended nothing is written.
 import { expect, spyOn, test } from "bun:test";
-import { existsSync, renameSync } from "node:fs";
+import { existsSync, readdirSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { DatabaseFiles } from "../../src/db/sqlite-files.ts";
 import { openDatabase } from "../../src/db/sqlite-migrate.ts";
@@ -34,6 +34,10 @@ test("a file that is moved away and comes back", () => {
     renameSync(elsewhere, file);
     expect(after(10)).toEqual([true, 2]);
     write();
+    const descriptors = () => readdirSync("/proc/self/fd").length;
+    const before = descriptors();
+    for (let looks = 0; looks < 100; looks++) after(10);
+    expect(descriptors()).toBe(before);
   } finally {
     clock.mockRestore();
   }
