@@ -26,7 +26,6 @@ export class Intake {
   /** A barrier request is being served: no other is taken. */
   private blocked = false;
   private paused = false;
-  private pumping = false;
   private halfCloseTold = false;
   /** No more requests are taken; once those taken are answered, the connection finishes. */
   private retiring = false;
@@ -70,15 +69,13 @@ export class Intake {
 
   /** Takes as many requests as ordering and limits allow; pauses reading from the socket while they allow none. */
   pump(): void {
-    if (this.pumping || this.connection.state !== "open") return;
-    this.pumping = true;
+    if (this.connection.state !== "open") return;
     if (this.answers.size === 0) this.takeWaiting();
     while (this.canTake) {
       const next = this.decoder.next();
       if (next === null) break;
       this.takeNext(next);
     }
-    this.pumping = false;
     if (this.connection.state !== "open") return;
     if (this.retiring && this.answers.size === 0) return this.connection.finish(this.lastText);
     // During a barrier the socket is read until something arrives, so that a peer that hangs up meanwhile is noticed.
