@@ -70,7 +70,7 @@ export class Intake {
   /** Takes as many requests as ordering and limits allow; pauses reading from the socket while they allow none. */
   pump(): void {
     if (this.connection.state !== "open") return;
-    if (this.answers.size === 0) this.takeWaiting();
+    this.takeWaiting();
     while (this.canTake) {
       const next = this.decoder.next();
       if (next === null) break;
