@@ -275,7 +275,6 @@ export function storeSuite(name: string, open: Open): void {
         calls.push(store.friendsOf(id));
         // Each is sent to the store by itself.
         await null;
-        await null;
       }
       expect(await Promise.all(calls)).toEqual(calls.map(() => []));
     });
