@@ -112,4 +112,10 @@ export class SqliteTx implements Tx {
     }
     return statement;
   }
+
+  /** Ends all statements: with any left, SQLite does not close the file. */
+  finalize(): void {
+    for (const kept of [this.statements, this.ofOne, this.ofMany, this.finders])
+      for (const statement of kept.values()) statement.finalize();
+  }
 }

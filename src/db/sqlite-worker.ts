@@ -79,7 +79,8 @@ async function close(): Promise<StartReply> {
   await checkpointer.close();
   try {
     db.run("PRAGMA wal_checkpoint(TRUNCATE)");
-    // If another file has taken this one's place, SQLite leaves that file's log alone.
+    tx.finalize();
+    // Removes the log. If another file has taken this one's place, SQLite leaves that file's log alone.
     db.close();
     return { error: null };
   } catch (error) {
