@@ -5,7 +5,7 @@ const SETTINGS = {
   /**
    * Milliseconds until the allocator returns free pages to the system, and between its searches for free parts of
    * pages; its defaults are 100. A busy server needs again at once what it frees, at the cost of page faults. Never
-   * returning any (MIMALLOC_PURGE_DELAY=-1) would keep what a crowd's log-ins needed: 2 to 3 KiB a session.
+   * returning any (MIMALLOC_PURGE_DELAY=-1) would keep what a crowd's logins needed: 2 to 3 KiB a session.
    */
   MIMALLOC_PURGE_DELAY: "5000",
   MIMALLOC_PURGE_HOLES_MIN_INTERVAL: "5000",

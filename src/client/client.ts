@@ -2,7 +2,7 @@
 // connection breaks it reconnects, resumes with its token and resends what was not acknowledged.
 //
 //   const client = new ChatClient({ host: "127.0.0.1", port: 6000 });
-//   client.on("message", ({ name, msg }) => console.log(name, msg)); // before the log-in: stored ones follow at once
+//   client.on("message", ({ name, msg }) => console.log(name, msg)); // before the login: stored ones follow at once
 //   await client.login({ name: "ann", password: "secret1", confirm: true });
 //   const { conv, seq } = await client.send(2, "hello"); // resolves when it is stored
 //   await client.close();
@@ -42,7 +42,7 @@ interface Account {
 }
 
 const CHANGE_PASSWORD = 1026;
-/** A log-in without an answer may still be carried out this much later, by a server that was paused or slow. */
+/** A login without an answer may still be carried out this much later, by a server that was paused or slow. */
 const DOUBT_MS = 60_000;
 
 export class ChatClient {
@@ -56,7 +56,7 @@ export class ChatClient {
   /** This connection is logged in as `account`. */
   private loggedIn = false;
   private closing: Promise<number> | null = null;
-  /** When a log-in was last given up without an answer. */
+  /** When a login was last given up without an answer. */
   private doubtAt = Number.NEGATIVE_INFINITY;
   /** Nothing more is sent: FIN is on its way. */
   private finished = false;
@@ -216,7 +216,7 @@ export class ChatClient {
     const proof = byToken ? { token } : { password };
     this.connector.ask(MsgId.login, { id, ...proof, device, confirm, takeover: true }, (answer) => {
       if (answer === null) this.doubt();
-      // If the connection broke, another one is on its way; and a log-out may have come in between.
+      // If the connection broke, another one is on its way; and a logout may have come in between.
       if (answer === null || this.account === null || this.finished) return;
       const errno = answer.errno as number;
       if (errno === Errno.ok) this.begin(answer as LoggedIn, { password, device, confirm }, true);
@@ -236,7 +236,7 @@ export class ChatClient {
 
   private handlePush(push: Message): void {
     const confirms = this.account?.confirm === true;
-    // What can no longer be confirmed comes again at the next log-in.
+    // What can no longer be confirmed comes again at the next login.
     if (this.finished && confirms) return;
     if (!this.inbox.take(push, confirms)) return;
     this.events.emit(eventOf(push), push as never);
@@ -254,12 +254,12 @@ export class ChatClient {
     if (tell) this.events.emit("offline", { reason, retryInMs });
   }
 
-  /** It is unknown whether a log-in was, or will be, carried out. */
+  /** It is unknown whether a login was, or will be, carried out. */
   private doubt(): void {
     this.doubtAt = performance.now();
   }
 
-  /** The session cannot be resumed, unless it was taken over by an earlier log-in of this client itself. */
+  /** The session cannot be resumed, unless it was taken over by an earlier login of this client itself. */
   private end(errno: number, errmsg: string): void {
     const wasOwn = errno === Errno.replaced && performance.now() - this.doubtAt < DOUBT_MS;
     this.doubtAt = Number.NEGATIVE_INFINITY;

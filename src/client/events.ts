@@ -1,4 +1,4 @@
-// What users of the SDK see beside ChatClient: the log-in, what arrives unasked, and how things fail.
+// What users of the SDK see beside ChatClient: the login, what arrives unasked, and how things fail.
 import { type Message, MsgId } from "../protocol.ts";
 
 export type State = "online" | "offline";
@@ -18,7 +18,7 @@ export interface Login {
   confirm?: boolean;
 }
 
-/** The answer to a log-in. */
+/** The answer to a login. */
 export interface LoggedIn extends Message {
   id: number;
   name: string;
@@ -88,7 +88,7 @@ export interface Events {
   online: { login: LoggedIn; resumed: boolean };
   /** The connection is gone. `retryInMs` is null where nobody was logged in: then the next request connects. */
   offline: { reason: string; retryInMs: number | null };
-  /** The session is over and will not be resumed: taken over (errno 21), or the log-in is no longer valid (errno 3). */
+  /** The session is over and will not be resumed: taken over (errno 21), or the login is no longer valid (errno 3). */
   ended: { errno: number; errmsg: string };
 }
 

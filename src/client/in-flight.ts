@@ -43,7 +43,7 @@ export class InFlight {
     const oldest = this.waiting[0];
     if (oldest === undefined) return false;
     const { msgId, token, msg } = oldest.asked.message;
-    // A log-in by token does not wait for a password hash.
+    // A login by token does not wait for a password hash.
     const limit = QUICK.has(msgId) || token !== undefined ? quickMs : slowMs;
     const onItsWayMs = typeof msg === "string" ? Buffer.byteLength(msg) / SLOWEST_BYTES_PER_MS : 0;
     return performance.now() - Math.max(oldest.at, progressAt) > limit + onItsWayMs;

@@ -120,7 +120,7 @@ export class Show {
     return this.dim(`[${harmless(time)}] sent to ${to}`);
   }
 
-  /** The answer to any request; empty for a log-in, which has been shown already. */
+  /** The answer to any request; empty for a login, which has been shown already. */
   answer(request: Message, answer: Message): string[] {
     switch (request.msgId) {
       case MsgId.register:

@@ -174,7 +174,7 @@ export type Call = [name: string, args: unknown[]];
 /** The outcome of a call that has to be run in a transaction of its own. */
 export const ALONE = Symbol("alone");
 
-/** Operations that many call at once, as in a storm of log-ins: calls that have gathered share a transaction. */
+/** Operations that many call at once, as in a storm of logins: calls that have gathered share a transaction. */
 export interface Together {
   operations: string[];
   /** Concurrent transactions: large reads must not hold up all others, while writes would only meet locks. */

@@ -13,7 +13,7 @@ import { SqliteTx } from "./sqlite-tx.ts";
 
 declare const self: Worker;
 
-/** A transaction takes no more operations after this time: bounds how long a storm of log-ins makes others wait. */
+/** A transaction takes no more operations after this time: bounds how long a storm of logins makes others wait. */
 const MAX_TRANSACTION_MS = 10;
 /** Everything is folded when nothing has been requested for this long. */
 const IDLE_MS = 250;

@@ -215,8 +215,8 @@ export async function deliveredOf(tx: Tx, [userId, device]: [number, number], co
 }
 
 /**
- * Saves positions of devices, except those that a later log-in owns: returns the ids of these. What a session leaves at
- * its end (`last`) is saved in any case: the next log-in may already be committed, and is waiting for it. (A session
+ * Saves positions of devices, except those that a later login owns: returns the ids of these. What a session leaves at
+ * its end (`last`) is saved in any case: the next login may already be committed, and is waiting for it. (A session
  * that the new owner has not waited for does not call this.)
  */
 export async function saveCursors(

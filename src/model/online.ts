@@ -1,4 +1,4 @@
-// Who is online where, as committed by the log-ins: authoritative, unlike what Redis says.
+// Who is online where, as committed by the logins: authoritative, unlike what Redis says.
 import type { Tx } from "../db/db.ts";
 
 export interface OnlineDevice {
@@ -47,7 +47,7 @@ export async function devicesAt(tx: Tx, boots: string[]): Promise<(OnlineDevice 
   );
 }
 
-/** The devices among these log-ins that a later log-in owns. */
+/** The devices among these logins that a later login owns. */
 export async function replacedAmong(tx: Tx, logins: [device: number, epoch: number][]): Promise<number[]> {
   const ids = logins.map(([device]) => [device]);
   const rows = await tx.find<{ id: number; epoch: number }>("device", ["id", "epoch"], ["id"], ids);

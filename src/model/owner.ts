@@ -1,4 +1,4 @@
-// Device ownership: log-ins take it, and give it back at their end.
+// Device ownership: logins take it, and give it back at their end.
 import { ALONE, type Call, type Tx } from "../db/db.ts";
 import { ChatError, Errno } from "../protocol.ts";
 
@@ -36,11 +36,11 @@ const FORGOTTEN_AT_ONCE = 4;
 const NOTED_EVERY_MS = 300_000;
 
 /**
- * Claims (user, device) for a log-in at `boot`: the higher epoch owns the device. A device's first log-in creates it,
+ * Claims (user, device) for a login at `boot`: the higher epoch owns the device. A device's first login creates it,
  * with the cursors of the user's most advanced device, so that what nobody has received arrives and what is older does
  * not; of very many devices the least recently used are forgotten then. Throws errno 2 where the device is online at
- * another boot, unless `takeover` is set. `online`: the user's devices with sessions or pending log-ins at `boot`.
- * `isWanted` (given only where the store runs in the caller's thread) is asked last, while the row is locked: a log-in
+ * another boot, unless `takeover` is set. `online`: the user's devices with sessions or pending logins at `boot`.
+ * `isWanted` (given only where the store runs in the caller's thread) is asked last, while the row is locked: a login
  * delayed by the store, whose client has gone elsewhere meanwhile, must not be committed after the newer one.
  */
 export async function openDevice(
@@ -81,7 +81,7 @@ function refuseUnwanted(isWanted: () => boolean): void {
 export interface Times {
   id: number;
   made: number;
-  /** Its last log-in or saved position, up to NOTED_EVERY_MS late; equals `made` where there was none since. */
+  /** Its last login or saved position, up to NOTED_EVERY_MS late; equals `made` where there was none since. */
   used: number;
 }
 
@@ -152,7 +152,7 @@ async function forget(tx: Tx, devices: Other[]): Promise<void> {
   await tx.run("DELETE FROM device WHERE id IN (?)", [ids]);
 }
 
-/** Marks devices whose sessions have ended as offline, except those that a later log-in owns. */
+/** Marks devices whose sessions have ended as offline, except those that a later login owns. */
 export async function closeDevices(tx: Tx, closed: [device: number, epoch: number][]): Promise<void> {
   const ids = closed.map(([id]) => [id]);
   const ended = endedAmong(await tx.lock<Device>("device", DEVICE, ["id"], ids), closed);
@@ -168,8 +168,8 @@ function endedAmong(devices: Device[], closed: [device: number, epoch: number][]
 
 /**
  * Runs calls of `openDevice` and `closeDevices` in one transaction that waits for no row lock: whoever holds one delays
- * that log-in only. Devices that are new, or locked by another transaction, have ALONE as their outcome. `isWanted` is
- * asked while the rows are locked: nobody else can commit a log-in of the device before this one.
+ * that login only. Devices that are new, or locked by another transaction, have ALONE as their outcome. `isWanted` is
+ * asked while the rows are locked: nobody else can commit a login of the device before this one.
  */
 export async function turnDevices(tx: Tx, calls: Call[]): Promise<unknown[]> {
   const opens = calls.filter(([name]) => name === "openDevice").map(([, args]) => args as OpenCall);
@@ -200,7 +200,7 @@ export async function turnDevices(tx: Tx, calls: Call[]): Promise<unknown[]> {
     const from = alive.has(device.boot) ? device.boot : "";
     if (from !== "" && !takeover) return onlineElsewhere();
     if (!isWanted()) return unwanted();
-    // A second log-in of the same device is run alone, after this one.
+    // A second login of the same device is run alone, after this one.
     byName.delete(key);
     opened.push(id);
     return { id, epoch: epoch + 1, from };
@@ -211,7 +211,7 @@ export async function turnDevices(tx: Tx, calls: Call[]): Promise<unknown[]> {
     return (args as CloseCall)[0].every(([id]) => locked.has(id)) ? undefined : ALONE;
   });
   const ended = endedAmong(toClose, closed);
-  // In this order: after a log-out, the same device may log in in the same batch.
+  // In this order: after a logout, the same device may log in in the same batch.
   await Promise.all([
     ended.length > 0 ? tx.run(CLOSE, [ended]) : null,
     opened.length > 0

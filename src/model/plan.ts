@@ -73,7 +73,7 @@ const appends: BatchPlan<[Drafts, Pieces], Appended, Draft, Outcome> = {
   }),
 };
 
-/** What log-ins read. */
+/** What logins read. */
 const reads = {
   credentials: credentialsEach,
   devicesOf: devicesOfEach,

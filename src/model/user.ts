@@ -17,7 +17,7 @@ export async function createUser(tx: Tx, name: string, password: string): Promis
   return (await tx.run("INSERT INTO user (name, password) VALUES (?, ?)", [name, password])).id;
 }
 
-/** What a log-in is checked against; null for an unknown user. */
+/** What a login is checked against; null for an unknown user. */
 export async function credentials(tx: Tx, by: "id" | "name", value: number | string): Promise<Credentials | null> {
   return (await credentialsEach(tx, [[by, value]]))[0]!;
 }

@@ -30,7 +30,7 @@ interface Waiting extends Ask {
 }
 
 export class Registry {
-  /** Requests of this turn of the loop: many in a storm of log-ins, sent as one command. */
+  /** Requests of this turn of the loop: many in a storm of logins, sent as one command. */
   private claims: Waiting[] = [];
   private releases: Waiting[] = [];
   private readonly unreleased = new Map<string, { owner: Owner; boot: string }>();

@@ -18,7 +18,7 @@ export interface Addressed {
   receivers: number[];
 }
 
-/** A log-in. Of several, the one with the highest epoch owns the device. */
+/** A login. Of several, the one with the highest epoch owns the device. */
 export interface Owner {
   userId: number;
   device: string;
@@ -28,7 +28,7 @@ export interface Owner {
 /** What arrives from other instances. */
 export interface RouterEvents {
   onHints(hints: Hint[]): void;
-  /** Another instance has committed a newer log-in of the device: end the session here; `done` when that is saved. */
+  /** Another instance has committed a newer login of the device: end the session here; `done` when that is saved. */
   onKick(owner: Owner, done: () => void): void;
   /** The user's first session anywhere has begun, or the last has ended: this does not say which, so look. */
   onPresence(userId: number): void;
@@ -39,9 +39,9 @@ export interface RouterEvents {
 export interface Router {
   /** Resolves when it can be used; rejects with the reason after `ms`. */
   ready(ms: number): Promise<void>;
-  /** Enters a committed log-in; never replaces a newer one. */
+  /** Enters a committed login; never replaces a newer one. */
   claim(owner: Owner): Promise<void>;
-  /** Removes the entry of a log-in at `boot` (default: this one), unless a newer log-in is entered. */
+  /** Removes the entry of a login at `boot` (default: this one), unless a newer login is entered. */
   release(owner: Owner, boot?: string): Promise<void>;
   /** Asks `boot` to end its session of the device; resolves when its positions are saved, or after `ms`. */
   kick(boot: string, owner: Owner, ms: number): Promise<void>;

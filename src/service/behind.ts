@@ -1,4 +1,4 @@
-// What is stored for a session: read at its log-in, and when hints of others' commits may have been missed.
+// What is stored for a session: read at its login, and when hints of others' commits may have been missed.
 import { type Behind, byTime, STARTS_AT_ONCE } from "../model/device.ts";
 import type { Store } from "../model/store.ts";
 import { refuseEnded, type Session } from "./session.ts";

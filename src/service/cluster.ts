@@ -23,7 +23,7 @@ const POLL_MS = 2_000;
 const KICK_MS = 1_000;
 /** Users of a dead instance get this long to log in elsewhere before those who list them are told. */
 const GRACE_MS = 2_000;
-/** Log-ins compared with the store per statement. */
+/** Logins compared with the store per statement. */
 const CHECKED_AT_ONCE = 1_000;
 const [RESTART_EVERY_MS, COMPLAIN_EVERY_MS] = [500, 30_000];
 const RETRY_MS = 1_000;
@@ -41,7 +41,7 @@ export class Cluster implements OtherInstances, RouterEvents {
   private polling = false;
   /** The store may list devices as online at this boot that have no session here. */
   private mayHaveStray = false;
-  /** Such devices, where a log-in or session end still under way may settle it: looked at again by the next poll. */
+  /** Such devices, where a login or session end still under way may settle it: looked at again by the next poll. */
   private suspects: Awaited<ReturnType<Store["devicesAt"]>> = [];
   private readonly claims: Claims;
   /** Boots that died within the grace period: their users still count as online. */
@@ -208,9 +208,9 @@ export class Cluster implements OtherInstances, RouterEvents {
     }
   }
 
-  /** Removes from the store what it holds for this boot without a session: log-ins and ends that failed half-way. */
+  /** Removes from the store what it holds for this boot without a session: logins and ends that failed half-way. */
   private async closeStray(): Promise<void> {
-    // All devices are read only once: there is always a log-in under way somewhere.
+    // All devices are read only once: there is always a login under way somewhere.
     const { mayHaveStray } = this;
     this.mayHaveStray = false;
     try {
@@ -267,7 +267,7 @@ export class Cluster implements OtherInstances, RouterEvents {
     if (this.startingOver) return;
     this.startingOver = true;
     this.log.warn("other instances have declared this one dead: all its sessions end, and it starts over");
-    // The old boot's entries in Redis are useless; a newer log-in's entry stays.
+    // The old boot's entries in Redis are useless; a newer login's entry stays.
     for (const session of this.sessions) if (session.epoch > 0) this.router?.release(ownerOf(session));
     const retry = { retryAfterMs: retryAfterMs() };
     this.sessions.abandon(

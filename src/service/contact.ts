@@ -6,9 +6,9 @@
 // over), or not.
 //
 // Why an instance that was not taken over may go on, with nothing lost or doubled and no session with two owners:
-// - Batches, saved positions and log-ins are transactions that fail once a boot's lanes are fenced, even if sent before
+// - Batches, saved positions and logins are transactions that fail once a boot's lanes are fenced, even if sent before
 //   the freeze. So an ack always reports what is committed, whenever it is sent.
-// - Log-ins of a device elsewhere have a higher epoch in the store. Before anything is pushed again, the epochs of all
+// - Logins of a device elsewhere have a higher epoch in the store. Before anything is pushed again, the epochs of all
 //   sessions here are compared with the store's.
 // - A session's position has moved only past what was pushed. What was committed meanwhile is read: from the session's
 //   own notes of what it lacks where it was committed here, else from the commit log.

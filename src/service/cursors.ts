@@ -25,7 +25,7 @@ export class Cursors {
   private isTurn = false;
   /** Whether this instance may act; asked before every save. */
   maySave: () => boolean = () => true;
-  /** Called with sessions whose device a later log-in owns: they must end. */
+  /** Called with sessions whose device a later login owns: they must end. */
   onReplaced: (session: Session) => void = () => undefined;
 
   constructor(

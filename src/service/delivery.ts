@@ -1,5 +1,5 @@
 // Delivery: brings what is in the log to the sessions. Hints about new rows wake them; each session pushes only the row
-// after its position, and reads what it lacks from the store. So live and stored rows, gaps, catching up after a log-in
+// after its position, and reads what it lacks from the store. So live and stored rows, gaps, catching up after a login
 // and slow readers are one mechanism, and correctness does not depend on hints.
 import type { Head, LogRow } from "../db/db.ts";
 import type { Want } from "../model/device.ts";
@@ -27,7 +27,7 @@ const PAGE_ROWS = 1024;
 const PAGE_BYTES = 256 * 1024;
 /** Conversations asked for in one read; the rest follow, their rows being younger. */
 const MAX_WANTS = 1_000;
-/** Pages read concurrently over all sessions: bounds what a storm of log-ins holds in memory. */
+/** Pages read concurrently over all sessions: bounds what a storm of logins holds in memory. */
 const MAX_READS = 4;
 const RETRY_MS = 1_000;
 /** Groups whose member lists are cached. */

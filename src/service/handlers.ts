@@ -1,4 +1,4 @@
-// The registry: which function serves each msgId, whether it requires a log-in, and how it is ordered.
+// The registry: which function serves each msgId, whether it requires a login, and how it is ordered.
 import { MsgId } from "../protocol.ts";
 import { heartbeat, login, logout, register } from "./account.ts";
 import { chat, confirm, groupChat } from "./chat.ts";

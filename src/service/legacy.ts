@@ -1,4 +1,4 @@
-// The log-in answer for first-generation clients (those that end their objects with NUL): arrays of strings, each
+// The login answer for first-generation clients (those that end their objects with NUL): arrays of strings, each
 // holding a JSON object, with the first stored messages inside the answer.
 import { type Json, type JsonObject, LEGACY_OFFLINE_MESSAGES, MsgId } from "../protocol.ts";
 import type { Delivery } from "./delivery.ts";

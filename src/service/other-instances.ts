@@ -5,13 +5,13 @@ export interface OtherInstances {
   /** Whether a device's new owner can ask the old one for its positions; if not, it waits for a second. */
   readonly canAsk: boolean;
   /**
-   * The log-in is committed: makes it visible to the others, and ends the session that the device had at the boot
+   * The login is committed: makes it visible to the others, and ends the session that the device had at the boot
    * `from` ("": none). Resolves when that session's positions are saved, or after a second.
    */
   claim(session: Session, from: string): Promise<void>;
   /** The session has ended and its positions are saved: resolves when the others no longer find it. */
   release(session: Session): Promise<void>;
-  /** A log-in without a session here may be committed: it is looked for. */
+  /** A login without a session here may be committed: it is looked for. */
   suspectStray(): void;
   /** Whether no living instance holds this device, which seemed online elsewhere: that process may have died. */
   isFree(userId: number, device: string): Promise<boolean>;

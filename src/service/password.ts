@@ -7,7 +7,7 @@ export interface PasswordOptions {
   memoryKiB: number;
   /** Passes over that memory. */
   passes: number;
-  /** How many log-ins and registrations may wait for a hash. */
+  /** How many logins and registrations may wait for a hash. */
   queueLimit: number;
 }
 

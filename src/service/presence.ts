@@ -32,7 +32,7 @@ export class Presence {
   ) {}
 
   /**
-   * The states of these users, here or elsewhere, to be told to a client. A user whose log-in has not been answered is
+   * The states of these users, here or elsewhere, to be told to a client. A user whose login has not been answered is
    * not online yet, and may never be.
    */
   async states(userIds: number[]): Promise<StateOf> {
@@ -126,7 +126,7 @@ export class Presence {
     for (const follower of followers) for (const session of this.router.of(follower)) this.tell(session, userId, state);
   }
 
-  /** Whether a log-in of the user is under way here: a user moving over from another instance was not offline. */
+  /** Whether a login of the user is under way here: a user moving over from another instance was not offline. */
   private isEntering(userId: number): boolean {
     for (const { ready, ended } of this.router.of(userId)) if (!ready && !ended) return true;
     return false;

@@ -55,7 +55,7 @@ export class Service implements ConnectionEvents {
     await this.cluster?.connected();
   }
 
-  /** Does in advance, while nobody waits, what would slow down the first log-in of an unknown user. */
+  /** Does in advance, while nobody waits, what would slow down the first login of an unknown user. */
   warmUp(): void {
     this.context.passwords.hashOfNobody().catch(() => undefined);
   }
@@ -169,7 +169,7 @@ export class Service implements ConnectionEvents {
     const text = answer(message.msgId, reqId, Errno.ok, fields);
     if (text.length * 3 <= MAX_FRAME_BYTES || Buffer.byteLength(text) <= MAX_FRAME_BYTES)
       return connection.answer(slot, text, afterwards);
-    // A log-in whose answer cannot be sent has not begun.
+    // A login whose answer cannot be sent has not begun.
     const session = this.context.sessions.of(connection);
     if (session !== null && !session.ready) this.context.sessions.end(session);
     this.refuse(request, new ChatError(Errno.tooLarge, "the answer is too large: request pages"));

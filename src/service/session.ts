@@ -78,7 +78,7 @@ export class Session {
   unsaved: ReadonlySet<Position> = NONE;
   /** Users on its list whose presence changed while nothing could be pushed. */
   missedPresence: ReadonlySet<number> = NONE;
-  /** The answer to the log-in is written: pushes may follow. */
+  /** The answer to the login is written: pushes may follow. */
   ready = false;
   /** Logged out, replaced or disconnected: nothing more is pushed. */
   ended = false;
@@ -86,12 +86,12 @@ export class Session {
   halfClosed = false;
   /** A read of its backlog is under way. */
   reading = false;
-  /** The device's id in the store, and the number of this log-in; 0 until it is committed. */
+  /** The device's id in the store, and the number of this login; 0 until it is committed. */
   deviceId = 0;
   epoch = 0;
   /** Resolves when the device's session at another instance has saved its positions, or has taken too long. */
   handover: Promise<void> | null = null;
-  /** The highest epoch of another instance's log-in that wanted the device before this session had its own. */
+  /** The highest epoch of another instance's login that wanted the device before this session had its own. */
   outdoneBy = 0;
   /** In a session replaced elsewhere according to the store: settles when the new owner asks for its positions. */
   asked: PromiseWithResolvers<void> | null = null;
@@ -111,7 +111,7 @@ export class Session {
     readonly device: string,
     /** Whether delivered means confirmed by the client; otherwise: accepted by the kernel. */
     readonly confirms: boolean,
-    /** From Sessions.nextOrder: a later log-in has a higher one. */
+    /** From Sessions.nextOrder: a later login has a higher one. */
     readonly order: number,
   ) {}
 
@@ -188,7 +188,7 @@ export class Session {
 /** Positions a session keeps, and up to a quarter more; beyond that, only such as cannot be dropped. */
 const MAX_POSITIONS = 2_048;
 
-/** Throws errno 21 where the session ended while its log-in was under way. */
+/** Throws errno 21 where the session ended while its login was under way. */
 export function refuseEnded(session: Session): void {
   if (session.ended) throw replacedError();
 }

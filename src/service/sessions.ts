@@ -1,4 +1,4 @@
-// The life cycle of a session: log-in (register, claim, then read what is stored), replacement, end.
+// The life cycle of a session: login (register, claim, then read what is stored), replacement, end.
 import type { OpenedDevice } from "../model/owner.ts";
 import type { Store } from "../model/store.ts";
 import type { Connection } from "../net/connection.ts";
@@ -12,11 +12,11 @@ import type { OtherInstances } from "./other-instances.ts";
 import { Presence } from "./presence.ts";
 import { refuseEnded, replacedError, replacedNotice, Session } from "./session.ts";
 
-/** How long a log-in waits for the device's previous session to write out what it has pushed. */
+/** How long a login waits for the device's previous session to write out what it has pushed. */
 const HANDOVER_MS = 1_000;
-/** After a log-out, output unsent for this long is dropped, so that others see the end: the next log-in gets it. */
+/** After a logout, output unsent for this long is dropped, so that others see the end: the next login gets it. */
 const LEAVE_MS = 5_000;
-/** A client that sent FIN this long ago and still awaits its log-in has most likely logged in elsewhere meanwhile. */
+/** A client that sent FIN this long ago and still awaits its login has most likely logged in elsewhere meanwhile. */
 const HUNG_UP_MS = 1_000;
 
 export interface LoginRequest {
@@ -39,7 +39,7 @@ export class Sessions {
   private otherInstances: OtherInstances | null = null;
   private orders = 0;
   private readonly byConnection = new Map<Connection, Session>();
-  /** Log-ins being committed, keyed by user and device. */
+  /** Logins being committed, keyed by user and device. */
   private readonly opening = new Map<string, Promise<void>>();
   /** Ended sessions whose positions are not saved yet, keyed by user and device. */
   private readonly leaving = new Map<string, { session: Session; saved: Promise<void> }>();
@@ -69,14 +69,14 @@ export class Sessions {
     return this.byConnection.get(connection) ?? null;
   }
 
-  /** Of two log-ins of a device, the one with the higher order came later and owns it. */
+  /** Of two logins of a device, the one with the higher order came later and owns it. */
   nextOrder(): number {
     return ++this.orders;
   }
 
   /**
    * Makes the connection the device's session. It is registered at once, but nothing is pushed before `begin`. Throws
-   * errno 2, and 21 where another log-in has claimed the device meanwhile. Returns how many stored rows follow.
+   * errno 2, and 21 where another login has claimed the device meanwhile. Returns how many stored rows follow.
    */
   async logIn(
     connection: Connection,
@@ -89,7 +89,7 @@ export class Sessions {
         Errno.alreadyOnline,
         `${name} is already online on this device: log in with takeover to end that session`,
       );
-    // Checking passwords takes time: the log-in that was requested first may get here second.
+    // Checking passwords takes time: the login that was requested first may get here second.
     if (old !== undefined && old.order > order) {
       connection.retire(replacedNotice());
       throw replacedError();
@@ -119,7 +119,7 @@ export class Sessions {
   }
 
   /**
-   * Commits the log-in once the device's earlier ones are settled: one delayed at the store must not be committed after
+   * Commits the login once the device's earlier ones are settled: one delayed at the store must not be committed after
    * a newer one, which would lose the device to a session that no longer exists.
    */
   private async openInTurn(session: Session, takeover: boolean): Promise<void> {
@@ -138,11 +138,11 @@ export class Sessions {
     return opened;
   }
 
-  /** Commits the log-in. Throws errno 2 where the device is online at another instance. */
+  /** Commits the login. Throws errno 2 where the device is online at another instance. */
   private async openDevice(session: Session, takeover: boolean): Promise<OpenedDevice> {
     const { userId, device } = session;
     const isWanted = this.otherInstances === null ? [] : [() => !session.ended && !hasHungUp(session)];
-    // Includes devices whose log-in is under way: it may be committed before this one.
+    // Includes devices whose login is under way: it may be committed before this one.
     const online = this.router.of(userId).map((each) => each.device);
     const open = () => this.store.openDevice(userId, device, this.boot(), takeover, online, ...isWanted);
     try {
@@ -156,7 +156,7 @@ export class Sessions {
     }
   }
 
-  /** The answer to the log-in is written: pushes follow, and those who list the user are told. */
+  /** The answer to the login is written: pushes follow, and those who list the user are told. */
   begin(session: Session): void {
     if (session.ended) return;
     session.ready = true;
@@ -170,7 +170,7 @@ export class Sessions {
     this.presence.tellMissed(session);
   }
 
-  /** Ends a session whose device another log-in owns now; resolves when its positions are saved, or cannot be. */
+  /** Ends a session whose device another login owns now; resolves when its positions are saved, or cannot be. */
   async replace(session: Session): Promise<void> {
     session.connection.retire(replacedNotice());
     this.end(session);
@@ -185,13 +185,13 @@ export class Sessions {
     this.replace(session);
   }
 
-  /** Another instance has committed the device's log-in `epoch`; resolves when what was delivered here is saved. */
+  /** Another instance has committed the device's login `epoch`; resolves when what was delivered here is saved. */
   async yield(userId: number, device: string, epoch: number): Promise<void> {
     const session = this.router.get(userId, device);
     if (session === undefined || session.epoch === 0) {
       if (session !== undefined) session.outdoneBy = Math.max(session.outdoneBy, epoch);
       this.leaving.get(`${userId}/${device}`)?.session.asked?.resolve();
-      // Its log-in may already be committed with a lower epoch, and then still awaits its predecessor's positions.
+      // Its login may already be committed with a lower epoch, and then still awaits its predecessor's positions.
       await this.opening.get(`${userId}/${device}`);
       if (session !== undefined && session.epoch < epoch) await session.handover;
       await this.untilSaved({ userId, device }, session?.connection ?? null);
@@ -223,7 +223,7 @@ export class Sessions {
     this.presence.forget();
   }
 
-  /** Ends a session by log-out; resolves when other instances see that, or after 1 s: the store may be away. */
+  /** Ends a session by logout; resolves when other instances see that, or after 1 s: the store may be away. */
   async logOut(session: Session): Promise<void> {
     const { connection } = session;
     const seen = this.end(session);
@@ -260,7 +260,7 @@ export class Sessions {
     await this.release(session, last);
   }
 
-  /** Waits for the new owner to ask, which it does right after its log-in, and for no longer than that waits itself. */
+  /** Waits for the new owner to ask, which it does right after its login, and for no longer than that waits itself. */
   private async untilAsked(session: Session): Promise<void> {
     const { asked } = session;
     if (asked === null) return;
@@ -278,7 +278,7 @@ export class Sessions {
 
   /**
    * Waits until the device's previous session has saved its positions. If that takes too long its connection is reset,
-   * unless it is `connection`, the new session's: there, its output precedes the answer to this log-in anyway.
+   * unless it is `connection`, the new session's: there, its output precedes the answer to this login anyway.
    */
   private async untilSaved({ userId, device }: Located, connection: Connection | null): Promise<void> {
     const left = this.leaving.get(`${userId}/${device}`);

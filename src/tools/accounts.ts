@@ -93,7 +93,7 @@ export function acceptable(given: string, otherwise: string): string {
 const withSuffix = (name: string, suffix: string): string =>
   checkName({ name: [...name].slice(0, NAME_LENGTH - suffix.length).join("") + suffix }, "name");
 
-/** The password to hash: a new one, noted in `newPasswords`, where log-ins would refuse the given one. */
+/** The password to hash: a new one, noted in `newPasswords`, where logins would refuse the given one. */
 function passwordFor(id: number, name: string, given: string, newPasswords: string | null, notes: Notes): string {
   try {
     return checkPassword({ password: given }, "password");

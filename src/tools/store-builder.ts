@@ -5,7 +5,6 @@ import type { Series } from "../db/series.ts";
 import { openDatabase } from "../db/sqlite-migrate.ts";
 import { SqliteTx } from "../db/sqlite-tx.ts";
 
-const FOLD_ROWS = 1_024;
 const BATCH_ROWS = 1_000;
 
 export class StoreBuilder {
@@ -63,7 +62,7 @@ export class StoreBuilder {
 
   /** Folds the rest and closes the file. */
   finish(): void {
-    while (this.tx.log.size > 0) this.fold();
+    while (this.tx.folder.pending) this.fold();
     this.db.run("DETACH scratch");
     this.db.run("PRAGMA wal_checkpoint(TRUNCATE)");
     this.close();
@@ -75,7 +74,7 @@ export class StoreBuilder {
 
   private fold(): void {
     this.db.run("BEGIN IMMEDIATE");
-    this.tx.folder.fold(FOLD_ROWS);
+    this.tx.folder.fold();
     this.db.run("COMMIT");
     this.tx.folder.committed();
   }

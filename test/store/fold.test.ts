@@ -7,6 +7,7 @@ import { single } from "../../src/db/series.ts";
 import { openDatabase } from "../../src/db/sqlite-migrate.ts";
 import { SqliteTx } from "../../src/db/sqlite-tx.ts";
 import { directConv, MsgId } from "../../src/protocol.ts";
+import { StoreBuilder } from "../../src/tools/store-builder.ts";
 import { temporaryFolder } from "../harness.ts";
 
 /** A log in this thread, with the transactions by hand. */
@@ -253,4 +254,18 @@ test("rows that gather slowly are folded in small portions with pauses, and thos
   } finally {
     clock.mockRestore();
   }
+});
+
+test("a store that was built in one go has nothing left in its journal", async () => {
+  const file = join(temporaryFolder(), "chat.db");
+  const builder = new StoreBuilder(file);
+  builder.run("INSERT INTO conversation (kind, lo, hi) VALUES (0, 1, 2)");
+  for (let seq = 1; seq <= 200; seq++)
+    await builder.append([single([1, seq, MsgId.chat, 1, 1, null, seq, `text ${seq}`])]);
+  builder.finish();
+  const tx = new SqliteTx(openDatabase(file));
+  expect(countOf(tx, "journal")).toBe(0);
+  expect((await tx.log.page(1, 0, 300, 100_000)).map((row) => row[1])).toEqual(
+    Array.from({ length: 200 }, (_, i) => i + 1),
+  );
 });

@@ -212,14 +212,24 @@ test("a process killed while it appends and folds has lost nothing that it ackno
   expect(acked).toBeGreaterThan(20_000);
 }, 120_000);
 
-test("while folding fails that is told, and what comes is refused before it is too much; then all goes on", async () => {
+/** A store of four users in which this statement fails, until it is repaired. */
+async function openDamaged(statement: string) {
   const file = join(temporaryFolder(), "chat.db");
   const troubles: string[] = [];
   const store = await openSqliteStore(file, operations, thread, undefined, (what) => troubles.push(what));
-  await users(store, 2);
+  await users(store, 4);
   const other = new Database(file);
   other.run("PRAGMA busy_timeout = 5000");
-  other.run("CREATE TRIGGER damage BEFORE INSERT ON run BEGIN SELECT RAISE(ABORT, 'a damaged page'); END");
+  other.run(`CREATE TRIGGER damage BEFORE ${statement} BEGIN SELECT RAISE(ABORT, 'a damaged page'); END`);
+  const repair = () => {
+    other.run("DROP TRIGGER damage");
+    other.close();
+  };
+  return { file, store, troubles, repair };
+}
+
+test("while folding fails that is told, and what comes is refused before it is too much; then all goes on", async () => {
+  const { file, store, troubles, repair } = await openDamaged("INSERT ON run");
   let stored = 0;
   const append = () => store.append(...batch(stored, 500, 1)).then(() => (stored += 500));
   let refusal = "";
@@ -229,25 +239,17 @@ test("while folding fails that is told, and what comes is refused before it is t
   expect(new Set(troubles)).toEqual(new Set(["the journal is not folded yet, trying again: a damaged page"]));
   // Who reads is served.
   expect(await store.friendsOf(1)).toEqual([]);
-  other.run("DROP TRIGGER damage");
-  other.close();
+  repair();
   await until(() => append().then(Boolean, () => false), "messages are stored again", 20_000);
   await store.close();
   expect(journalled(file)).toBe(0);
 }, 60_000);
 
 test("what was folded in vain, because its end failed, is folded again", async () => {
-  const file = join(temporaryFolder(), "chat.db");
-  const troubles: string[] = [];
-  const store = await openSqliteStore(file, operations, thread, undefined, (what) => troubles.push(what));
-  await users(store, 4);
-  const other = new Database(file);
-  other.run("PRAGMA busy_timeout = 5000");
-  other.run("CREATE TRIGGER damage BEFORE DELETE ON journal BEGIN SELECT RAISE(ABORT, 'a damaged page'); END");
+  const { file, store, troubles, repair } = await openDamaged("DELETE ON journal");
   await store.append(...batch(0, 90, 3));
   await until(() => troubles.length > 0, "folding fails");
-  other.run("DROP TRIGGER damage");
-  other.close();
+  repair();
   await store.append(...batch(90, 10, 3));
   await until(() => journalled(file) === 0, "everything is folded when nobody asks");
   const all = Array.from({ length: 100 }, (_, i) => i);
