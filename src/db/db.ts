@@ -29,16 +29,21 @@ export type Store<O extends Operations> = {
   close(): Promise<void>;
 };
 
-/** One transaction: all that is done through it is committed, or nothing. It may be run again from its start. */
+/**
+ * One transaction: all that is done through it is committed, or nothing. It may be run again from its start. Where a
+ * change fails, that may show only at a later call, or at COMMIT.
+ */
 export interface Tx {
   /** The rows that a statement returns. `IN (?)` takes an array. */
   all<Row>(sql: string, params?: (Value | Value[])[]): Promise<Row[]>;
-  /** Runs a statement; returns the id that an INSERT generated. */
-  run(sql: string, params?: (Value | Value[])[]): Promise<{ id: number }>;
+  /** Runs a statement that changes rows. */
+  run(sql: string, params?: (Value | Value[])[]): Promise<void>;
   /** Rows whose `by` columns equal one of `keys`, in any order. */
   find<Row>(table: string, columns: string[], by: string[], keys: Value[][]): Promise<Row[]>;
   /** Like `find`; nobody else changes these rows before the transaction ends. `skip` omits rows locked by others. */
   lock<Row>(table: string, columns: string[], by: string[], keys: Value[][], onLocked?: "skip"): Promise<Row[]>;
+  /** Inserts a row, and returns the id that it was given. */
+  create(table: string, columns: string[], row: Value[]): Promise<number>;
   /** Inserts `rows`; with `ignore`, skips those whose key exists. */
   insert(table: string, columns: string[], rows: Value[][], onConflict?: "ignore"): Promise<void>;
   /** Inserts rows of (key columns…, number), or raises the existing row's number; never lowers it. */

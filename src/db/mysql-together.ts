@@ -5,6 +5,8 @@ import { ALONE, type Call, StoreError } from "./db.ts";
 /** Calls per transaction: bounds what it reads. */
 const MAX_CALLS = 200;
 const MAX_WAITING = 100_000;
+/** How long calls wait for the transactions under way, to share the next one, before they get another beside them. */
+const PATIENCE_MS = 5;
 
 interface Waiting {
   call: Call;
@@ -28,15 +30,24 @@ export class Gathering {
     if (this.waiting.length >= MAX_WAITING) throw new StoreError("too many requests are waiting for the database");
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
     this.waiting.push({ call, resolve, reject });
-    if (this.working < this.atOnce) this.work();
+    if (this.working === 0 || this.waiting.length >= MAX_CALLS) this.help();
     return promise;
+  }
+
+  /** Works on what waits beside those who already do, as far as that is allowed. */
+  private help(): void {
+    if (this.waiting.length > 0 && this.working < this.atOnce) this.work();
   }
 
   private async work(): Promise<void> {
     this.working++;
     // What arrives in this turn of the loop belongs together.
     await Promise.resolve();
-    while (this.waiting.length > 0) await this.run(this.waiting.splice(0, MAX_CALLS));
+    while (this.waiting.length > 0) {
+      const late = setTimeout(() => this.help(), PATIENCE_MS);
+      await this.run(this.waiting.splice(0, MAX_CALLS));
+      clearTimeout(late);
+    }
     this.working--;
   }
 

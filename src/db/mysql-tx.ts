@@ -36,12 +36,19 @@ interface Pending {
 /** Statements per packet. */
 const MAX_STATEMENTS = 200;
 
+const ignore = (): void => undefined;
+
 export class MysqlTx implements Tx {
   readonly log: MysqlLog;
   begun = false;
   private wrote = false;
   private opened: Promise<void> = Promise.resolve();
+  /** Statements not sent yet. */
   private outbox: Pending[] = [];
+  /** They are sent at the end of this turn. */
+  private sending = false;
+  /** Why a packet failed: with that the transaction has. */
+  private failure: unknown = null;
 
   constructor(readonly options: TxOptions) {
     this.log = new MysqlLog(this);
@@ -51,8 +58,14 @@ export class MysqlTx implements Tx {
     return toObjects(await this.read(statement(sql, params)));
   }
 
-  async run(sql: string, params: (Value | Value[])[] = []): Promise<{ id: number }> {
-    return this.write(statement(sql, params));
+  async run(sql: string, params: (Value | Value[])[] = []): Promise<void> {
+    this.write(statement(sql, params));
+  }
+
+  async create(table: string, columns: string[], row: Value[]): Promise<number> {
+    this.wrote = true;
+    const { id } = await this.inside(`INSERT INTO ${quoted(table)} (${columnList(columns)}) VALUES (${literals(row)})`);
+    return id;
   }
 
   async find<Row>(table: string, columns: string[], by: string[], keys: Value[][]): Promise<Row[]> {
@@ -71,7 +84,7 @@ export class MysqlTx implements Tx {
 
   async insert(table: string, columns: string[], rows: Value[][], onConflict?: "ignore"): Promise<void> {
     const head = `INSERT ${onConflict ? "IGNORE " : ""}INTO ${quoted(table)} (${columnList(columns)}) VALUES`;
-    await Promise.all(this.inserts(head, rows, "").map((sql) => this.write(sql)));
+    for (const sql of this.inserts(head, rows, "")) this.write(sql);
   }
 
   async raise(table: string, columns: string[], rows: Value[][]): Promise<void> {
@@ -79,7 +92,7 @@ export class MysqlTx implements Tx {
     const value = quoted(columns.at(-1)!);
     const tail = ` ON DUPLICATE KEY UPDATE ${value} = GREATEST(${value}, VALUES(${value}))`;
     const inOrder = [...rows].sort(compareKeys);
-    await Promise.all(this.inserts(head, inOrder, tail).map((sql) => this.write(sql)));
+    for (const sql of this.inserts(head, inOrder, tail)) this.write(sql);
   }
 
   async alive(boots: string[]): Promise<Set<string>> {
@@ -93,20 +106,27 @@ export class MysqlTx implements Tx {
     return this.enqueue(sql);
   }
 
-  write(sql: string): Promise<Result> {
+  /** Holds a statement back until one whose result is awaited, or COMMIT: their packet takes it along. */
+  private write(sql: string): void {
+    this.begin();
     this.wrote = true;
-    return this.inside(sql);
+    this.outbox.push({ sql, resolve: ignore, reject: ignore });
   }
 
   /** Runs a statement inside the transaction, which begins with it if it has not begun. */
   async inside(sql: string): Promise<Result> {
-    if (!this.begun) {
-      this.begun = true;
-      this.enqueue("START TRANSACTION").catch(() => undefined);
-      this.opened = this.enqueue(this.options.guard.opening).then((result) => this.options.guard.check(result));
-    }
+    this.begin();
     const [result] = await Promise.all([this.enqueue(sql), this.opened]);
     return result;
+  }
+
+  private begin(): void {
+    if (this.begun) return;
+    this.begun = true;
+    this.outbox.push({ sql: "START TRANSACTION", resolve: ignore, reject: ignore });
+    this.opened = this.enqueue(this.options.guard.opening).then((result) => this.options.guard.check(result));
+    // It is awaited by what follows: at the latest by `commit`.
+    this.opened.catch(ignore);
   }
 
   /** Statements of `head`, tuples and `tail`, each small enough to share a packet. Throws where one row is too long. */
@@ -136,8 +156,10 @@ export class MysqlTx implements Tx {
   async commit(sending: (heads: Head[]) => void): Promise<void> {
     const heads = this.log.heads();
     if (!this.wrote && heads.length === 0) return this.rollback();
+    await this.opened;
+    if (this.failure !== null) throw this.failure;
     const { connection, guard } = this.options;
-    const last = this.log.flush();
+    const last = [...this.outbox.map(({ sql }) => sql), ...this.log.flush()];
     if (guard.closing !== null) last.push(guard.closing(heads));
     else if (heads.length > 0) throw new Error("only transactions of a lane may append to logs");
     const packets = this.packets([...last, "COMMIT"], (sql) => sql);
@@ -154,22 +176,24 @@ export class MysqlTx implements Tx {
 
   private enqueue(sql: string): Promise<Result> {
     const { promise, resolve, reject } = Promise.withResolvers<Result>();
-    if (this.outbox.push({ sql, resolve, reject }) === 1) queueMicrotask(() => this.send());
+    this.outbox.push({ sql, resolve, reject });
+    if (!this.sending) queueMicrotask(() => this.send());
+    this.sending = true;
     return promise;
   }
 
   private async send(): Promise<void> {
     const packets = this.packets(this.outbox, ({ sql }) => sql);
     this.outbox = [];
-    let failed: unknown = null;
+    this.sending = false;
     for (const packet of packets) {
       try {
-        if (failed !== null) throw failed;
+        if (this.failure !== null) throw this.failure;
         const statements = packet.map(({ sql }) => sql);
         const results = await this.options.connection.query(statements, this.leftMs());
         for (const [i, { resolve }] of packet.entries()) resolve(results[i]!);
       } catch (error) {
-        failed = error;
+        this.failure = error;
         for (const { reject } of packet) reject(error);
       }
     }

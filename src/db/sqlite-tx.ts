@@ -22,9 +22,13 @@ export class SqliteTx implements Tx {
     return this.bind(sql, params, (statement, values) => statement.all(...values) as Row[]);
   }
 
-  async run(sql: string, params: (Value | Value[])[] = []): Promise<{ id: number }> {
-    const { lastInsertRowid } = this.bind(sql, params, (statement, values) => statement.run(...values));
-    return { id: Number(lastInsertRowid) };
+  async run(sql: string, params: (Value | Value[])[] = []): Promise<void> {
+    this.bind(sql, params, (statement, values) => statement.run(...values));
+  }
+
+  async create(table: string, columns: string[], row: Value[]): Promise<number> {
+    const insert = this.prepare(`INSERT INTO ${table} (${columns}) VALUES (${row.map(() => "?")})`);
+    return Number(insert.run(...row).lastInsertRowid);
   }
 
   private bind<T>(sql: string, params: (Value | Value[])[], use: (statement: Statement, values: Value[]) => T): T {

@@ -29,9 +29,9 @@ export interface GroupList {
 }
 
 export async function createGroup(tx: Tx, userId: number, name: string, description: string): Promise<number> {
-  const { id } = await tx.run("INSERT INTO chat_group (name, description) VALUES (?, ?)", [name, description]);
-  const log = await tx.run("INSERT INTO conversation (kind, lo, hi) VALUES (1, ?, 0)", [id]);
-  await tx.insert("member", ["conversation", "user_id", "role", "join_seq"], [[log.id, userId, "creator", 0]]);
+  const id = await tx.create("chat_group", ["name", "description"], [name, description]);
+  const log = await tx.create("conversation", ["kind", "lo", "hi"], [1, id, 0]);
+  await tx.insert("member", ["conversation", "user_id", "role", "join_seq"], [[log, userId, "creator", 0]]);
   return id;
 }
 

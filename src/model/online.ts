@@ -25,14 +25,14 @@ export async function devicesOfEach(
   const columns = ["user_id AS userId", "name AS device", "epoch", "boot"];
   const ids = [...new Set(calls.flatMap(([userIds]) => userIds))].map((id) => [id]);
   const devices = await tx.find<OnlineDevice>("device", columns, ["user_id"], ids);
-  const others = new Set(devices.map((device) => device.boot));
-  others.delete("");
-  for (const [, boot] of calls) others.delete(boot);
-  const alive = others.size > 0 ? await tx.alive([...others]) : others;
+  const counted = calls.map(([, boot, stillCounted = []]) => new Set([boot, ...stillCounted]));
+  const boots = new Set(devices.map((device) => device.boot));
+  boots.delete("");
+  const alive = await tx.alive([...boots].filter((boot) => !counted.every((each) => each.has(boot))));
   const byUser = Map.groupBy(devices, ({ userId }) => userId);
-  return calls.map(([userIds, boot, stillCounted = []]) => {
-    const counted = new Set([...alive, ...stillCounted, boot]);
-    return [...new Set(userIds)].flatMap((id) => (byUser.get(id) ?? []).filter((each) => counted.has(each.boot)));
+  return calls.map(([userIds], i) => {
+    const isOnline = ({ boot }: OnlineDevice) => alive.has(boot) || counted[i]!.has(boot);
+    return [...new Set(userIds)].flatMap((id) => (byUser.get(id) ?? []).filter(isOnline));
   });
 }
 

@@ -99,13 +99,8 @@ export async function noteUse(tx: Tx, devices: Times[]): Promise<void> {
 async function createDevice(tx: Tx, userId: number, name: string, boot: string, online: string[]): Promise<number> {
   const others = await tx.find<Other>("device", ["id", "name", "boot", "made", "used"], ["user_id"], [[userId]]);
   const now = Date.now();
-  const { id } = await tx.run("INSERT INTO device (user_id, name, epoch, boot, made, used) VALUES (?, ?, 1, ?, ?, ?)", [
-    userId,
-    name,
-    boot,
-    now,
-    now,
-  ]);
+  const columns = ["user_id", "name", "epoch", "boot", "made", "used"];
+  const id = await tx.create("device", columns, [userId, name, 1, boot, now, now]);
   const boots = new Set(others.map((other) => other.boot));
   const alive = await tx.alive([...boots].filter((each) => each !== "" && each !== boot));
   const isOnline = (other: Other) => online.includes(other.name) || alive.has(other.boot);
@@ -212,11 +207,8 @@ export async function turnDevices(tx: Tx, calls: Call[]): Promise<unknown[]> {
   });
   const ended = endedAmong(toClose, closed);
   // In this order: after a logout, the same device may log in in the same batch.
-  await Promise.all([
-    ended.length > 0 ? tx.run(CLOSE, [ended]) : null,
-    opened.length > 0
-      ? tx.run("UPDATE device SET epoch = epoch + 1, boot = ?, used = ? WHERE id IN (?)", [boot, Date.now(), opened])
-      : null,
-  ]);
+  if (ended.length > 0) await tx.run(CLOSE, [ended]);
+  if (opened.length > 0)
+    await tx.run("UPDATE device SET epoch = epoch + 1, boot = ?, used = ? WHERE id IN (?)", [boot, Date.now(), opened]);
   return outcomes;
 }

@@ -14,7 +14,7 @@ export interface Credentials {
 export async function createUser(tx: Tx, name: string, password: string): Promise<number> {
   if ((await tx.find("user", ["id"], ["name"], [[name]])).length > 0)
     throw new ChatError(Errno.nameTaken, `name: "${name}" is taken, choose another`);
-  return (await tx.run("INSERT INTO user (name, password) VALUES (?, ?)", [name, password])).id;
+  return tx.create("user", ["name", "password"], [name, password]);
 }
 
 /** What a login is checked against; null for an unknown user. */

@@ -1,6 +1,7 @@
 // Handlers of registering, logging in and out, and heartbeats.
 import * as field from "../protocol.ts";
 import { ChatError, Errno, invalid, type JsonObject } from "../protocol.ts";
+import { readBehind } from "./behind.ts";
 import type { Context, Reply, Request } from "./handler.ts";
 import { legacyLogin } from "./legacy.ts";
 import { friend, group, type State } from "./render.ts";
@@ -30,7 +31,7 @@ export async function login(context: Context, request: Request, current: Session
   const order = sessions.nextOrder();
   const confirms = field.flag(message, "confirm");
   const user = await authenticate(context, message);
-  const { session, offline } = await sessions.logIn(connection, {
+  const session = await sessions.logIn(connection, {
     userId: user.id,
     name: user.name,
     device,
@@ -39,7 +40,11 @@ export async function login(context: Context, request: Request, current: Session
     order,
   });
   try {
-    const [friends, { groups, more }] = await Promise.all([store.friendsOf(user.id), store.groupsOf(user.id)]);
+    const [offline, friends, { groups, more }] = await Promise.all([
+      readBehind(store, session),
+      store.friendsOf(user.id),
+      store.groupsOf(user.id),
+    ]);
     const listed = [...friends, ...groups.flatMap(({ members }) => members)].map(([id]) => id);
     const states = await sessions.presence.states(listed);
     const stateOf = (id: number): State => (id === user.id ? "online" : states(id));
@@ -69,6 +74,8 @@ export async function login(context: Context, request: Request, current: Session
       },
     };
   } catch (error) {
+    // Takes precedence over the store's error: a client that tried again would take the device back.
+    refuseEnded(session);
     sessions.end(session);
     throw error;
   }

@@ -4,7 +4,6 @@ import type { Store } from "../model/store.ts";
 import type { Connection } from "../net/connection.ts";
 import { ChatError, Errno } from "../protocol.ts";
 import { LocalRouter, type Located } from "../router/local.ts";
-import { readBehind } from "./behind.ts";
 import { Cursors } from "./cursors.ts";
 import { Delivery } from "./delivery.ts";
 import type { Log } from "./log.ts";
@@ -76,12 +75,12 @@ export class Sessions {
 
   /**
    * Makes the connection the device's session. It is registered at once, but nothing is pushed before `begin`. Throws
-   * errno 2, and 21 where another login has claimed the device meanwhile. Returns how many stored rows follow.
+   * errno 2, and 21 where another login has claimed the device meanwhile. What is stored is read after this.
    */
   async logIn(
     connection: Connection,
     { userId, name, device, takeover, confirms, order }: LoginRequest,
-  ): Promise<{ session: Session; offline: number }> {
+  ): Promise<Session> {
     if (connection.state !== "open") throw new ChatError(Errno.unavailable, "the connection is closed");
     const old = this.router.get(userId, device);
     if (old !== undefined && !takeover)
@@ -107,7 +106,7 @@ export class Sessions {
       await session.handover;
       refuseEnded(session);
       if (session.outdoneBy > session.epoch) throw replacedError();
-      return { session, offline: await readBehind(this.store, session) };
+      return session;
     } catch (error) {
       // If it ended before the store gave it an epoch, `end` could not take it out.
       if (session.ended) this.release(session, true);

@@ -46,10 +46,7 @@ export async function importGroups(work: Import): Promise<Map<number, number>> {
     async (rows) => {
       await builder.tx.insert("chat_group", ["id", "name", "description"], rows);
       for (const [id] of rows)
-        names.set(
-          id as number,
-          (await builder.tx.run("INSERT INTO conversation (kind, lo, hi) VALUES (1, ?, 0)", [id!])).id,
-        );
+        names.set(id as number, await builder.tx.create("conversation", ["kind", "lo", "hi"], [1, id!, 0]));
     },
   );
   await importMembers(work, names);

@@ -178,9 +178,14 @@ export const MUTANTS: Mutant[] = [
       },
       {
         file: "src/service/sessions.ts",
-        find: "      await session.handover;\n      refuseEnded(session);\n      if (session.outdoneBy > session.epoch) throw replacedError();\n      return { session, offline: await readBehind(this.store, session) };",
+        find: "      await session.handover;\n      refuseEnded(session);\n      if (session.outdoneBy > session.epoch) throw replacedError();\n      return session;",
         replace:
-          "      const offline = await readBehind(this.store, session);\n      await session.handover;\n      refuseEnded(session);\n      if (session.outdoneBy > session.epoch) throw replacedError();\n      this.router.add(session);\n      return { session, offline };",
+          "      const { readBehind } = await import('./behind.ts');\n      Object.assign(session, { read: await readBehind(this.store, session) });\n      await session.handover;\n      refuseEnded(session);\n      if (session.outdoneBy > session.epoch) throw replacedError();\n      this.router.add(session);\n      return session;",
+      },
+      {
+        file: "src/service/account.ts",
+        find: "      readBehind(store, session),",
+        replace: "      (session as unknown as { read: number }).read,",
       },
     ],
     soak: cluster("log-in while redis is silent", "--rate 100"),

@@ -108,13 +108,14 @@ test("the heads are those of the conversations that are appended to, or whose me
   ]);
 });
 
-test("where the members' new version is refused that is told", async () => {
+test("where the members' new version is refused, so is the commit", async () => {
   const refusal = new Error("refused");
   const { tx } = begin((sql) => {
     if (sql.startsWith("UPDATE conversation")) throw refusal;
     return [];
   });
-  await expect(tx.log.changeMembers(direct(5, 1, 2))).rejects.toBe(refusal);
+  await tx.log.changeMembers(direct(5, 1, 2));
+  await expect(tx.commit(() => undefined)).rejects.toBe(refusal);
 });
 
 test("a mid is a repetition where its sender has used it in the same conversation", async () => {

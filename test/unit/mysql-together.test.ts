@@ -3,6 +3,7 @@ import { expect, test } from "bun:test";
 import { ALONE, type Call, StoreError } from "../../src/db/db.ts";
 import { Gathering } from "../../src/db/mysql-together.ts";
 import { ChatError, Errno } from "../../src/protocol.ts";
+import { until } from "../harness.ts";
 
 /** A gathering whose transactions end when told to. */
 function begin(atOnce: number) {
@@ -30,22 +31,52 @@ function begin(atOnce: number) {
   return { gathering, add, under, alone, end, sizes };
 }
 
-test("calls of one turn share a transaction; so do those that come while as many as allowed are under way", async () => {
+/** Ends the microtasks of this turn; no timer fires meanwhile. */
+async function settle(): Promise<void> {
+  for (let i = 0; i < 5; i++) await Promise.resolve();
+}
+
+test("calls of one turn share a transaction; so do those that come while one is under way", async () => {
   const { add, end, sizes } = begin(2);
   for (const count of [3, 1, 1, 1]) {
     add(count);
-    await Bun.sleep(0);
+    await settle();
   }
-  expect(sizes()).toEqual([3, 1]);
+  expect(sizes()).toEqual([3]);
   await end();
-  expect(sizes()).toEqual([1, 2]);
-  await end();
+  expect(sizes()).toEqual([3]);
   await end();
   expect(sizes()).toEqual([]);
   // And again when all were done.
   add(4);
-  await Bun.sleep(0);
+  await settle();
   expect(sizes()).toEqual([4]);
+});
+
+test("where that takes long they get another one beside it, as far as that is allowed", async () => {
+  const { add, end, sizes } = begin(2);
+  add(3);
+  await settle();
+  add(2);
+  await until(() => sizes().length === 2, "the second is under way");
+  expect(sizes()).toEqual([3, 2]);
+  add(1);
+  await Bun.sleep(20);
+  expect(sizes()).toEqual([3, 2]);
+  await end();
+  expect(sizes()).toEqual([2, 1]);
+});
+
+test("as many as fill a transaction do not wait for the one under way", async () => {
+  const { add, sizes } = begin(2);
+  add(3);
+  await settle();
+  add(199);
+  await settle();
+  expect(sizes()).toEqual([3]);
+  add(1);
+  await settle();
+  expect(sizes()).toEqual([3, 200]);
 });
 
 test("very many are divided, one transaction after the other; more than can wait are refused", async () => {

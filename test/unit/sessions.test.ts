@@ -27,7 +27,7 @@ async function stuck(): Promise<{ sessions: Sessions; session: Session; given: (
   sessions.cursors.stop();
   sessions.join({ claim: async () => undefined, online: async () => new Set() } as unknown as OtherInstances);
   const request = { userId: 1, name: "ann", device: "", takeover: false, confirms: false, order: 1 };
-  const { session } = await sessions.logIn(connection, request);
+  const session = await sessions.logIn(connection, request);
   return { sessions, session, given: () => given };
 }
 
