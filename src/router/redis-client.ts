@@ -80,5 +80,11 @@ export function startErrorOf({ message }: Error, target: RedisTarget, prefix: st
   // All that OpenSSL and the runtime say about a certificate contains the word.
   if (target.kind === "single" && target.tls && message.includes("certificate"))
     return new StartError(`TLS with ${where} fails (${message}): ${certificateRule(target.address.host)}`);
-  return new StartError(`${where} does not answer (${message}): start it, or check --redis`);
+  const protocol = target.tls ? "rediss:// is for a port with TLS" : "a port with TLS needs rediss://";
+  if (/ECONNRESET|EPIPE/.test(message))
+    return new StartError(
+      `${where} ends the connection (${message}): check --redis (${protocol}), and whether Redis' maxclients is reached`,
+    );
+  const hint = target.tls ? ` (${protocol})` : "";
+  return new StartError(`${where} does not answer (${message}): start it, or check --redis${hint}`);
 }

@@ -17,14 +17,21 @@ const TLS = ["--tls-port", `${tlsPort}`, "--tls-cert-file", `${KEYS}.pem`, "--tl
 
 let mariadb: RunningMariadb;
 let redis: RunningRedis;
+/** The only connection that it allows is taken. */
+let full: RunningRedis;
 
 beforeAll(async () => {
-  [mariadb, redis] = await Promise.all([
+  [mariadb, redis, full] = await Promise.all([
     startMariadb(),
     startRedis(["--requirepass", "open-sesame", ...TLS, "--tls-auth-clients", "no"]),
+    startRedis(),
   ]);
+  const { promise, resolve: taken } = Promise.withResolvers<string>();
+  const socket = { data: (_: unknown, answer: Buffer) => taken(answer.toString()) };
+  (await Bun.connect({ hostname: "127.0.0.1", port: full.port, socket })).write("CONFIG SET maxclients 1\r\n");
+  expect(await promise).toBe("+OK\r\n");
 }, 30_000);
-afterAll(() => Promise.all([mariadb?.stop(), redis?.stop()]));
+afterAll(() => Promise.all([mariadb?.stop(), redis?.stop(), full?.stop()]));
 
 const mysqlAt = (port: number, user = "chat", database = "chat") =>
   `mysql://${user}:${SECRET}@127.0.0.1:${port}/${database}`;
@@ -79,6 +86,24 @@ const refusals: Refusal[] = [
     flags: () => ["--mysql", mariadb.url, "--redis", `rediss://:${SECRET}@127.0.0.1:${tlsPort}`],
     code: 1,
     says: /^ChatServer: TLS with Redis at 127\.0\.0\.1:\d+ fails \(self.signed certificate\): its certificate must .*FILE\n$/,
+  },
+  {
+    what: "no TLS where Redis expects it",
+    flags: () => ["--mysql", mariadb.url, "--redis", `redis://:${SECRET}@127.0.0.1:${tlsPort}`],
+    code: 1,
+    says: /^ChatServer: Redis at 127\.0\.0\.1:\d+ ends the connection \(.*\): check --redis \(a port with TLS needs rediss:\/\/\), and .*\n$/,
+  },
+  {
+    what: "TLS where Redis does not expect it",
+    flags: () => ["--mysql", mariadb.url, "--redis", `rediss://:${SECRET}@127.0.0.1:${redis.port}`],
+    code: 1,
+    says: /^ChatServer: Redis at 127\.0\.0\.1:\d+ does not answer \(.*\): start it, or check --redis \(rediss:\/\/ is for a port with TLS\)\n$/,
+  },
+  {
+    what: "a Redis without a free connection",
+    flags: () => ["--mysql", mariadb.url, "--redis", full.url],
+    code: 1,
+    says: /^ChatServer: Redis at 127\.0\.0\.1:\d+ ends the connection \(.*\): .* whether Redis' maxclients is reached\n$/,
   },
   {
     what: "Redis without MySQL",
