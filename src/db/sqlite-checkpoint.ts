@@ -16,9 +16,9 @@ const LOOK_MS = 20;
 /** Pause after a failed checkpoint: a full disk must not be burdened more than needed. */
 const PAUSE_MS = 1_000;
 
-/** `log`: pages in the log; `checkpointed`: how many of these are in the file too. */
-export const checkpoint = (db: Database, mode: "NOOP" | "PASSIVE") =>
-  db.query(`PRAGMA wal_checkpoint(${mode})`).get() as { log: number; checkpointed: number };
+/** `busy`: 1 where others prevent it. `log`: pages in the log; `checkpointed`: how many of these are in the file too. */
+export const checkpoint = (db: Database, mode: "NOOP" | "PASSIVE" | "TRUNCATE") =>
+  db.query(`PRAGMA wal_checkpoint(${mode})`).get() as { busy: number; log: number; checkpointed: number };
 
 /** The store's side. The thread starts with the first checkpoint: a server that stores little never has it. */
 export class Checkpointer {

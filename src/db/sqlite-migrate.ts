@@ -29,7 +29,8 @@ export function openDatabase(file: string): Database {
     const { journal_mode } = db.query("PRAGMA journal_mode = WAL").get() as { journal_mode: string };
     if (journal_mode !== "wal")
       throw new StartError(`${file}: write-ahead logging is not possible on this file system`);
-    db.run("PRAGMA synchronous = FULL");
+    // Commits are synced by LogSync.
+    db.run("PRAGMA synchronous = NORMAL");
     db.run("PRAGMA cache_size = -32768");
     db.run("PRAGMA temp_store = MEMORY");
     db.run("PRAGMA wal_autocheckpoint = 2000");

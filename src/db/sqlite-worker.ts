@@ -1,7 +1,7 @@
 // The thread that owns the embedded database. It runs the operations that the main thread sends, in order, and commits
 // those that have arrived together in one transaction (group commit), so that an fsync never stalls the reactor.
 import type { Database } from "bun:sqlite";
-import { realpathSync } from "node:fs";
+import { fdatasyncSync, realpathSync } from "node:fs";
 import { ChatError } from "../protocol.ts";
 import { type Operations, Pieces } from "./db.ts";
 import type { Failure, Reply, Request, StartReply } from "./sqlite.ts";
@@ -9,6 +9,7 @@ import { Checkpointer } from "./sqlite-checkpoint.ts";
 import { DatabaseFiles } from "./sqlite-files.ts";
 import { MAX_JOURNAL_ROWS } from "./sqlite-log.ts";
 import { openDatabase, unusable } from "./sqlite-migrate.ts";
+import { LogSync } from "./sqlite-sync.ts";
 import { SqliteTx } from "./sqlite-tx.ts";
 
 declare const self: Worker;
@@ -23,13 +24,17 @@ let db: Database;
 let tx: SqliteTx;
 let files: DatabaseFiles;
 let checkpointer: Checkpointer;
+let logSync: LogSync;
 let inbox: Request[] = [];
 let running = false;
 /** Starts folding when idle. */
 let idle: Timer | undefined;
 
-/** Makes this thread the store's: it serves openSqliteStore until closed. `checkpoints` must call serveCheckpoints. */
-export function serve(served: Operations, checkpoints: URL): void {
+/**
+ * Makes this thread the store's: it serves openSqliteStore until closed. `checkpoints` must call serveCheckpoints.
+ * `syncFile` is for tests: see LogSync.
+ */
+export function serve(served: Operations, checkpoints: URL, syncFile: (fd: number) => void = fdatasyncSync): void {
   operations = served;
   self.onmessage = ({ data }: MessageEvent<{ open: string } | { close: true } | string>) => {
     if (typeof data === "string") {
@@ -40,7 +45,7 @@ export function serve(served: Operations, checkpoints: URL): void {
         clearTimeout(idle);
         setImmediate(work);
       }
-    } else if ("open" in data) self.postMessage(open(data.open, checkpoints));
+    } else if ("open" in data) self.postMessage(open(data.open, checkpoints, syncFile));
     else close().then((reply) => self.postMessage(reply));
   };
 }
@@ -58,7 +63,7 @@ function unpack(posted: string): Request[] {
   return requests;
 }
 
-function open(file: string, checkpoints: URL): StartReply {
+function open(file: string, checkpoints: URL, syncFile: (fd: number) => void): StartReply {
   try {
     db = openDatabase(file);
     tx = new SqliteTx(db);
@@ -66,6 +71,7 @@ function open(file: string, checkpoints: URL): StartReply {
     const path = realpathSync(file);
     files = new DatabaseFiles(db, path, (trouble) => self.postMessage({ trouble }));
     checkpointer = new Checkpointer(db, path, checkpoints);
+    logSync = new LogSync(db, `${path}-wal`, syncFile);
     return { error: null };
   } catch (error) {
     return { error: unusable(file, error as Error).message };
@@ -80,6 +86,7 @@ async function close(): Promise<StartReply> {
   try {
     db.run("PRAGMA wal_checkpoint(TRUNCATE)");
     tx.finalize();
+    logSync.close();
     // Removes the log. If another file has taken this one's place, SQLite leaves that file's log alone.
     db.close();
     return { error: null };
@@ -130,7 +137,6 @@ async function transact(requests: Request[], first: number, most: number, replie
     tx.log.record();
     tx.prepare("COMMIT").run();
     tx.log.committed();
-    replies.push(...made);
   } catch (error) {
     // Nothing of this transaction is stored, whatever its operations returned.
     tx.log.undo(0);
@@ -138,6 +144,14 @@ async function transact(requests: Request[], first: number, most: number, replie
     at = Math.max(at, first + 1);
     if (at === first + 1) replies.push([null, failure(error)]);
     else for (let next = first; next < at; next++) await transact(requests, next, 1, replies);
+    return at;
+  }
+  try {
+    logSync.sync();
+    replies.push(...made);
+  } catch (error) {
+    // All of it may be stored, or not.
+    replies.push(...made.map((): Reply => [null, failure(error)]));
   }
   return at;
 }
@@ -163,11 +177,11 @@ function foldPortion(): boolean {
   if (!files.areInPlace()) return false;
   checkpointer.look();
   try {
-    tx.prepare("PRAGMA synchronous = NORMAL").run();
     tx.prepare("BEGIN IMMEDIATE").run();
     tx.folder.fold();
     tx.prepare("COMMIT").run();
     tx.folder.committed();
+    logSync.skip();
     return tx.folder.pending;
   } catch (error) {
     // What is in the journal is safely stored: the next attempt folds it.
@@ -175,8 +189,6 @@ function foldPortion(): boolean {
     tx.folder.rolledBack();
     rollBack();
     return false;
-  } finally {
-    tx.prepare("PRAGMA synchronous = FULL").run();
   }
 }
 

@@ -170,20 +170,6 @@ test("an operation that fails takes with it what it has appended, and nothing of
   await store.close();
 });
 
-test("after folding, which is not synced, commits are synced again", async () => {
-  const file = join(temporaryFolder(), "chat.db");
-  const store = await openMore(file);
-  const FULL = [{ synchronous: 2 }];
-  expect(await store.synchronous()).toEqual(FULL);
-  await store.createUser("ann", "hash");
-  await store.createUser("bob", "hash");
-  // More records than are deleted at once.
-  for (let i = 0; i < 70; i++) await store.append(...batch(i, 1, 1));
-  await until(() => journalled(file) === 0, "everything is folded when nobody asks");
-  expect(await store.synchronous()).toEqual(FULL);
-  await store.close();
-});
-
 test("a process killed while it appends and folds has lost nothing that it acknowledged", async () => {
   const file = join(temporaryFolder(), "chat.db");
   let acked = 0;
