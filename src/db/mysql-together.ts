@@ -17,6 +17,8 @@ interface Waiting {
 export class Gathering {
   private waiting: Waiting[] = [];
   private working = 0;
+  /** When the last transaction began, performance.now(). */
+  private begunAt = 0;
 
   constructor(
     /** See Together. */
@@ -30,7 +32,8 @@ export class Gathering {
     if (this.waiting.length >= MAX_WAITING) throw new StoreError("too many requests are waiting for the database");
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
     this.waiting.push({ call, resolve, reject });
-    if (this.working === 0 || this.waiting.length >= MAX_CALLS) this.help();
+    const isLate = performance.now() - this.begunAt > PATIENCE_MS;
+    if (this.working === 0 || this.waiting.length >= MAX_CALLS || isLate) this.help();
     return promise;
   }
 
@@ -44,6 +47,7 @@ export class Gathering {
     // What arrives in this turn of the loop belongs together.
     await Promise.resolve();
     while (this.waiting.length > 0) {
+      this.begunAt = performance.now();
       const late = setTimeout(() => this.help(), PATIENCE_MS);
       await this.run(this.waiting.splice(0, MAX_CALLS));
       clearTimeout(late);

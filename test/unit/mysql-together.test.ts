@@ -67,6 +67,17 @@ test("where that takes long they get another one beside it, as far as that is al
   expect(sizes()).toEqual([2, 1]);
 });
 
+test("nor do those who come later wait for one that takes long", async () => {
+  const { add, sizes } = begin(3);
+  add(3);
+  await Bun.sleep(20);
+  add(1);
+  await settle();
+  expect(sizes()).toEqual([3, 1]);
+  add(1);
+  await until(() => sizes().length === 3, "the third is under way");
+});
+
 test("as many as fill a transaction do not wait for the one under way", async () => {
   const { add, sizes } = begin(2);
   add(3);
