@@ -17,8 +17,8 @@ interface Waiting {
 export class Gathering {
   private waiting: Waiting[] = [];
   private working = 0;
-  /** When the last transaction began, performance.now(). */
-  private begunAt = 0;
+  /** Runs while calls wait for a transaction under way. */
+  private late: Timer | undefined;
 
   constructor(
     /** See Together. */
@@ -32,14 +32,14 @@ export class Gathering {
     if (this.waiting.length >= MAX_WAITING) throw new StoreError("too many requests are waiting for the database");
     const { promise, resolve, reject } = Promise.withResolvers<unknown>();
     this.waiting.push({ call, resolve, reject });
-    const isLate = performance.now() - this.begunAt > PATIENCE_MS;
-    if (this.working === 0 || this.waiting.length >= MAX_CALLS || isLate) this.help();
+    if (this.working === 0 || this.waiting.length >= MAX_CALLS) this.help();
+    else this.late ??= setTimeout(() => this.help(), PATIENCE_MS);
     return promise;
   }
 
   /** Works on what waits beside those who already do, as far as that is allowed. */
   private help(): void {
-    if (this.waiting.length > 0 && this.working < this.atOnce) this.work();
+    if (this.working < this.atOnce) this.work();
   }
 
   private async work(): Promise<void> {
@@ -47,10 +47,9 @@ export class Gathering {
     // What arrives in this turn of the loop belongs together.
     await Promise.resolve();
     while (this.waiting.length > 0) {
-      this.begunAt = performance.now();
-      const late = setTimeout(() => this.help(), PATIENCE_MS);
+      clearTimeout(this.late);
+      this.late = undefined;
       await this.run(this.waiting.splice(0, MAX_CALLS));
-      clearTimeout(late);
     }
     this.working--;
   }

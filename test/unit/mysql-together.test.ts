@@ -67,15 +67,27 @@ test("where that takes long they get another one beside it, as far as that is al
   expect(sizes()).toEqual([2, 1]);
 });
 
-test("nor do those who come later wait for one that takes long", async () => {
-  const { add, sizes } = begin(3);
+test("nor do those who come later wait for one that takes long, also right behind a quick one", async () => {
+  const { add, under, sizes } = begin(3);
   add(3);
   await Bun.sleep(20);
+  // As many as begin at once.
+  add(200);
+  await settle();
+  under.pop()!.end(Array(200));
+  await Bun.sleep(0);
+  expect(sizes()).toEqual([3]);
+  add(1);
+  await until(() => sizes().length === 2, "the later one is under way");
+});
+
+test("so do those that are left when a transaction is full", async () => {
+  const { add, sizes } = begin(4);
   add(1);
   await settle();
-  expect(sizes()).toEqual([3, 1]);
-  add(1);
-  await until(() => sizes().length === 3, "the third is under way");
+  add(201);
+  await until(() => sizes().length === 3, "the rest is under way too");
+  expect(sizes()).toEqual([1, 200, 1]);
 });
 
 test("as many as fill a transaction do not wait for the one under way", async () => {
