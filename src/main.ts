@@ -7,6 +7,7 @@ import { createLog } from "./log.ts";
 import { Server } from "./net/server.ts";
 import { readTls, tlsVersion } from "./net/tls.ts";
 import { openStore } from "./open-store.ts";
+import { returnMemoryWhenQuiet } from "./quiet.ts";
 import { RedisRouter } from "./router/redis.ts";
 import { startErrorOf } from "./router/redis-client.ts";
 import { describeTarget } from "./router/redis-url.ts";
@@ -132,6 +133,10 @@ async function main(): Promise<void> {
   );
   if (!notifier.ready()) log.warn(`cannot notify systemd at ${process.env.NOTIFY_SOCKET}`);
   service.warmUp();
+  returnMemoryWhenQuiet(() => {
+    const { rss } = process.memoryUsage();
+    log.debug(`quiet: memory was given back, ${Math.round(rss / 2 ** 20)} MiB are in use`);
+  });
 
   if (options.tls !== null) {
     const files = options.tls;

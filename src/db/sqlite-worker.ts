@@ -18,6 +18,9 @@ declare const self: Worker;
 const MAX_TRANSACTION_MS = 10;
 /** Everything is folded when nothing has been requested for this long. */
 const IDLE_MS = 250;
+/** Memory is given back when nothing has been requested for this long, after so many requests. */
+const QUIET_MS = 3_000;
+const QUIET_AFTER = 1_000;
 
 let operations: Operations;
 let db: Database;
@@ -27,8 +30,10 @@ let checkpointer: Checkpointer;
 let logSync: LogSync;
 let inbox: Request[] = [];
 let running = false;
-/** Starts folding when idle. */
+/** Starts folding when idle, then gives memory back. */
 let idle: Timer | undefined;
+/** How many requests there were since memory was given back. */
+let requested = 0;
 
 /**
  * Makes this thread the store's: it serves openSqliteStore until closed. `checkpoints` must call serveCheckpoints.
@@ -112,6 +117,7 @@ async function work(): Promise<void> {
 async function runInbox(): Promise<void> {
   const requests = inbox;
   inbox = [];
+  requested += requests.length;
   for (let at = 0; at < requests.length; ) {
     const replies: Reply[] = [];
     at = await transact(requests, at, requests.length, replies);
@@ -167,6 +173,14 @@ function rollBack(): void {
 /** Goes on folding while nothing is requested. */
 function foldIdle(): void {
   if (tx.folder.pending && foldPortion()) idle = setTimeout(foldIdle, 0);
+  else if (requested >= QUIET_AFTER) idle = setTimeout(returnMemory, QUIET_MS);
+}
+
+/** Gives back to the system what SQLite has cached, which the system caches too, and what requests have left behind. */
+function returnMemory(): void {
+  requested = 0;
+  db.run("PRAGMA shrink_memory");
+  Bun.gc(true);
 }
 
 /**

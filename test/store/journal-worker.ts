@@ -5,6 +5,8 @@ import { serve } from "../../src/db/sqlite-worker.ts";
 import type { Drafts } from "../../src/model/drafts.ts";
 import { operations } from "../../src/model/store.ts";
 
+declare const self: Worker;
+
 let syncs = 0;
 /** So many syncs fail next. */
 let failing = 0;
@@ -34,4 +36,10 @@ export const more = {
   },
 };
 
-if (!Bun.isMainThread) serve(more, new URL("../../src/checkpoint-worker.ts", import.meta.url), syncFile);
+/** What onTrouble is called with when this thread gives memory back. */
+export const COLLECTED = "memory was collected";
+
+if (!Bun.isMainThread) {
+  Bun.gc = () => self.postMessage({ trouble: COLLECTED });
+  serve(more, new URL("../../src/checkpoint-worker.ts", import.meta.url), syncFile);
+}
