@@ -34,5 +34,9 @@ test("the store's thread does after many requests, not after few", async () => {
   expect(few.counted.times).toBe(0);
   await few.ask(1);
   await until(() => few.counted.times === 1, "the requests add up");
+  await few.ask(999);
+  await many.ask(1_000);
+  await until(() => many.counted.times === 2, "memory is given back again");
+  expect(few.counted.times).toBe(1);
   await Promise.all([few.store.close(), many.store.close()]);
 });
