@@ -32,6 +32,11 @@ export interface ChatRequest {
 
 const BATCH_ROWS = 500;
 const BATCH_TEXT = 1024 * 1024;
+/**
+ * A crowd's messages come in over a few turns of the loop: while the number that wait is in this range, and each turn has
+ * brought more, so many turns are added before they are committed. A commit costs about as much as 50 messages.
+ */
+const CROWD = { from: 8, below: 64, turns: 3 };
 /** Batches at the store at once: while one is synced to disk, the next is on its way. */
 const BATCHES_IN_FLIGHT = 8;
 /** Beyond these (rows, characters) new messages are refused with errno 16, if not earlier: see Shedder. */
@@ -78,7 +83,7 @@ export class Committer {
 
   /** Takes a message; its request is answered when it is stored. Throws errno 16 where too many wait. */
   add(request: ChatRequest): void {
-    const isFull = this.queue.length - this.queueHead >= QUEUE_ROWS || this.queueText >= QUEUE_TEXT;
+    const isFull = this.waiting >= QUEUE_ROWS || this.queueText >= QUEUE_TEXT;
     if (isFull || this.shedder.refuses(this.waitedMs(request.at), request.at))
       throw new ChatError(Errno.rateLimited, "too many messages are waiting to be stored: send again later", {
         retryAfterMs: retryAfterMs(),
@@ -95,15 +100,30 @@ export class Committer {
     this.timer = null;
   }
 
-  /** Commits at the end of the loop's turn, so that what one turn has read is one batch. */
+  /** The number of messages in the queue. */
+  private get waiting(): number {
+    return this.queue.length - this.queueHead;
+  }
+
   private schedule(): void {
-    if (this.scheduled || this.inFlight.length >= BATCHES_IN_FLIGHT || this.queueHead === this.queue.length) return;
+    if (this.scheduled || this.inFlight.length >= BATCHES_IN_FLIGHT || this.waiting === 0) return;
     this.scheduled = true;
+    this.commitAfterTurn(CROWD.turns, 0);
+  }
+
+  /**
+   * Commits at the end of the loop's turn, so that what one turn has read is one batch; or up to `more` turns later, if
+   * more than `before` wait by then: see CROWD.
+   */
+  private commitAfterTurn(more: number, before: number): void {
     this.scheduledAt = performance.now();
     setImmediate(() => {
+      const { waiting } = this;
+      if (more > 0 && waiting > before && waiting >= CROWD.from && waiting < CROWD.below)
+        return this.commitAfterTurn(more - 1, waiting);
       this.scheduled = false;
       // The waiting messages may have been given up meanwhile.
-      if (this.queueHead < this.queue.length) this.commit(this.takeBatch());
+      if (waiting > 0) this.commit(this.takeBatch());
       this.schedule();
     });
   }
@@ -183,7 +203,7 @@ export class Committer {
   private tick(): void {
     this.shedder.tick();
     this.giveUpLate();
-    if (this.queueHead === this.queue.length && this.inFlight.length === 0) this.stop();
+    if (this.waiting === 0 && this.inFlight.length === 0) this.stop();
   }
 
   private giveUpLate(): void {

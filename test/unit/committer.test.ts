@@ -1,6 +1,7 @@
 // Group commit: the time of a message is when its own turn of the loop took it, whatever waited before it; and what is delivered
 // of a batch is what is new in the log.
 import { expect, test } from "bun:test";
+import type { Drafts } from "../../src/model/drafts.ts";
 import type { Store } from "../../src/model/store.ts";
 import { Errno } from "../../src/protocol.ts";
 import { type ChatRequest, Committer } from "../../src/service/committer.ts";
@@ -82,4 +83,35 @@ test("each message of a batch that the store fails on is answered 19, once", asy
   await until(() => answers.length > 0, "they are answered");
   committer.stop();
   expect(answers).toMatchObject(["a", "b"].map((mid) => ({ ack: 1004, errno: Errno.unavailable, mid })));
+});
+
+/** The sizes of the batches, where so many messages come in each turn of the loop. */
+async function batchesOf(...arrivals: number[]): Promise<number[]> {
+  const batches: number[] = [];
+  const append = ({ convs }: Drafts) => {
+    batches.push(convs.length);
+    return new Promise(() => undefined);
+  };
+  const committer = new Committer({ append } as unknown as Store, {} as Delivery, 60_000, {} as Log);
+  let added = 0;
+  for (const count of arrivals) {
+    for (const end = added + count; added < end; added++) {
+      const request = { session: { userId: 1 }, conv: `u:1-${added}`, text: "", msgId: 1004, at: performance.now() };
+      committer.add({ ...request, mid: null } as unknown as ChatRequest);
+    }
+    await new Promise((resolve) => setImmediate(resolve));
+  }
+  await until(() => batches.reduce((sum, count) => sum + count, 0) === added, "all are committed");
+  committer.stop();
+  return batches;
+}
+
+test("messages of one turn of the loop are one batch", async () => {
+  expect(await batchesOf(1, 7, 64, 7)).toEqual([1, 7, 64, 7]);
+});
+
+test("a crowd's messages are gathered for some turns, while each brings more and they are no large batch yet", async () => {
+  expect(await batchesOf(8, 8, 1, 1, 8)).toEqual([18, 8]);
+  expect(await batchesOf(8, 0, 8, 0, 7)).toEqual([8, 8, 7]);
+  expect(await batchesOf(63, 1, 8, 56, 7)).toEqual([64, 64, 7]);
 });
