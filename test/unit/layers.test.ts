@@ -11,6 +11,7 @@ const MAY_IMPORT: Record<string, string[]> = {
   "start-error.ts": [],
   "flag-values.ts": [],
   "print.ts": [],
+  "quiet.ts": [],
   "sql.d.ts": [],
   "start.ts": ["main.ts"],
   "libc.ts": [],
@@ -39,6 +40,7 @@ const MAY_IMPORT: Record<string, string[]> = {
     "net",
     "router",
     "service",
+    "quiet.ts",
     "systemd.ts",
   ],
 };
