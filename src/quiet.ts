@@ -14,7 +14,7 @@ export class Quiet {
   private left = 0;
   private usedMs = 0;
   /** A collection was begun at the last look: the processor time since then is its own. */
-  private isCollecting = false;
+  isCollecting = false;
 
   /** To be called every LOOK_MS with the process's processor time so far; whether to collect now. */
   look(usedMs: number): boolean {
@@ -33,12 +33,10 @@ export class Quiet {
 /** Begins to look, for as long as the process runs; `onReturned` is called after each time memory was given back. */
 export function returnMemoryWhenQuiet(onReturned: () => void): void {
   const quiet = new Quiet();
-  let isDue = false;
   setInterval(() => {
-    if (isDue) onReturned();
+    if (quiet.isCollecting) onReturned();
     const { user, system } = process.cpuUsage();
-    isDue = quiet.look((user + system) / 1000);
     // Not in one go, but alongside: a large memory takes long to look through.
-    if (isDue) Bun.gc(false);
+    if (quiet.look((user + system) / 1000)) Bun.gc(false);
   }, LOOK_MS);
 }
