@@ -115,3 +115,21 @@ test("a crowd's messages are gathered for some turns, while each brings more and
   expect(await batchesOf(8, 0, 8, 0, 7)).toEqual([8, 8, 7]);
   expect(await batchesOf(63, 1, 8, 56, 7)).toEqual([64, 64, 7]);
 });
+
+test("messages that were given up while they gathered are not committed", async () => {
+  let batches = 0;
+  const append = async () => batches++;
+  const committer = new Committer({ append } as unknown as Store, {} as Delivery, 1, {} as Log);
+  const answers: object[] = [];
+  const connection = { answer: (_: number, text: string) => answers.push(JSON.parse(text)) };
+  const at = performance.now();
+  const request = { connection, session: { userId: 1 }, conv: "u:1-2", mid: null, text: "", msgId: 1004, at };
+  for (let added = 0; added < 8; added++) committer.add({ ...request } as unknown as ChatRequest);
+  // Long enough for the committer to look for those that have waited too long, before the next turn of the loop.
+  while (performance.now() < at + 150);
+  await until(() => answers.length === 8, "they are answered");
+  for (let turn = 0; turn < 4; turn++) await new Promise((resolve) => setImmediate(resolve));
+  committer.stop();
+  expect(batches).toBe(0);
+  expect(answers).toMatchObject(Array(8).fill({ ack: 1004, errno: Errno.unavailable }));
+});
